@@ -1,0 +1,1 @@
+"""The engine of ML Dojo: a pytest plugin that judges katas, and the `dojo` command."""

@@ -1,0 +1,150 @@
+"""`dojo check`: run the proofs and say what they found."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import redirect_stdout
+from io import StringIO
+from typing import Any
+
+from dojo.curriculum import Dojo, DojoError, Kata
+from dojo.proofs import lint
+from dojo.proofs.result import KataProofs
+
+
+def run_check(
+    dojo: Dojo,
+    names: list[str],
+    *,
+    modules: list[str] | None = None,
+    mutants: bool = False,
+    changed: str | None = None,
+    as_json: bool = False,
+    seeds: int = 5,
+    jobs: int | None = None,
+) -> int:
+    """Prove the katas `names` (and of `modules`; none given: all), and print a table or JSON.
+
+    mutants  also proof 6, for all of them; with `changed`, a git revision, only for
+             the katas whose files differ from it
+    Returns 0 where everything is proven, else 1.  Raises DojoError for an unknown kata.
+    """
+    katas = _chosen(dojo, names, modules or [])
+    mutants_of = frozenset(k.name for k in changed_since(katas, changed)) if changed else None
+    start = time.perf_counter()
+    results, problems = prove(
+        dojo, katas, seeds=seeds, mutants=mutants or changed is not None, mutants_of=mutants_of, jobs=jobs,
+        show_progress=not as_json,
+    )  # fmt: skip
+    problems += lint.repeated_names(dojo)
+    seconds = time.perf_counter() - start
+    ok = not problems and all(result.ok for result in results)
+    if as_json:
+        report = {"ok": ok, "seconds": round(seconds, 2), "problems": problems, "katas": [r.as_dict() for r in results]}
+        print(json.dumps(lint.as_json(report), indent=2, ensure_ascii=False))
+    else:
+        from dojo.proofs.table import show
+
+        show(results, problems, seconds)
+    return 0 if ok else 1
+
+
+def _chosen(dojo: Dojo, names: list[str], modules: list[str]) -> list[Kata]:
+    wanted = [dojo.kata(name) for name in names]
+    for module in modules:
+        found = [kata for kata in dojo.katas if kata.module.startswith(module.rstrip("/").rsplit("/", 1)[-1])]
+        if not found:
+            raise DojoError(f"no module begins with '{module}'; there are {', '.join(dojo.modules)}")
+        wanted += found
+    chosen = list(dict.fromkeys(wanted)) if names or modules else list(dojo.katas)
+    if not chosen:
+        raise DojoError(f"{dojo.clone / 'katas'} has no katas to check")
+    return chosen
+
+
+def changed_since(katas: list[Kata], base: str) -> list[Kata]:
+    """The katas of which a file differs between the revision `base` and the working tree."""
+    if not katas:
+        return []
+    clone = katas[0].dojo.clone
+    run = subprocess.run(
+        ["git", "-C", str(clone), "diff", "--name-only", "--no-renames", base, "--", "katas", "reference"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if run.returncode:
+        raise DojoError(f"git can't compare with '{base}': {run.stderr.strip()}")
+    new = subprocess.run(
+        ["git", "-C", str(clone), "ls-files", "--others", "--exclude-standard", "--", "katas", "reference"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    files = {(clone / line) for line in (run.stdout + new.stdout).splitlines()}
+    return [k for k in katas if files & {k.stub, k.test, k.reference, k.toml}]
+
+
+def prove(
+    dojo: Dojo,
+    katas: list[Kata],
+    *,
+    seeds: int = 5,
+    mutants: bool = False,
+    mutants_of: frozenset[str] | None = None,
+    jobs: int | None = None,
+    show_progress: bool = False,
+) -> tuple[list[KataProofs], list[str]]:
+    """The proofs of `katas`, and problems that belong to none of them.  Runs pytest in this process."""
+    import pytest
+
+    from dojo.proofs.session import Options, ProofSession
+
+    if not hasattr(os, "fork"):
+        raise DojoError("the proofs need fork(), which this system lacks: run them on Linux or macOS")
+    if mutants:
+        try:
+            import mutmut.mutation.mutators  # noqa: F401
+        except ImportError as error:
+            raise DojoError(f"mutants need the extra `proofs`: pip install -e '.[proofs]' ({error})") from error
+    # One thread a process: the children are what runs side by side, and a fork keeps no thread pool.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    missing = [kata for kata in katas if not kata.reference.exists() or not kata.stub.exists()]
+    ready = [kata for kata in katas if kata not in missing]
+    progress = _Progress() if show_progress and sys.stderr.isatty() else None
+    options = Options(seeds, mutants, mutants_of, jobs, progress)
+    session = ProofSession(options)
+    arguments = [
+        *[str(kata.test) for kata in ready], f"--rootdir={dojo.clone}", "-c", str(dojo.clone / "pyproject.toml"),
+        "--impl", "reference", "-q", "-s", "-p", "no:cacheprovider",
+    ]  # fmt: skip
+    said = StringIO()
+    with redirect_stdout(said):
+        status = pytest.main(arguments, plugins=[session]) if ready else 0
+    if progress is not None:
+        progress.clear()
+    results = [session.results[kata.name] for kata in katas if kata.name in session.results]
+    problems = list(session.problems)
+    if ready and not results and not problems:
+        problems.append(f"pytest ended with status {status} and proved nothing: {said.getvalue().strip()[-500:]}")
+    for kata in missing:
+        result = KataProofs(kata.name, kata.module, kata.stem)
+        result.tally("metadata").problems += lint.problems(kata)
+        results.append(result)
+    return results, problems
+
+
+class _Progress:
+    """One line on the terminal that says what is being proven."""
+
+    def __init__(self) -> None:
+        self.stream: Any = sys.stderr
+
+    def __call__(self, text: str) -> None:
+        self.stream.write(f"\r\x1b[K{text[:70]}")
+        self.stream.flush()
+
+    def clear(self) -> None:
+        self.stream.write("\r\x1b[K")
+        self.stream.flush()

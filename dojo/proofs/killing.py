@@ -1,0 +1,186 @@
+"""Proof 6: does a test fail for every mutant?
+
+Only tests that run a mutant's line can notice it.  They are tried from the
+quickest on, those first that have killed before; a mutant that crashes one test
+gets the others, too, as only a wrong answer that is called wrong counts in full.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from dojo.curriculum import Kata
+from dojo.deadline import DeadlineExceeded
+from dojo.proofs.mutants import BAKED, FirstValues, Mutant, covered_lines, equivalents, text_mutants
+from dojo.proofs.pool import Job, run_jobs
+from dojo.proofs.result import MutantCount
+from dojo.proofs.wrong_on_purpose import WRAPPED, spoil_in, targets
+from dojo.replay import become_quiet, replay
+from dojo.solutions import public_names
+from dojo.swap import module_from_source, swap_in
+from dojo.verdict import colour_of
+
+if TYPE_CHECKING:
+    from dojo.proofs.session import ProofSession
+
+SECONDS = 45.0
+"""For all tests on one mutant."""
+
+PATIENCE = 20.0
+"""How many times its usual seconds (and one second more) a test may take on a mutant."""
+
+
+def prove_mutants(session: ProofSession) -> None:
+    """Run the tests on every mutant of the chosen katas, and add what happened to the results."""
+    chosen = [
+        kata
+        for kata in session.items
+        if session.options.mutants_of is None or kata.name in session.options.mutants_of
+    ]
+    lines = _lines_of_tests(session, chosen)
+    ends: dict[tuple[Kata, Mutant], tuple[str, str]] = {}
+    killers: Counter[str] = Counter()
+    for done in run_jobs(_jobs(session, chosen, lines, killers), session.options.jobs):
+        kata, mutant = done.key
+        ended, test = done.answer or (("timed out" if done.timed_out else "crashed"), "")
+        killers[test] += ended == "killed"
+        if ended != "nothing":
+            ends[kata, mutant] = (ended, test)
+    for kata in chosen:
+        _count(session, kata, {mutant: end for (k, mutant), end in ends.items() if k == kata})
+
+
+def _lines_of_tests(session: ProofSession, chosen: list[Kata]) -> dict[Kata, dict[str, set[int]]]:
+    """For each kata, the lines of the reference that each test runs."""
+
+    def traced(kata: Kata) -> dict[str, set[int]]:
+        become_quiet(session.config)
+        found = {}
+        for item in session.items[kata]:
+            trace, lines = covered_lines(kata.reference)
+            sys.settrace(trace)
+            try:
+                replay(item)
+            finally:
+                sys.settrace(None)
+            found[item.nodeid] = lines
+        return found
+
+    jobs = [Job(kata, lambda kata=kata: traced(kata), 4 * SECONDS) for kata in chosen]  # type: ignore[misc]
+    return {done.key: done.answer or {} for done in run_jobs(jobs, session.options.jobs)}
+
+
+def mutants_of(kata: Kata, session: ProofSession) -> list[Mutant]:
+    """Every mutant of the kata's reference: of its text, then of its answers."""
+    source = kata.reference.read_text(encoding="utf-8")
+    mutants = text_mutants(source)
+    for target in targets(sys.modules[kata.import_name], public_names(kata.stub)):
+        mutants += [
+            Mutant(f"{target}: {spoil}", source, 0, target.split(".")[0], target=target, spoil=spoil)
+            for spoil in WRAPPED
+        ]
+    return mutants
+
+
+def _jobs(
+    session: ProofSession, chosen: list[Kata], lines: dict[Kata, dict[str, set[int]]], killers: Counter[str]
+) -> Iterator[Job]:
+    for kata in chosen:
+        session._say(kata, "mutants")
+        module_level = _module_level_lines(kata)
+        usual = session.seconds[kata]
+        for mutant in mutants_of(kata, session):
+            items = [
+                item
+                for item in session.items[kata]
+                if not mutant.line
+                or mutant.line in module_level
+                or mutant.line in lines[kata].get(item.nodeid, {mutant.line})
+            ]
+            items.sort(key=lambda item: (usual[item.nodeid] > 0.05, -killers[item.nodeid], usual[item.nodeid]))
+
+            def run(kata: Kata = kata, mutant: Mutant = mutant, items: list[Any] = items) -> tuple[str, str]:
+                become_quiet(session.config)
+                return _try(session, kata, mutant, items)
+
+            yield Job((kata, mutant), run, SECONDS)
+
+
+def _module_level_lines(kata: Kata) -> set[int]:
+    """Lines whose code runs when the module is loaded, signatures included: any test may feel them."""
+    import ast
+
+    lines: set[int] = set()
+    for node in ast.walk(ast.parse(kata.reference.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            lines.update(range(node.lineno, node.body[0].lineno))
+    for top in ast.parse(kata.reference.read_text(encoding="utf-8")).body:
+        if not isinstance(top, ast.FunctionDef | ast.ClassDef):
+            lines.update(range(top.lineno, (top.end_lineno or top.lineno) + 1))
+        elif isinstance(top, ast.ClassDef):
+            for inner in top.body:
+                if not isinstance(inner, ast.FunctionDef):
+                    lines.update(range(inner.lineno, (inner.end_lineno or inner.lineno) + 1))
+    return lines
+
+
+def _try(session: ProofSession, kata: Kata, mutant: Mutant, items: list[Any]) -> tuple[str, str]:
+    """In a child: "killed", "crashed", "timed out", "survived" or "nothing" (it never made a difference)."""
+    original = sys.modules[kata.import_name]
+    baked = FirstValues()
+    try:
+        import builtins
+
+        setattr(builtins, BAKED, baked)
+        mutated = module_from_source(mutant.source, kata.import_name, kata.reference)
+    except BaseException:
+        return "crashed", ""
+    watch = None
+    if mutant.target:
+        mutated, watch = spoil_in(mutated, mutant.target, WRAPPED[mutant.spoil])
+    swap_in(items, original, mutated)
+    ended, by = "survived", ""
+    for item in items:
+        session.judge.patience = 1.0 + PATIENCE * session.seconds[kata][item.nodeid]
+        outcome = replay(item)
+        if outcome.error is None:
+            continue
+        if isinstance(outcome.error, DeadlineExceeded):
+            return "timed out", item.nodeid
+        if colour_of(outcome.error, kata.reference) == "red":
+            return "killed", item.nodeid
+        ended, by = "crashed", item.nodeid
+    if watch is not None and not watch.changed and ended == "survived":
+        return "nothing", ""
+    return ended, by
+
+
+def _count(session: ProofSession, kata: Kata, ends: dict[Mutant, tuple[str, str]]) -> None:
+    result = session.results[kata.name]
+    count = result.mutants = MutantCount()
+    tally = result.tally("mutants")
+    explained = equivalents(kata.meta)
+    for mutant, (ended, test) in sorted(ends.items(), key=lambda pair: (pair[0].line, pair[0].change)):
+        entries = [entry for entry in explained if entry.covers(mutant)]
+        for entry in entries:
+            (entry.survivors if ended == "survived" else entry.killed).append(mutant)
+        if ended == "survived" and entries:
+            count.equivalent += 1
+        elif ended == "survived":
+            count.survived += 1
+            tally.problems.append(f"survives in {mutant.function}(), {mutant.label}")
+        elif ended == "killed":
+            count.killed += 1
+        elif ended == "crashed":
+            count.crashed += 1
+        else:
+            count.timed_out += 1
+    for entry in explained:
+        if not entry.survivors:
+            why = f"a test fails for it ({ends[entry.killed[0]][1]})" if entry.killed else "no mutant is like that"
+            tally.problems.append(f"`equivalent` lists {entry.change!r}, but {why}")
+    tally.total = count.total
+    tally.good = count.total - count.survived

@@ -1,0 +1,354 @@
+"""The proofs, run inside a pytest session that has collected the tests of the katas once.
+
+The session judges the reference.  After one run of every test, which also makes
+every import and every first call that loads something, each proof is a job in a
+forked child: it swaps a stub, a variant or a mistake in, runs the tests, and
+reports.  Nothing is imported twice, and no patch can harm the next.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from dojo.curriculum import DojoError, Kata
+from dojo.judge import Judge
+from dojo.patches import Patch, mistakes, variants
+from dojo.proofs import lint
+from dojo.proofs.pool import Done, Job, run_jobs
+from dojo.proofs.result import KataProofs
+from dojo.proofs.wrong_on_purpose import TRIVIAL, spoil_in, targets
+from dojo.replay import REPLAYING, become_quiet, replay
+from dojo.solutions import public_names
+from dojo.swap import module_from_source, swap_in
+from dojo.verdict import colour_of
+
+JOB_SECONDS = 60.0
+"""After which a child that proves something of one kata is ended."""
+
+
+@dataclass
+class Options:
+    """What to prove: how many seeds, whether mutants, for which katas (None: all), in how many children."""
+
+    seeds: int = 5
+    mutants: bool = False
+    mutants_of: frozenset[str] | None = None
+    jobs: int | None = None
+    on_progress: Callable[[str], None] | None = None
+
+
+@dataclass
+class Seen:
+    """How one test ended in a child: its colour or "skipped", and the first line of what it said."""
+
+    test: str
+    colour: str
+    said: str
+    seconds: float
+
+
+class ProofSession:
+    """A pytest plugin that proves what was collected in place of running it."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.results: dict[str, KataProofs] = {}
+        self.problems: list[str] = []
+        self.judge: Judge
+        self.config: pytest.Config
+        self.items: dict[Kata, list[pytest.Item]] = {}
+        self.seconds: dict[Kata, dict[str, float]] = {}
+        self.warned: list[str] = []
+
+    # --- hooks --------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self.config = session.config
+        hooks: Any = self.config.pluginmanager.get_plugin("dojo-hooks")
+        self.judge = hooks.judge
+        for item in session.items:
+            kata = self.judge.kata_of(item)
+            if kata is not None:
+                self.items.setdefault(kata, []).append(item)
+        for kata, items in self.items.items():
+            self.results[kata.name] = KataProofs(
+                kata.name, kata.module, kata.stem, tests=len(items), budget=kata.budget
+            )
+        if (torch := sys.modules.get("torch")) is not None:
+            torch.set_num_threads(1)  # a child can't use the threads of an OpenMP pool that the parent has started
+        self._warm_up()
+        for done in run_jobs(self._jobs(), self.options.jobs):
+            self._take(done)
+        if self.options.mutants:
+            from dojo.proofs.killing import prove_mutants
+
+            prove_mutants(self)
+        return True
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.problems.append(f"{report.nodeid} can't be collected: {report.longreprtext.strip().splitlines()[-1]}")
+
+    def pytest_warning_recorded(self, warning_message: Any) -> None:
+        self.warned.append(f"{warning_message.filename}:{warning_message.lineno}: {warning_message.message}")
+
+    # --- in the parent ------------------------------------------------------------------------------
+
+    def _warm_up(self) -> None:
+        """Run every test once here: what loads lazily is loaded, and each test's seconds are known."""
+        self.config.stash[REPLAYING] = True
+        for kata, items in self.items.items():
+            self._say(kata, "warming up")
+            times = self.seconds.setdefault(kata, {})
+            for item in items:
+                times[item.nodeid] = replay(item).seconds
+        gc.collect()
+        gc.freeze()
+
+    def _say(self, kata: Kata, what: str) -> None:
+        if self.options.on_progress is not None:
+            self.options.on_progress(f"{kata.stem}: {what}")
+
+    def _jobs(self) -> Iterator[Job]:
+        for kata in self.items:
+            self._say(kata, "proving")
+            result = self.results[kata.name]
+            found = lint.problems(kata)
+            tally = result.tally("metadata")
+            tally.total, tally.good = 1, int(not found)
+            tally.problems += found
+            try:
+                patches = [*variants(kata), *mistakes(kata)]
+                source = kata.reference.read_text(encoding="utf-8")
+                patched = [(patch, patch.apply(source)) for patch in patches]
+            except (DojoError, OSError):
+                patched = []  # said by the metadata's proof
+            yield self._job(kata, ("todo",), self._todo)
+            for seed in range(self.options.seeds):
+                yield self._job(kata, ("green", seed), self._green, seed)
+            for patch, text in patched:
+                proof = self._variant if patch.kind == "variant" else self._mistake
+                yield self._job(kata, (patch.kind, patch), proof, patch, text)
+            for target in targets(self._module(kata), public_names(kata.stub)):
+                for kind in TRIVIAL:
+                    yield self._job(kata, ("trivial", target, kind), self._trivial, target, kind)
+            yield self._job(kata, ("planted",), self._planted)
+            yield self._job(kata, ("time",), self._time)
+
+    def _job(self, kata: Kata, key: tuple[Any, ...], work: Callable[..., Any], *args: Any) -> Job:
+        def run() -> Any:
+            become_quiet(self.config)
+            return work(kata, *args)
+
+        return Job((kata, *key), run, JOB_SECONDS)
+
+    def _module(self, kata: Kata) -> ModuleType:
+        return sys.modules[kata.import_name]
+
+    def _take(self, done: Done) -> None:
+        """Add a child's answer to the results."""
+        kata, proof, *rest = done.key
+        result = self.results[kata.name]
+        tally = result.tally({"variant": "variants", "mistake": "mistakes"}.get(proof, proof))
+        if done.answer is None:
+            how = f"ran past {JOB_SECONDS:g} s" if done.timed_out else "crashed the process"
+            tally.total += 1
+            tally.problems.append(f"{' '.join(map(_label, (proof, *rest)))} {how}")
+            return
+        take = getattr(self, f"_take_{proof}")
+        take(result, tally, done.answer, *rest)
+
+    # --- proof 1: todo ------------------------------------------------------------------------------
+
+    def _todo(self, kata: Kata) -> list[Seen]:
+        stub = module_from_source(kata.stub.read_text(encoding="utf-8"), kata.import_name, kata.stub)
+        return self._run(kata, stub, kata.stub)
+
+    def _take_todo(self, result: KataProofs, tally: Any, seen: list[Seen]) -> None:
+        judged = [one for one in seen if one.colour != "skipped"]
+        result.skipped = len(seen) - len(judged)
+        tally.total, tally.good = len(judged), sum(one.colour == "todo" for one in judged)
+        for one in judged:
+            if one.colour != "todo":
+                tally.problems.append(f"on the stub {one.test} is {one.colour}, expected todo: {one.said or 'it passes'}")
+
+    # --- proof 2: green -----------------------------------------------------------------------------
+
+    def _green(self, kata: Kata, seed: int) -> tuple[list[Seen], list[str]]:
+        self.config.option.seed = seed
+        if (torch := sys.modules.get("torch")) is not None:
+            torch.set_num_threads(1 + seed % 2)
+        items = list(self.items[kata])
+        random.Random(seed).shuffle(items)
+        self.warned.clear()
+        seen = [self._see(item, kata.reference) for item in items]
+        return seen, [w for w in self.warned if w.startswith(f"{kata.reference}:")]
+
+    def _take_green(self, result: KataProofs, tally: Any, answer: tuple[list[Seen], list[str]], seed: int) -> None:
+        seen, warned = answer
+        tally.total += sum(one.colour != "skipped" for one in seen)
+        tally.good += sum(one.colour == "green" for one in seen)
+        for one in seen:
+            if one.colour not in ("green", "skipped"):
+                tally.problems.append(f"the reference fails {one.test} with --seed {seed}, shuffled: {one.said}")
+        tally.problems += [f"the reference warns with --seed {seed}: {text}" for text in dict.fromkeys(warned)]
+
+    # --- proofs 3 and 4: variants and mistakes --------------------------------------------------------
+
+    def _variant(self, kata: Kata, patch: Patch, text: str) -> list[Seen]:
+        return self._run(kata, module_from_source(text, kata.import_name, kata.reference), kata.reference)
+
+    def _take_variant(self, result: KataProofs, tally: Any, seen: list[Seen], patch: Patch) -> None:
+        bad = [one for one in seen if one.colour not in ("green", "skipped")]
+        tally.total += 1
+        tally.good += not bad
+        if bad:
+            tally.problems.append(f"{patch.label} isn't accepted: {bad[0].test} is {bad[0].colour}: {bad[0].said}")
+
+    def _mistake(self, kata: Kata, patch: Patch, text: str) -> tuple[str, list[str]] | None:
+        """The first test that fails, and the sentences that it tells the learner; ("", []) if none fails."""
+        from dojo.fitting import fitting_mistakes
+
+        reference = self._module(kata)
+        mistaken = module_from_source(text, kata.import_name, kata.reference)
+        swap_in(self.items[kata], reference, mistaken)
+        for item in self.items[kata]:
+            outcome = replay(item)
+            if outcome.error is not None and isinstance(item, pytest.Function):
+                return item.name, fitting_mistakes(item, kata, mistaken, outcome.error, JOB_SECONDS / 3)
+        return "", []
+
+    def _take_mistake(self, result: KataProofs, tally: Any, answer: tuple[str, list[str]], patch: Patch) -> None:
+        test, told = answer
+        tally.total += 1
+        tally.good += bool(test)
+        if not test:
+            tally.problems.append(f"{patch.label} isn't caught: {patch.says}")
+        elif told != [patch.says]:
+            heard = " / ".join(told) or "nothing of it"
+            tally.problems.append(f"{patch.label} fails {test}, where the learner is told {heard!r}, not {patch.says!r}")
+        else:
+            result.named += 1
+
+    # --- proof 5: trivial answers ---------------------------------------------------------------------
+
+    def _trivial(self, kata: Kata, target: str, kind: str) -> tuple[bool, bool]:
+        """Whether the answer ever differed from the right one, and whether a test failed."""
+        return self._spoil(kata, target, TRIVIAL[kind])
+
+    def _spoil(self, kata: Kata, target: str, spoil: Any) -> tuple[bool, bool]:
+        fresh = module_from_source(
+            kata.reference.read_text(encoding="utf-8"), kata.import_name, kata.reference
+        )
+        view, watch = spoil_in(fresh, target, spoil)
+        caught = False
+        swap_in(self.items[kata], self._module(kata), view)
+        for item in self.items[kata]:
+            if replay(item).error is not None:
+                caught = True
+                break
+        return watch.changed, caught
+
+    def _take_trivial(
+        self, result: KataProofs, tally: Any, answer: tuple[bool, bool], target: str, kind: str
+    ) -> None:
+        changed, caught = answer
+        if not changed and not caught:
+            return  # the right answer, or none to spoil
+        tally.total += 1
+        tally.good += caught
+        if not caught:
+            tally.problems.append(f"{target}() passes with {kind}")
+
+    # --- proof 7: the file under test -------------------------------------------------------------------
+
+    def _planted(self, kata: Kata) -> list[Seen]:
+        """Through the real finder: a tree whose file raises on the first line of every function."""
+        import ast
+
+        tree = ast.parse(kata.reference.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                node.body = ast.parse("raise RuntimeError('planted')").body
+        before = self._module(kata)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, kata.module, f"{kata.stem}.py")
+            file.parent.mkdir()
+            file.write_text(ast.unparse(ast.fix_missing_locations(tree)), encoding="utf-8")
+            self.judge.solutions.tree = Path(folder)
+            del sys.modules[kata.import_name]
+            __import__(kata.import_name)
+            planted = sys.modules[kata.import_name]
+            swap_in(self.items[kata], before, planted)
+            return [self._see(item, file) for item in self.items[kata]]
+
+    def _take_planted(self, result: KataProofs, tally: Any, seen: list[Seen]) -> None:
+        judged = [one for one in seen if one.colour != "skipped"]
+        tally.total, tally.good = len(judged), sum(one.colour != "green" for one in judged)
+        for one in judged:
+            if one.colour == "green":
+                tally.problems.append(f"{one.test} passes with a raise planted in every function: what does it test?")
+
+    # --- proof 9: time ----------------------------------------------------------------------------------
+
+    def _time(self, kata: Kata) -> tuple[float, float]:
+        """Seconds of all tests on the reference, and the megabytes by which they raise the peak."""
+        before = _peak_megabytes(reset=True)
+        start = time.perf_counter()
+        for item in self.items[kata]:
+            replay(item)
+        return time.perf_counter() - start, max(0.0, _peak_megabytes() - before)
+
+    def _take_time(self, result: KataProofs, tally: Any, answer: tuple[float, float]) -> None:
+        result.seconds, result.peak_mb = round(answer[0], 3), round(answer[1], 1)
+        tally.total, tally.good = 1, int(result.seconds <= result.budget)
+        if not tally.good:
+            tally.problems.append(f"its tests take {result.seconds:.1f} s on the reference; budget {result.budget:g} s")
+
+    # --- tools ------------------------------------------------------------------------------------------
+
+    def _run(self, kata: Kata, module: ModuleType, solution: Path) -> list[Seen]:
+        """How every test of the kata ends with `module` in place of the reference."""
+        swap_in(self.items[kata], self._module(kata), module)
+        return [self._see(item, solution) for item in self.items[kata]]
+
+    def _see(self, item: pytest.Item, solution: Path) -> Seen:
+        outcome = replay(item)
+        name = item.nodeid.split("::", 1)[-1]
+        if outcome.skipped:
+            return Seen(name, "skipped", "", outcome.seconds)
+        said = str(outcome.error).strip().splitlines() if outcome.error is not None else []
+        text = f"{type(outcome.error).__name__}: {said[0]}" if said else type(outcome.error).__name__
+        colour = colour_of(outcome.error, solution)
+        return Seen(name, colour, "" if outcome.error is None else text[:300], outcome.seconds)
+
+
+def _label(part: Any) -> str:
+    return part.label if isinstance(part, Patch) else str(part)
+
+
+def _peak_megabytes(reset: bool = False) -> float:
+    """The peak of this process's resident memory; where the system can, counted from now on."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if reset:
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            pass
+    peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return float(peak.split()[1]) / 1024

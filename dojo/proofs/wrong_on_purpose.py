@@ -1,0 +1,191 @@
+"""Answers that are wrong on purpose, made by wrapping right functions.
+
+The trivial answers of proof 5, and of proof 6 what no change of the text says
+well: an output that is silently rounded, detached or computed from a changed input.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from types import FunctionType, ModuleType
+from typing import Any
+
+from dojo.compare import is_array, is_tensor
+from dojo.guard import same, snapshot
+
+Spoil = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+"""Makes a wrong answer of a right one and of the call's arguments."""
+
+
+@dataclass
+class Spoiled:
+    """Whether a spoiled function ever gave another answer than the right one: if not, there is nothing to catch."""
+
+    changed: bool = False
+
+
+def zeros(answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The answer's form, with nothing in it."""
+    return _mapped(answer, lambda x: x * 0 if not _is_bool(x) else x & False, number=lambda x: type(x)(0), text="")
+
+
+def first_argument(answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What went in comes out."""
+    return args[0] if args else next(iter(kwargs.values()), None)
+
+
+def negated(answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return _mapped(answer, lambda x: ~x if _is_bool(x) else -x, number=lambda x: not x if isinstance(x, bool) else -x)
+
+
+def detached(answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The right answer, cut off from its gradient."""
+    if is_tensor(answer):
+        return answer.detach()
+    if isinstance(answer, tuple | list):
+        return type(answer)(detached(one, args, kwargs) for one in answer)
+    return answer
+
+
+def halved(answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The answer, rounded to half precision and back."""
+
+    def rounded(x: Any) -> Any:
+        if is_tensor(x):
+            return x.half().to(x.dtype) if x.is_floating_point() else x
+        if x.dtype.kind not in "fc":
+            return x
+        import numpy as np
+
+        narrow = np.float16 if x.dtype.kind == "f" else np.complex64
+        with np.errstate(all="ignore"):
+            return x.astype(narrow).astype(x.dtype)
+
+    def number(x: Any) -> Any:
+        import numpy as np
+
+        with np.errstate(all="ignore"):
+            return type(x)(np.float16(x)) if isinstance(x, float) else x
+
+    return _mapped(answer, rounded, number=number)
+
+
+def input_changed(answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The right answer, but an argument was changed in place."""
+    for value in (*args, *kwargs.values()):
+        if is_array(value) and 0 not in value.shape:
+            try:
+                value[...] = ~value if _is_bool(value) else value + 1
+            except (ValueError, TypeError, RuntimeError):  # read-only, or not of numbers
+                continue
+            return answer
+        if type(value) is list and value:
+            value.append(value[0])
+            return answer
+        if type(value) is dict and value:
+            value.pop(next(iter(value)))
+            return answer
+    return answer
+
+
+TRIVIAL: dict[str, Spoil] = {
+    "zeros": zeros,
+    "the first argument": first_argument,
+    "the negated answer": negated,
+    "the answer detached": detached,
+}
+WRAPPED: dict[str, Spoil] = {
+    "output rounded to float16": halved,
+    "output detached": detached,
+    "an argument changed in place": input_changed,
+}
+
+
+def _is_bool(x: Any) -> bool:
+    return str(x.dtype).removeprefix("torch.") == "bool"
+
+
+def _mapped(answer: Any, array: Callable[[Any], Any], number: Callable[[Any], Any], text: str | None = None) -> Any:
+    """The answer with `array` applied to every array in it, `number` to every number, `text` for every string."""
+    numpy = sys.modules.get("numpy")
+    if is_array(answer) and (is_tensor(answer) or answer.dtype.kind in "biufc"):
+        return array(answer)
+    if isinstance(answer, bool | int | float | complex):
+        return number(answer)
+    if numpy is not None and isinstance(answer, numpy.generic) and answer.dtype.kind in "biufc":
+        return array(answer)
+    if isinstance(answer, str) and text is not None:
+        return text
+    if type(answer) in (tuple, list):
+        return type(answer)(_mapped(one, array, number, text) for one in answer)
+    if isinstance(answer, tuple) and hasattr(answer, "_fields"):
+        return type(answer)(*(_mapped(one, array, number, text) for one in answer))
+    if type(answer) is dict:
+        return {key: _mapped(one, array, number, text) for key, one in answer.items()}
+    return answer
+
+
+def spoiled(function: Callable[..., Any], spoil: Spoil, watch: Spoiled) -> Callable[..., Any]:
+    """`function` with its answers spoiled; `watch` learns whether that ever made a difference."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        before = snapshot((args, kwargs))
+        answer = function(*args, **kwargs)
+        right = snapshot(answer)
+        wrong = spoil(answer, args, kwargs)
+        watch.changed |= not same(before, (args, kwargs)) or _differs(right, wrong)
+        return wrong
+
+    return call
+
+
+def _differs(right: Any, wrong: Any) -> bool:
+    if is_tensor(right) and is_tensor(wrong) and right.requires_grad != wrong.requires_grad:
+        return True
+    if type(right) in (tuple, list) and type(wrong) is type(right) and len(right) == len(wrong):
+        return any(map(_differs, right, wrong))
+    if is_array(right) and is_array(wrong):
+        return not same(right, wrong)
+    if type(right) is not type(wrong):
+        return True
+    try:
+        return bool(right != wrong) and not (right != right and wrong != wrong)
+    except (ValueError, TypeError):
+        return right is not wrong
+
+
+def targets(module: ModuleType, names: list[str]) -> list[str]:
+    """What can be spoiled among the public `names`: functions, and methods as "Class.method"."""
+    found = []
+    for name in names:
+        value = getattr(module, name, None)
+        if isinstance(value, type):
+            found += [
+                f"{name}.{method}"
+                for method, function in vars(value).items()
+                if isinstance(function, FunctionType) and (not method.startswith("_") or method == "__call__")
+            ]
+        elif callable(value) and getattr(value, "__module__", None) == module.__name__:
+            found.append(name)
+    return found
+
+
+def spoil_in(module: ModuleType, target: str, spoil: Spoil) -> tuple[ModuleType, Spoiled]:
+    """`module` as the tests shall see it, with one function or method spoiled, and what watches it.
+
+    A function is spoiled for its callers outside only: that another function
+    suffers from it, and is caught, would say nothing about this one's tests.
+    """
+    watch = Spoiled()
+    view = ModuleType(module.__name__)
+    view.__dict__.update(vars(module))
+    owner: Any = view
+    *path, name = target.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    setattr(owner, name, spoiled(getattr(owner, name), spoil, watch))
+    return view, watch

@@ -1,0 +1,161 @@
+"""Running a collected test again, from its setup to its teardown, in a forked child.
+
+The diagnosis replays a failed test with the kata's mistakes; the proofs replay
+whole files with hundreds of patches.  A child changes what it likes and then
+vanishes: nothing has to be put back in the process that pytest goes on in.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+ERROR = pytest.StashKey[BaseException | None]()
+"""Where the engine's makereport hook leaves the error that the last phase of a test ended with."""
+
+OPERANDS = pytest.StashKey[tuple[Any, Any]]()
+"""The two sides of the last `assert a == b` that failed in a test."""
+
+REPLAYING = pytest.StashKey[bool]()
+"""Set on the config of a child: reports are neither explained nor written down there."""
+
+
+@dataclass
+class Outcome:
+    """How a replayed test ended: with `error`, or skipped, or neither, and after how many seconds."""
+
+    error: BaseException | None
+    skipped: bool
+    seconds: float
+
+
+class _Sibling:
+    """Stands for a next test beside `item`, so that only what is `item`'s own is torn down."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        self.item = item
+
+    def listchain(self) -> list[Any]:
+        return [*self.item.listchain()[:-1], self]
+
+
+def replay(item: pytest.Item) -> Outcome:
+    """Run `item` once more, with fixtures of its own; fixtures of wider scope are kept."""
+    sibling: Any = _Sibling(item)
+    state = item.session._setupstate
+    state.teardown_exact(sibling)  # whatever another test has left set up
+    item.stash[ERROR] = None
+    if hasattr(item, "_initrequest"):
+        item._initrequest()
+    start = time.perf_counter()
+    reports = runtestprotocol(item, log=False, nextitem=sibling)
+    seconds = time.perf_counter() - start
+    error = item.stash[ERROR]
+    skipped = any(report.skipped for report in reports)
+    if error is None and any(report.failed for report in reports):
+        error = RuntimeError("the test's teardown failed")
+    return Outcome(None if skipped else error, skipped, seconds)
+
+
+def become_quiet(config: pytest.Config) -> None:
+    """In a child: write nothing to the parent's terminal, nor into what pytest has captured there."""
+    config.stash[REPLAYING] = True
+    manager = config.pluginmanager
+    if (capture := manager.get_plugin("capturemanager")) is not None:
+        manager.unregister(capture)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(1)  # the parent's OpenMP threads are gone: waiting for them never ends
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    sys.stdin = open(os.devnull)  # noqa: SIM115 - lives as long as the child
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    sys.__stdout__ = sys.stdout
+    sys.__stderr__ = sys.stderr
+
+
+class Child:
+    """A forked child that computes `job()` and sends the answer back, pickled.
+
+    `result()` is the answer, or None once the child died or ran past its time:
+    whatever the job does, the parent goes on.
+    """
+
+    def __init__(self, job: Callable[[], Any], seconds: float) -> None:
+        self.deadline = time.monotonic() + seconds
+        self.timed_out = False
+        self.status = 0
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.fd, write = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self.fd)
+            os.setpgid(0, 0)
+            _work(job, write)
+        os.close(write)
+        self._received = b""
+
+    def fileno(self) -> int:
+        return self.fd
+
+    def read_some(self) -> bool:
+        """Take what the child has sent; True once it is done."""
+        chunk = os.read(self.fd, 1 << 16)
+        self._received += chunk
+        return not chunk
+
+    def finish(self) -> Any:
+        """The job's answer, or None where there is none; the child is gone afterwards."""
+        os.close(self.fd)
+        self.kill()
+        self.status = os.waitpid(self.pid, 0)[1]
+        try:
+            return pickle.loads(self._received)
+        except (pickle.UnpicklingError, EOFError, AttributeError):
+            return None
+
+    def kill(self) -> None:
+        for kill in (os.killpg, os.kill):
+            try:
+                kill(self.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
+
+    def result(self) -> Any:
+        """Wait for the answer, until the child's time is up."""
+        while True:
+            left = self.deadline - time.monotonic()
+            if left <= 0:
+                self.timed_out = True
+                return self.finish()
+            if select.select([self.fd], [], [], left)[0] and self.read_some():
+                return self.finish()
+
+
+def _work(job: Callable[[], Any], write: int) -> None:
+    """In the child: do the job, send the answer, and end without pytest's own end."""
+    status = 1
+    try:
+        answer = pickle.dumps(job())
+        with os.fdopen(write, "wb") as pipe:
+            pipe.write(answer)
+        status = 0
+    except BaseException:
+        if os.environ.get("DOJO_DEBUG"):
+            import traceback
+
+            with open(os.environ["DOJO_DEBUG"], "a") as log:
+                traceback.print_exc(file=log)
+    finally:
+        os._exit(status)

@@ -1,0 +1,110 @@
+"""SVD and PCA
+
+Every matrix, of any shape, is a rotation, a stretch along the axes, and another
+rotation:
+
+    A = U S Vᵀ = ∑ᵢ sᵢ uᵢ vᵢᵀ        s₀ ≥ s₁ ≥ … ≥ 0
+
+The columns vᵢ of V are orthonormal, and A maps vᵢ to sᵢuᵢ, where the uᵢ are
+orthonormal again.
+
+One-sided Jacobi finds V by making the columns of A orthogonal.  Rotate two
+columns x and y by the angle that makes them orthogonal:
+
+    α = x·x   β = y·y   γ = x·y        nothing to do if |γ| is tiny beside √(αβ)
+    ζ = (β - α) / 2γ    t = s / (|ζ| + √(1 + ζ²)), s = -1 if ζ < 0, else 1
+    c = 1/√(1 + t²)     x, y ← c x - c t y,  c t x + c y
+
+Sweep over all pairs until a whole sweep finds nothing to do.  Every rotation of
+A is applied to V too, which starts as the identity.  Then A V has orthogonal
+columns: their lengths are the sᵢ, their directions the uᵢ.  What makes this
+better than the eigenvalues of AᵀA is that AᵀA is never formed: there, each sᵢ
+below 1e-8 of the largest would drown in rounding.
+
+The first k terms of the sum are the closest matrix of rank k (Eckart and
+Young): the error, ∑ (A - Aₖ)ᵢⱼ², is the sum of the squares of the sᵢ that were
+left out.  A photo is nearly of low rank, so k terms, at h + w + 1 numbers each,
+stand in for h·w.
+
+PCA is the SVD of centred data.  The vᵢ are the directions in which the data
+vary most, and the variance along vᵢ is sᵢ²/(n - 1).  Whitening divides by its
+root, so that all directions vary alike and none goes with another.
+
+Worked by hand:
+
+    A = [3 0; 4 5]   α = 25, β = 25, γ = 20, so ζ = 0, t = 1: a rotation by 45°
+    s = [√45 √5]   v₀ = [1 1]/√2, v₁ = [1 -1]/√2   u₀ = [1 3]/√10, u₁ = [3 -1]/√10
+
+    data [4 3], [0 -1], [3 0], [1 2]: mean [2 1], centred [2 2], [-2 -2], [1 -1], [-1 1]
+    components [1 1]/√2 and [1 -1]/√2, variances 16/3 and 4/3
+    scores of the first point [√8 0], of the third [0 √2]
+
+Signs are free: -uᵢ with -vᵢ is as good as uᵢ with vᵢ.
+
+Shapes: a (m, n) and k terms, k ≤ min(m, n); data x (n, d), one point a row.
+Answers are float64; integers are fine as input.  No function changes its arguments.
+
+Sources: Hestenes 1958, "Inversion of Matrices by Biorthogonalization and Related
+Results"; Golub and Van Loan 2013, "Matrix Computations", sections 2.4 and 8.6;
+Eckart and Young 1936.
+
+From scratch: numpy.linalg.svd, numpy.linalg.svdvals, numpy.linalg.eig,
+numpy.linalg.eigh, numpy.linalg.eigvals, numpy.linalg.eigvalsh,
+numpy.linalg.pinv, scipy and sklearn may not be used.
+"""
+
+import numpy as np
+
+
+def svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(u, s, vt) with a = u @ diag(s) @ vt; for r = min(m, n): (m, r), (r,) and (r, n).
+
+    `s` is in falling order, none negative.  Columns of `u` and rows of `vt` are
+    orthonormal, but for those that belong to an sᵢ of 0 (or what rounding makes
+    of 0): these may be anything finite.  Small sᵢ are right as well: 1e-10
+    beside 1 to five digits.
+    """
+    raise NotImplementedError
+
+
+def low_rank(a: np.ndarray, k: int) -> np.ndarray:
+    """The closest matrix to `a` of rank `k` (or less), 0 ≤ k ≤ min(m, n); (m, n)."""
+    raise NotImplementedError
+
+
+def pseudo_inverse(a: np.ndarray, rcond: float = 1e-12) -> np.ndarray:
+    """Moore and Penrose's inverse V S⁺ Uᵀ, (n, m).
+
+    S⁺ holds 1/sᵢ, and 0 where sᵢ ≤ rcond · s₀: such an sᵢ counts as 0.
+    So the pseudo-inverse of zeros is zeros.
+    """
+    raise NotImplementedError
+
+
+def pca(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first `k` principal components of `x`: (scores, components, variances).
+
+    Components (k, d): orthonormal rows, the direction of most variance first.
+    Scores (n, k): the centred points in the components' coordinates.
+    Variances (k,): those of the scores' columns, divided by n - 1.
+    k ≤ min(n, d).  If the sign of a component changes, so does that of its scores.
+    """
+    raise NotImplementedError
+
+
+def whiten(x: np.ndarray, k: int, eps: float = 0.0) -> np.ndarray:
+    """The PCA scores of `x`, (n, k), each column divided by √(its variance + eps).
+
+    With eps = 0 their covariance (divided by n - 1) is the identity.  An eps
+    keeps directions of hardly any variance from being blown up.
+    """
+    raise NotImplementedError
+
+
+def compress(image: np.ndarray, k: int) -> tuple[np.ndarray, float]:
+    """Keep `k` terms of each colour of a photo (h, w, colours) of numbers from 0 to 1.
+
+    Returns the photo (h, w, colours), with values below 0 and above 1 clipped,
+    and the share of numbers kept: k (h + w + 1) / (h w).
+    """
+    raise NotImplementedError

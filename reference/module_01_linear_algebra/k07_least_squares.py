@@ -1,0 +1,51 @@
+"""Least squares: the reference."""
+
+import math
+
+import numpy as np
+
+
+def _floats(a: np.ndarray) -> np.ndarray:
+    """A copy of `a` in the number type to compute in."""
+    return np.array(a, dtype=np.float32 if a.dtype == np.float32 else np.float64)
+
+
+def reflector(x: np.ndarray) -> np.ndarray:
+    v = _floats(x)
+    # copysign picks the sign that makes this a sum of two numbers of one sign: no cancellation.
+    v[0] += math.copysign(np.linalg.norm(v), v[0])
+    length = np.linalg.norm(v)
+    return v / length if length > 0 else v
+
+
+def qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    m, n = a.shape
+    if m < n:
+        raise ValueError(f"a needs at least as many rows as columns, got {m} rows and {n} columns")
+    r = _floats(a)
+    mirrors = []
+    for k in range(n):
+        v = reflector(r[k:, k])
+        r[k:] -= 2 * np.outer(v, v @ r[k:])
+        mirrors.append(v)
+    # a = H₀H₁…R, so Q is the product of the mirrors.  Applied to n columns of the
+    # identity from the last to the first, none of them is ever formed.
+    q = np.eye(m, n, dtype=r.dtype)
+    for k in reversed(range(n)):
+        v = mirrors[k]
+        q[k:] -= 2 * np.outer(v, v @ q[k:])
+    return q, np.triu(r[:n])
+
+
+def lstsq(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    q, r = qr(a)
+    return np.linalg.solve(r, q.T @ b)
+
+
+def normal_equations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.linalg.solve(a.T @ a, a.T @ b)
+
+
+def condition_number(a: np.ndarray) -> float:
+    sigma = np.linalg.svd(a, compute_uv=False)
+    return float(sigma[0] / sigma[-1]) if sigma[-1] > 0 else math.inf
