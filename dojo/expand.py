@@ -94,3 +94,47 @@ def _shown(match: Path, given: str, cwd: Path) -> str:
 
 def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(digits or 0), text) for digits, text in re.findall(r"(\d*)(\D*)", str(path))]
+
+
+SELECTING = ("collectonly", "keyword", "markexpr", "deselect", "lf", "failedfirst", "newfirst", "stepwise",
+             "numprocesses")  # fmt: skip
+"""Options under which the first test that runs may not be the first of a file."""
+
+
+def up_to_first_untouched(args: list[str], dojo: Dojo, cwd: Path, option: object) -> tuple[list[str], str | None]:
+    """`args` without the katas that -x can't reach, and the name of the kata that it stops at, if any are left out.
+
+    All tests of an untouched stub fail, so a run with -x ends at the first such
+    kata at the latest: collecting the tests of those after it would only take time.
+    """
+    if getattr(option, "maxfail", 0) != 1 or any(getattr(option, name, None) for name in SELECTING):
+        return args, None
+    katas = {kata.test: kata for kata in dojo.katas}
+    kept: list[str] = []
+    for i, arg in enumerate(args):
+        if "::" in arg:
+            return args, None
+        target = Path(_normal(Path(cwd, arg)))
+        files = [target] if target in katas else [kata.test for kata in dojo.katas if target in kata.test.parents]
+        if not files:
+            return args, None
+        for j, file in enumerate(files):
+            kept.append(_shown(file, arg, cwd))
+            if untouched(katas[file].path):
+                left_out = j + 1 < len(files) or i + 1 < len(args)
+                return kept, katas[file].name if left_out else None
+    return args, None
+
+
+def untouched(file: Path) -> bool:
+    """Whether every function in `file` is still a stub (and there is one)."""
+    import ast
+
+    from dojo.solutions import is_stub
+
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError):
+        return False
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return bool(functions) and all(map(is_stub, functions))

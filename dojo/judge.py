@@ -50,6 +50,7 @@ class Judge:
         self.ran: dict[str, Ran] = {}
         self.problems: list[str] = []  # what the learner should know beside the verdicts
         self.patience: float | None = None  # seconds for each test, where the proofs set them
+        self.stops_at: str | None = None  # the kata after which -x can't go on
         self._current: pytest.Item | None = None
 
     @classmethod
@@ -62,7 +63,7 @@ class Judge:
     # --- the beginning ------------------------------------------------------------------------------
 
     def configure(self, config: pytest.Config) -> None:
-        from dojo.expand import expand
+        from dojo.expand import expand, up_to_first_untouched
 
         self.config = config
         option = config.option
@@ -78,6 +79,8 @@ class Judge:
             if folder not in sys.path:
                 sys.path.insert(0, folder)
         config.args[:] = expand(config.args, self.dojo, cwd)
+        if tree is None:
+            config.args[:], self.stops_at = up_to_first_untouched(config.args, self.dojo, cwd, option)
         self.native = option.tbstyle != "auto" or not self._only_katas(config)
         if not self.native:
             # The engine's report takes the place of pytest's tracebacks and of its list of failures.
@@ -97,7 +100,8 @@ class Judge:
     def header(self) -> list[str]:
         if self.impl is None:
             where = "your solutions" + (f" in {self.dojo.root}" if self.dojo.apart else "")
-            return [f"dojo: judging {where}"]
+            stop = f", up to {self.stops_at}, the first that isn't begun (-x)" if self.stops_at else ""
+            return [f"dojo: judging {where}{stop}"]
         return [f"dojo: judging the solutions in {self.solutions.tree}"]
 
     def borrowed(self) -> list[str]:

@@ -1,0 +1,107 @@
+"""`dojo bench`: how fast it starts.  Benchmarks print figures; no test has a time limit for them.
+
+Each pair of commands is timed in turn, so that both see the same machine; what
+counts is the ratio of the medians.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from dojo.curriculum import Dojo, DojoError
+
+RUNS = 7
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A command, what it is measured against, and the ratio that it may reach."""
+
+    what: str
+    command: list[str]
+    against: list[str]
+    target: float
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Medians in seconds of a pair's two commands."""
+
+    pair: Pair
+    seconds: float
+    baseline: float
+
+    @property
+    def ratio(self) -> float:
+        return self.seconds / self.baseline
+
+
+def pairs(dojo: Dojo) -> list[Pair]:
+    """What is measured: the first verdict on a fresh clone's stubs."""
+    module = next((m for m in dojo.modules if m.startswith("module_01")), None)
+    if module is None:
+        raise DojoError(f"there is no module_01 in {dojo.clone / 'katas'} to start cold")
+    return [
+        Pair(
+            f"cold start: pytest katas/{module[:9]} -x, on stubs, over python -c 'import numpy, pytest'",
+            [sys.executable, "-m", "pytest", f"katas/{module[:9]}", "-x"],
+            [sys.executable, "-c", "import numpy, pytest"],
+            2.0,
+        )
+    ]
+
+
+def measure(pair: Pair, folder: Path, runs: int = RUNS) -> Figure:
+    """Time both commands of a pair `runs` times in turn in `folder`, after one run of each that isn't counted."""
+    # Python's own cache of compiled files is part of a normal start, so it isn't turned off for either.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPATH"] = str(folder)
+    times: tuple[list[float], list[float]] = ([], [])
+    for turn in range(runs + 1):
+        for command, found in zip((pair.command, pair.against), times, strict=True):
+            start = time.perf_counter()
+            run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+            seconds = time.perf_counter() - start
+            if run.returncode not in (0, 1):
+                raise DojoError(f"{' '.join(command)} ended with {run.returncode}: {run.stdout[-300:]}{run.stderr[-300:]}")
+            if turn:
+                found.append(seconds)
+    return Figure(pair, statistics.median(times[0]), statistics.median(times[1]))
+
+
+def pristine_copy(dojo: Dojo, folder: Path) -> None:
+    """Copy what a run needs of the clone to `folder`: stubs and tests as they are committed, the engine as it is."""
+    import shutil
+
+    ignored = shutil.ignore_patterns(".git", ".dojo", ".tox", ".venv", "__pycache__", "*.egg-info", ".*_cache")
+    shutil.copytree(dojo.clone, folder, ignore=ignored, dirs_exist_ok=True)
+    stubs = subprocess.run(
+        ["git", "-C", str(dojo.clone), "archive", "HEAD", "katas"], capture_output=True, check=False
+    )
+    if stubs.returncode == 0:
+        subprocess.run(["tar", "-x", "-C", str(folder)], input=stubs.stdout, check=True)
+
+
+def run_bench(dojo: Dojo) -> int:
+    """Measure every pair and print a line each.  Returns 0 where all targets are met, else 1."""
+    met = True
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "dojo")
+        pristine_copy(dojo, folder)
+        for pair in pairs(dojo):
+            figure = measure(pair, folder)
+            good = figure.ratio <= pair.target
+            met = met and good
+            print(pair.what)
+            print(
+                f"  {figure.seconds:.3f} s over {figure.baseline:.3f} s = {figure.ratio:.2f}x, target {pair.target:g}x: "
+                f"{'met' if good else 'MISSED'}  (medians of {RUNS}, in turn)"
+            )
+    return 0 if met else 1
