@@ -26,7 +26,8 @@ MISSING: Any = object()
 class Wrong(AssertionError):
     """A wrong answer.
 
-    kind      "type", "length", "shape", "dtype", "device", "values", "equal", "raises", "changed" or "own"
+    kind      "type", "length", "shape", "dtype", "device", "values", "equal", "raises", "changed",
+              "forbidden" or "own"
     actual    what the learner's code gave, and `expected`; MISSING where there is no such thing
     where     the place inside a container: "[1]", "['mean']"; "" for the answer itself
     evidence  where there are no two answers to compare, a value that tells one mistake from another

@@ -203,9 +203,9 @@ class Judge:
             first = found[0]
             what = "the operator @" if first.name == "@" else first.name
             raise Wrong(
-                "own",
+                "forbidden",
                 f"Line {first.line} uses {what}: this kata asks you to write that from scratch.",
-                evidence=("from scratch", first.name),
+                evidence=first.name,
             )
 
     def note_operands(self, op: str, left: object, right: object) -> None:

@@ -242,14 +242,14 @@ def is_stub(node: ast.FunctionDef) -> bool:
 
 def find_tree(dojo: Dojo, text: str, cwd: Path) -> Path:
     """The tree that `--impl TEXT` means.  Raises DojoError where it holds no kata."""
-    for folder in dict.fromkeys((cwd / text, dojo.root / text, dojo.clone / text)):
-        if not folder.is_dir():
-            continue
+    folders = [f for f in dict.fromkeys((cwd / text, dojo.root / text, dojo.clone / text)) if f.is_dir()]
+    for folder in folders:
         tree = folder.resolve()
         found = Solutions(dojo, tree)
         if any(found.in_tree(kata) for kata in dojo.katas):
             return tree
-        example = dojo.katas[0] if dojo.katas else None
-        where = f"{text}/{example.module}/{example.stem}.py" if example else "a kata"
-        raise DojoError(f"--impl {text}: the folder has no kata in it; expected files such as {where}")
-    raise DojoError(f"--impl {text}: there is no such folder; expected a tree of solutions, such as 'reference'")
+    if not folders:
+        raise DojoError(f"--impl {text}: there is no such folder; expected a tree of solutions, such as 'reference'")
+    example = dojo.katas[0] if dojo.katas else None
+    where = f"{text}/{example.module}/{example.stem}.py" if example else "a kata"
+    raise DojoError(f"--impl {text}: the folder has no kata in it; expected files such as {where}")

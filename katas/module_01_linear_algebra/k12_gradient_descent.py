@@ -1,0 +1,149 @@
+"""Gradient descent
+
+To make f smaller, go against its gradient:
+
+    xₖ₊₁ = xₖ - η ∇f(xₖ)        η: the learning rate
+
+How fast?  Near its minimum a function is a bowl, ½ xᵀQ x, and each eigenvector
+of Q, with eigenvalue λ, goes its own way: its part of the error is multiplied by
+1 - ηλ a step.  With eigenvalues from μ to L this diverges for η > 2/L, and the
+best rate, 2/(μ + L), gains a factor (κ - 1)/(κ + 1) a step, κ = L/μ.  A narrow
+valley, κ = 100, needs hundreds of steps.
+
+Momentum gives the point a velocity, which the gradient only changes:
+
+    vₖ₊₁ = m vₖ - η ∇f(xₖ)      xₖ₊₁ = xₖ + vₖ₊₁      v₀ = 0
+
+What points back and forth across the valley cancels, what points along it adds
+up.  At best that turns κ into √κ.
+
+Backtracking finds a rate by trying: start with a long step and shrink it until
+f has fallen by a fair share c of what the slope promises (Armijo 1966):
+
+    f(x + t p) ≤ f(x) + c t ∇f(x)·p
+
+Newton's method also looks at the curvature: it jumps to the minimum of the bowl
+that fits f at x.  Close to the minimum each step doubles the right digits.
+
+    xₖ₊₁ = xₖ - H(xₖ)⁻¹ ∇f(xₖ)
+
+With constraints, either step and then go to the nearest allowed point, x ← P(x - η∇f):
+the projected gradient.  Or, for equations A x = b, look where nothing can be
+gained along them: the gradient is then made up of the rows of A, with Lagrange's
+multipliers λ.  For f = ½ xᵀQ x + cᵀx that is a linear system:
+
+    Q x + c + Aᵀλ = 0,   A x = b,   that is   [Q Aᵀ; A 0] [x; λ] = [-c; b]
+
+All this finds the lowest point only if f is convex: nowhere above the straight
+line between two of its points, f((x + y)/2) ≤ (f(x) + f(y))/2.
+
+Worked by hand:
+
+    f = ½(x² + 4y²), start [4 1], η = 0.4 = 2/(1+4):   [2.4 -.6], [1.44 .36]   factor 0.6
+    with momentum ½:   [2.4 -.6], then v = ½[-1.6 -1.6] - 0.4[2.4 -2.4]:   [.64 -.44]
+    f = x² at 1, p = -2:  t = 1 gives f = 1, no gain; t = ½ gives 0
+    f = x⁴/4, Newton from 1:  x - x³/3x² = ⅔x:   1, ⅔, 4/9
+    x² + 2y² with x + y = 3:  x = [2 1], λ = -4
+
+Shapes: x (d,), paths (steps + 1, d).  Points are float64; integers are fine as
+input.  `f`, `gradient` and `hessian` take a point (d,) and give a float, (d,)
+and (d, d).  No function changes its arguments.  numpy.linalg.solve may be used.
+
+Sources: Boyd and Vandenberghe 2004, "Convex Optimization", chapters 3, 9 and 10;
+Polyak 1964, "Some Methods of Speeding up the Convergence of Iteration Methods".
+
+From scratch: scipy may not be used.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+def gradient_descent(
+    gradient: Callable[[np.ndarray], np.ndarray],
+    start: np.ndarray,
+    rate: float,
+    steps: int,
+    momentum: float = 0.0,
+) -> np.ndarray:
+    """The path of `steps` steps from `start`: (steps + 1, d), row 0 is `start`."""
+    raise NotImplementedError
+
+
+def backtracking(
+    f: Callable[[np.ndarray], float],
+    x: np.ndarray,
+    gradient: np.ndarray,
+    direction: np.ndarray,
+    step: float = 1.0,
+    shrink: float = 0.5,
+    share: float = 1e-4,
+) -> float:
+    """The first t of step, step·shrink, step·shrink², … that fulfils Armijo's condition.
+
+    `gradient` (d,) is that of f at `x`, `direction` (d,) is p, `share` is c.
+    Where f(x + t p) is NaN or inf the condition isn't fulfilled: t is too long.
+
+    Raises ValueError, saying "descent", if `direction` doesn't lead down:
+    ∇f(x)·p ≥ 0.
+    """
+    raise NotImplementedError
+
+
+def newton(
+    gradient: Callable[[np.ndarray], np.ndarray],
+    hessian: Callable[[np.ndarray], np.ndarray],
+    start: np.ndarray,
+    tol: float = 1e-10,
+    max_steps: int = 50,
+) -> np.ndarray:
+    """The path of Newton's method, (number of steps + 1, d), row 0 is `start`.
+
+    It ends at the first point where ‖gradient‖ ≤ tol, which may be `start`, or
+    after `max_steps` steps.  Raises numpy.linalg.LinAlgError where it meets a
+    Hessian that is exactly singular.
+    """
+    raise NotImplementedError
+
+
+def project_ball(x: np.ndarray, radius: float) -> np.ndarray:
+    """The point nearest to `x` (d,) in the ball ‖x‖ ≤ radius around 0."""
+    raise NotImplementedError
+
+
+def projected_gradient(
+    gradient: Callable[[np.ndarray], np.ndarray],
+    project: Callable[[np.ndarray], np.ndarray],
+    start: np.ndarray,
+    rate: float,
+    steps: int,
+) -> np.ndarray:
+    """The path of `steps` projected steps: (steps + 1, d), row 0 is project(start).
+
+    Every row is a point that `project` gave.  The gradient is only asked for at such points.
+    """
+    raise NotImplementedError
+
+
+def constrained_quadratic(
+    q: np.ndarray, c: np.ndarray, a: np.ndarray, b: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The x (d,) with a x = b where ½ xᵀq x + cᵀx is smallest, and the multipliers λ (m,).
+
+    `q` (d, d) is symmetric and positive definite, `c` (d,), `a` (m, d), `b` (m,).
+    The sign of λ is the lesson's: q x + c + aᵀλ = 0.
+
+    Raises numpy.linalg.LinAlgError if the rows of `a` are dependent, as far as
+    that leaves the lesson's system exactly singular: a row of zeros does.
+    """
+    raise NotImplementedError
+
+
+def convexity_violation(f: Callable[[np.ndarray], float], points: np.ndarray) -> float:
+    """The largest f((x + y)/2) - (f(x) + f(y))/2 over all pairs of different rows of `points` (n, d).
+
+    A convex f never gives more than 0 (and rounding); what is above 0 proves
+    that f isn't convex.  n is at least 2.
+    """
+    raise NotImplementedError
