@@ -39,13 +39,24 @@ def line_in(error: BaseException, file: Path) -> int | None:
     return lines[-1] if lines else None
 
 
+def _raised_in(error: NotImplementedError, solution: Path) -> bool:
+    """Whether a `raise NotImplementedError` of the file `solution` itself raised the error."""
+    import linecache
+
+    path, line, _ = frames(error)[-1] if error.__traceback__ else (None, 0, "")
+    if path != solution:
+        return False
+    linecache.checkcache(str(solution))
+    return linecache.getline(str(solution), line).strip().startswith("raise NotImplementedError")
+
+
 def colour_of(error: BaseException | None, solution: Path) -> Colour:
     """The colour of a test that ended with `error` (None: it passed) when judging the file `solution`."""
     if error is None:
         return "green"
     if isinstance(error, Wrong):
         return "red"
-    if isinstance(error, NotImplementedError) and frames(error) and frames(error)[-1][0] == solution:
+    if isinstance(error, NotImplementedError) and _raised_in(error, solution):
         return "todo"
     if isinstance(error, DeadlineExceeded | MemoryError | SyntaxError | ImportError | RecursionError):
         return "amber"

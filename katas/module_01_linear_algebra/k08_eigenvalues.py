@@ -65,9 +65,7 @@ def power_iteration(a: np.ndarray, start: np.ndarray, steps: int) -> tuple[float
     raise NotImplementedError
 
 
-def inverse_iteration(
-    a: np.ndarray, shift: float, start: np.ndarray, steps: int
-) -> tuple[float, np.ndarray]:
+def inverse_iteration(a: np.ndarray, shift: float, start: np.ndarray, steps: int) -> tuple[float, np.ndarray]:
     """The eigenvalue of `a` nearest to `shift`, and its vector, after `steps` solves.
 
     The vector is (a - shift·I)⁻ᵏ·start, divided by its length, for k = steps,

@@ -11,12 +11,14 @@ orthonormal again.
 One-sided Jacobi finds V by making the columns of A orthogonal.  Rotate two
 columns x and y by the angle that makes them orthogonal:
 
-    α = x·x   β = y·y   γ = x·y        nothing to do if |γ| is tiny beside √(αβ)
+    α = x·x   β = y·y   γ = x·y        nothing to do if |γ| ≤ 1e-13 √(αβ)
     ζ = (β - α) / 2γ    t = s / (|ζ| + √(1 + ζ²)), s = -1 if ζ < 0, else 1
     c = 1/√(1 + t²)     x, y ← c x - c t y,  c t x + c y
 
 Sweep over all pairs until a whole sweep finds nothing to do.  Every rotation of
-A is applied to V too, which starts as the identity.  Then A V has orthogonal
+A is applied to V too, which starts as the identity.  If A's columns are
+dependent, some become rounding noise, which is never orthogonal to anything and
+would keep the sweeps going: take |γ| ≤ 1e-30 ∑ aᵢⱼ² for 0 as well.  Then A V has orthogonal
 columns: their lengths are the sᵢ, their directions the uᵢ.  What makes this
 better than the eigenvalues of AᵀA is that AᵀA is never formed: there, each sᵢ
 below 1e-8 of the largest would drown in rounding.

@@ -126,7 +126,9 @@ class TestForwardSubstitution:
         assert_close(forward_substitution(l, l @ x), x)
 
     def test_integers(self):
-        assert_close(forward_substitution(np.array([[2, 0], [1, 4]]), np.array([1, 2])), np.array([0.5, 0.375]))
+        assert_close(
+            forward_substitution(np.array([[2, 0], [1, 4]]), np.array([1, 2])), np.array([1 / 2, 3 / 8])
+        )
 
     def test_does_not_read_above_the_diagonal(self, rng):
         l, x = triangle(rng, 4), rng.standard_normal((4, 2))
@@ -222,7 +224,14 @@ class TestDet:
 
     @pytest.mark.parametrize(
         ("order", "sign"),
-        [([1, 0], -1), ([1, 2, 0], 1), ([0, 2, 1], -1), ([1, 0, 3, 2], 1), ([1, 2, 3, 0], -1), ([4, 3, 2, 1, 0], 1)],
+        [
+            ([1, 0], -1),
+            ([1, 2, 0], 1),
+            ([0, 2, 1], -1),
+            ([1, 0, 3, 2], 1),
+            ([1, 2, 3, 0], -1),
+            ([4, 3, 2, 1, 0], 1),
+        ],
     )
     def test_the_sign_is_that_of_the_permutation(self, order, sign):
         assert_close(det(3.0 * np.eye(len(order))[order]), sign * 3.0 ** len(order))

@@ -85,7 +85,7 @@ class TestInverseIteration:
         v = unit(np.linalg.matrix_power(np.linalg.inv(a - shift * np.eye(n)), steps) @ start)
         assert_close(inverse_iteration(a, shift, start, steps), (v @ a @ v, v))
 
-    @pytest.mark.parametrize(("shift", "nearest"), [(2.2, 1), (-1.0, 3), (0.1, 0), (40.0, 2)])
+    @pytest.mark.parametrize(("shift", "nearest"), [(2.2, 1), (-1.0, 3), (0.1, 0), (20.0, 2)])
     def test_finds_the_eigenvalue_nearest_to_the_shift(self, rng, shift, nearest):
         values = [1.0, 3.0, 9.0, -2.0]
         a, q = with_spectrum(rng, values)

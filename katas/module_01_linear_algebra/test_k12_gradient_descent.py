@@ -240,7 +240,9 @@ class TestProjectedGradient:
 
 class TestConstrainedQuadratic:
     def test_the_example_worked_by_hand(self):
-        x, multipliers = constrained_quadratic(np.diag([2, 4]), np.zeros(2), np.array([[1, 1]]), np.array([3]))
+        x, multipliers = constrained_quadratic(
+            np.diag([2, 4]), np.zeros(2), np.array([[1, 1]]), np.array([3])
+        )
         assert_close(x, np.array([2.0, 1.0]))
         assert_close(multipliers, np.array([-4.0]))
 
@@ -289,7 +291,9 @@ class TestConvexityViolation:
             return float(np.sin(x).sum() + 0.3 * x @ x)
 
         gaps = [
-            f((points[i] + points[j]) / 2) - (f(points[i]) + f(points[j])) / 2 for i in range(n) for j in range(i)
+            f((points[i] + points[j]) / 2) - (f(points[i]) + f(points[j])) / 2
+            for i in range(n)
+            for j in range(i)
         ]
         assert_close(convexity_violation(f, points), max(gaps))
 

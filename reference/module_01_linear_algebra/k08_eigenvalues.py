@@ -16,9 +16,7 @@ def power_iteration(a: np.ndarray, start: np.ndarray, steps: int) -> tuple[float
     return float(v @ a @ v), v
 
 
-def inverse_iteration(
-    a: np.ndarray, shift: float, start: np.ndarray, steps: int
-) -> tuple[float, np.ndarray]:
+def inverse_iteration(a: np.ndarray, shift: float, start: np.ndarray, steps: int) -> tuple[float, np.ndarray]:
     v = _unit(start)
     shifted = a - shift * np.eye(len(a))
     for _ in range(steps):

@@ -12,6 +12,8 @@ def svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         v, s, ut = svd(a.T)
         return ut.T, s, v.T
     u, v = np.array(a, dtype=np.float64), np.eye(n)
+    # A column that is only rounding noise has no direction to be made orthogonal.
+    noise = 1e-30 * (u**2).sum()
     rotated = True
     while rotated:
         rotated = False
@@ -19,7 +21,7 @@ def svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             for j in range(i + 1, n):
                 x, y = u[:, i], u[:, j]
                 alpha, beta, gamma = x @ x, y @ y, x @ y
-                if abs(gamma) <= 1e-13 * math.sqrt(alpha * beta):
+                if abs(gamma) <= max(1e-13 * math.sqrt(alpha * beta), noise):
                     continue
                 rotated = True
                 zeta = (beta - alpha) / (2 * gamma)
