@@ -14,7 +14,7 @@ import json
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 SCHEMA = 1
 BUSY_SECONDS = 20.0
+MAGIC = b"SQLite format 3\0"
 CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 # The triggers make the log what it says it is: nothing is changed or deleted afterwards.
@@ -83,6 +84,10 @@ def hash_file(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except (FileNotFoundError, NotADirectoryError):
         return ""
+
+
+class NotADatabase(sqlite3.DatabaseError):
+    """The file doesn't begin as SQLite's files do."""
 
 
 class Record:
@@ -167,14 +172,15 @@ class Record:
                 colours = {str(test): str(colour) for test, colour in json.loads(row[3]).items()}
             except (ValueError, AttributeError):
                 continue  # one damaged line is no reason to lose the others
-            yield Attempt(*row[:3], colours, *row[4:8], whole=bool(row[8]))
+            kata, at, used, _, seconds, file_hash, tests_hash, hints, whole = row
+            yield Attempt(kata, at, used, colours, seconds, file_hash, tests_hash, hints, bool(whole))
 
     # --- the file -----------------------------------------------------------------------------------
 
     def _read(self, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         return self._safely(lambda: self._db.execute(query, values).fetchall(), "read")
 
-    def _write(self, query: str, rows: list[tuple[object, ...]]) -> None:
+    def _write(self, query: str, rows: Sequence[tuple[object, ...]]) -> None:
         if not self.writable:
             raise RecordError(f"the record {self.path} can't be written here: practice goes on without it")
 
@@ -229,6 +235,9 @@ class Record:
         raise RecordError(f"the record {self.path} is corrupt, and so is each that was begun in its place")
 
     def _connect(self) -> sqlite3.Connection:
+        # SQLite might throw away what lies in the -wal file of a database that it can't make out.
+        if (head := _head(self.path)) and head != MAGIC:
+            raise NotADatabase(f"{self.path.name} begins with {head!r}, not as a database does")
         # With isolation_level None, transactions are where the code says BEGIN and nowhere else.
         db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
@@ -247,8 +256,8 @@ class Record:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA:
             raise RecordError(
-                f"{self.path} was written by a newer ml-dojo: its version is {version}, expected {SCHEMA} at most. "
-                "Update ml-dojo; the file is left as it is."
+                f"{self.path} was written by a newer ml-dojo: its version is {version}, "
+                f"expected {SCHEMA} at most. Update ml-dojo; the file is left as it is."
             )
         tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if tables and not (version == SCHEMA and {"attempts", "hints"} <= tables):
@@ -264,7 +273,7 @@ class Record:
         try:
             if not self._known(db):  # another process may have been quicker
                 for statement in TABLES.strip().split(";\n"):
-                    # A trigger's body has a semicolon of its own, so lines and not semicolons part statements.
+                    # A trigger's body has a semicolon of its own, so ends of lines part the statements.
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {SCHEMA}")
             db.execute("COMMIT")
@@ -279,10 +288,11 @@ class Record:
         self.notes.append(f"the record {self.path} can't be written ({reason}): practice goes on without it")
         if self.path.is_file():
             with suppress(sqlite3.Error):
+                from urllib.parse import quote
+
                 # immutable: SQLite would make a file for its locks beside it, which can't be written either.
-                db = sqlite3.connect(
-                    f"{self.path.resolve().as_uri()}?immutable=1", uri=True, isolation_level=None
-                )
+                uri = f"file:{quote(str(self.path))}?immutable=1"
+                db = sqlite3.connect(uri, uri=True, isolation_level=None)
                 if self._known(db):
                     return db
         db = sqlite3.connect(":memory:", isolation_level=None)
@@ -335,7 +345,15 @@ def _primary(error: sqlite3.Error) -> int:
 
 
 def _is_corrupt(error: sqlite3.Error) -> bool:
-    return _primary(error) in CORRUPT
+    return isinstance(error, NotADatabase) or _primary(error) in CORRUPT
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC))
+    except OSError:
+        return b""
 
 
 def _switch_to_wal(db: sqlite3.Connection) -> None:

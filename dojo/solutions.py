@@ -38,9 +38,11 @@ class Unloadable:
         raise self.__dict__["reason"]
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # pytest and copy look for these; they aren't uses
+        # pytest looks for attributes of whatever a test module holds: that is no use of it yet.
+        reason = self.__dict__["reason"]
+        if name.startswith("_") or name.startswith("pytest") or not isinstance(reason, Exception):
             raise AttributeError(name)
-        raise self.__dict__["reason"]
+        raise reason
 
 
 class Solutions(MetaPathFinder):
@@ -207,7 +209,7 @@ def _stand_in(module: ModuleType, kata: Kata, reason: BaseException | None) -> C
         # The reference has the stub's names, and nobody edits it.
         if name.startswith("__") or name not in public_names(kata.reference):
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
-        missing = AttributeError(f"{Path(str(module.__file__)).name} has no '{name}', which the stub asks for")
+        missing = ImportError(f"{Path(str(module.__file__)).name} has no '{name}', which the stub asks for")
         return Unloadable(reason or missing)
 
     return __getattr__

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from dojo.solutions import Unloadable
+
 
 def module_from_source(source: str, name: str, path: Path) -> ModuleType:
     """A module `name` made by running `source`; tracebacks and inspect take it for the file `path`."""
@@ -51,6 +53,8 @@ def swap_in(items: list[pytest.Item], old: ModuleType, new: ModuleType) -> None:
         for name, value in list(names.items()):
             if id(value) in twins:
                 names[name] = twins[id(value)]
+            elif isinstance(value, Unloadable) and name in vars(new):
+                names[name] = vars(new)[name]
             elif name in constants and value is constants[name]:
                 names[name] = vars(new)[name]
     for item in items:

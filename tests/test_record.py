@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -131,7 +133,8 @@ class TestProcesses:
         """Whatever a writer said it had written is there, and the file is sound."""
         code = "record = Record(path)\nfor n in range(10**6):\n"
         code += "    record.add(attempt(n=n), attempt('gqa', n))\n    print(n, flush=True)"
-        for _ in range(3):
+        for turn in range(3):
+            path = path.with_name(f"record{turn}.sqlite")
             process = run(code, path)
             said = [process.stdout.readline() for _ in range(20)]
             os.kill(process.pid, signal.SIGKILL)
@@ -145,12 +148,12 @@ class TestProcesses:
                 assert len(ropes) == len(others)  # no half of a run
                 assert len(ropes) in (written, written + 1)
                 record.add(attempt())
-            path.unlink()
         assert aside(path) == []
 
     def test_killed_with_a_transaction_open(self, path):
         code = "import time\nrecord = Record(path)\nrecord.add(attempt(n=1))\n"
-        code += "record._db.execute('BEGIN IMMEDIATE')\nrecord._db.execute(\"INSERT INTO hints VALUES (1,'a',1,'b')\")\n"
+        code += "record._db.execute('BEGIN IMMEDIATE')\n"
+        code += "record._db.execute(\"INSERT INTO hints VALUES (1, 'a', 1, 'b')\")\n"
         process = run(code + "print('open', flush=True)\ntime.sleep(60)", path)
         assert process.stdout.readline() == "open\n"
         process.kill()
@@ -170,7 +173,8 @@ class TestProcesses:
                 assert record.attempts(name) == [attempt(name, n) for n in range(40)]
 
     def test_a_writer_waits_for_the_other(self, path):
-        code = "import time\nrecord = Record(path)\nrecord._db.execute('BEGIN IMMEDIATE')\nprint(1, flush=True)\n"
+        code = "import time\nrecord = Record(path)\nrecord._db.execute('BEGIN IMMEDIATE')\n"
+        code += "print(1, flush=True)\n"
         process = run(code + "time.sleep(0.5); record._db.execute('COMMIT')", path)
         process.stdout.readline()
         start = time.monotonic()
@@ -244,7 +248,8 @@ class TestDamage:
     def test_two_processes_that_find_it_move_it_once(self, filled):
         overwrite(filled)
         code = "import time\nfrom dojo import record as r\nmove = r.Record._set_aside\n"
-        code += "def slow(self, error):\n    print('found', flush=True); sys.stdin.readline(); move(self, error)\n"
+        code += "def slow(self, error):\n    print('found', flush=True)\n    sys.stdin.readline()\n"
+        code += "    move(self, error)\n"
         code += "r.Record._set_aside = slow\nwith Record(path) as record: record.add(attempt(sys.argv[2]))"
         processes = [run(code, filled, name, stdin=subprocess.PIPE) for name in ("a", "b")]
         for process in processes:
@@ -308,21 +313,25 @@ class TestOtherFiles:
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork() to give up root's rights")
     @pytest.mark.parametrize("filled", [True, False])
-    def test_a_folder_that_can_only_be_read(self, path, filled, monkeypatch):
+    def test_a_folder_that_can_only_be_read(self, filled, request):
+        # Not in tmp_path, which is closed to other users than the one who runs the tests.
+        top = Path(tempfile.mkdtemp())
+        request.addfinalizer(lambda: shutil.rmtree(top))
+        path = top / ".dojo" / "record.sqlite"
         path.parent.mkdir()
         if filled:
             with Record(path) as record:
                 record.add(attempt())
             path.chmod(0o444)
         path.parent.chmod(0o555)
-        monkeypatch.chdir(path.parent)  # from here on no rights to the folders above are needed
+        top.chmod(0o755)
         read, write = os.pipe()
         child = os.fork()
         if child == 0:
             try:
                 if os.geteuid() == 0:
                     os.setuid(65534)
-                with Record(Path("record.sqlite")) as record:
+                with Record(path) as record:
                     found, notes = record.attempts(), record.notes
                     try:
                         record.add(attempt())

@@ -12,7 +12,7 @@ from io import StringIO
 from typing import Any
 
 from dojo.curriculum import Dojo, DojoError, Kata
-from dojo.proofs import lint
+from dojo.proofs import lint, proven
 from dojo.proofs.result import KataProofs
 
 
@@ -22,6 +22,7 @@ def run_check(
     *,
     modules: list[str] | None = None,
     mutants: bool = False,
+    mutants_of_changed: bool = False,
     changed: str | None = None,
     as_json: bool = False,
     seeds: int = 5,
@@ -29,20 +30,28 @@ def run_check(
 ) -> int:
     """Prove the katas `names` (and of `modules`; none given: all), and print a table or JSON.
 
-    mutants  also proof 6, for all of them; with `changed`, a git revision, only for
-             the katas whose files differ from it
+    mutants             also proof 6, for all of them
+    mutants_of_changed  for those only that changed since their mutants were last proven
+    changed             for those only whose files differ from this git revision
     Returns 0 where everything is proven, else 1.  Raises DojoError for an unknown kata.
     """
     katas = _chosen(dojo, names, modules or [])
-    mutants_of = frozenset(k.name for k in changed_since(katas, changed)) if changed else None
+    chosen = katas if mutants else []
+    if changed:
+        chosen = changed_since(katas, changed)
+    elif mutants_of_changed:
+        chosen = proven.unproven(katas)
     start = time.perf_counter()
     results, problems = prove(
-        dojo, katas, seeds=seeds, mutants=mutants or changed is not None, mutants_of=mutants_of, jobs=jobs,
+        dojo, katas, seeds=seeds, mutants_of=frozenset(kata.name for kata in chosen), jobs=jobs,
         show_progress=not as_json,
     )  # fmt: skip
     problems += lint.repeated_names(dojo)
     seconds = time.perf_counter() - start
     ok = not problems and all(result.ok for result in results)
+    sound = {result.kata for result in results if result.ok and result.mutants is not None}
+    if sound:
+        proven.write_down(dojo, [kata for kata in katas if kata.name in sound])
     if as_json:
         report = {"ok": ok, "seconds": round(seconds, 2), "problems": problems, "katas": [r.as_dict() for r in results]}
         print(json.dumps(lint.as_json(report), indent=2, ensure_ascii=False))
@@ -90,8 +99,7 @@ def prove(
     katas: list[Kata],
     *,
     seeds: int = 5,
-    mutants: bool = False,
-    mutants_of: frozenset[str] | None = None,
+    mutants_of: frozenset[str] = frozenset(),
     jobs: int | None = None,
     show_progress: bool = False,
 ) -> tuple[list[KataProofs], list[str]]:
@@ -102,7 +110,7 @@ def prove(
 
     if not hasattr(os, "fork"):
         raise DojoError("the proofs need fork(), which this system lacks: run them on Linux or macOS")
-    if mutants:
+    if mutants_of:
         try:
             import mutmut.mutation.mutators  # noqa: F401
         except ImportError as error:
@@ -113,7 +121,7 @@ def prove(
     missing = [kata for kata in katas if not kata.reference.exists() or not kata.stub.exists()]
     ready = [kata for kata in katas if kata not in missing]
     progress = _Progress() if show_progress and sys.stderr.isatty() else None
-    options = Options(seeds, mutants, mutants_of, jobs, progress)
+    options = Options(seeds, mutants_of, jobs, progress)
     session = ProofSession(options)
     arguments = [
         *[str(kata.test) for kata in ready], f"--rootdir={dojo.clone}", "-c", str(dojo.clone / "pyproject.toml"),

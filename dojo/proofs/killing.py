@@ -35,11 +35,7 @@ PATIENCE = 20.0
 
 def prove_mutants(session: ProofSession) -> None:
     """Run the tests on every mutant of the chosen katas, and add what happened to the results."""
-    chosen = [
-        kata
-        for kata in session.items
-        if session.options.mutants_of is None or kata.name in session.options.mutants_of
-    ]
+    chosen = [kata for kata in session.items if kata.name in session.options.mutants_of]
     lines = _lines_of_tests(session, chosen)
     ends: dict[tuple[Kata, Mutant], tuple[str, str]] = {}
     killers: Counter[str] = Counter()
@@ -128,7 +124,7 @@ def _module_level_lines(kata: Kata) -> set[int]:
 
 
 def _try(session: ProofSession, kata: Kata, mutant: Mutant, items: list[Any]) -> tuple[str, str]:
-    """In a child: "killed", "crashed", "timed out", "survived" or "nothing" (it never made a difference)."""
+    """In a child: "killed", "crashed", "timed out", "survived" or "nothing" (there is nothing to spoil)."""
     original = sys.modules[kata.import_name]
     baked = FirstValues()
     try:
@@ -153,7 +149,7 @@ def _try(session: ProofSession, kata: Kata, mutant: Mutant, items: list[Any]) ->
         if colour_of(outcome.error, kata.reference) == "red":
             return "killed", item.nodeid
         ended, by = "crashed", item.nodeid
-    if watch is not None and not watch.changed and ended == "survived":
+    if watch is not None and not watch.applied and ended == "survived":
         return "nothing", ""
     return ended, by
 

@@ -59,19 +59,24 @@ class Equivalent:
     def covers(self, mutant: Mutant) -> bool:
         if self.within and self.within not in (mutant.function, mutant.target):
             return False
-        if _folded(self.change) == _folded(mutant.change):
+        if _dense(self.change) == _dense(mutant.change):
             return True
         old, arrow, new = self.change.partition(" -> ")
-        before, after = map(_folded, mutant.statements)
-        old, new = _folded(old), _folded(new)
+        before, after = map(_dense, mutant.statements)
+        old, new = _dense(old), _dense(new)
         if not arrow or not before or not old:
             return False
         start = before.find(old)
         while start >= 0:
-            if _folded(before[:start] + new + before[start + len(old) :]) == after:
+            if before[:start] + new + before[start + len(old) :] == after:
                 return True
             start = before.find(old, start + 1)
         return False
+
+
+def _dense(text: str) -> str:
+    """The text without its white space: two changes that differ in nothing else are one."""
+    return "".join(text.split())
 
 
 def _folded(text: str) -> str:

@@ -14,6 +14,7 @@ import resource
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,11 +41,10 @@ JOB_SECONDS = 60.0
 
 @dataclass
 class Options:
-    """What to prove: how many seeds, whether mutants, for which katas (None: all), in how many children."""
+    """What to prove: over how many seeds, the mutants of which katas, in how many children."""
 
     seeds: int = 5
-    mutants: bool = False
-    mutants_of: frozenset[str] | None = None
+    mutants_of: frozenset[str] = frozenset()
     jobs: int | None = None
     on_progress: Callable[[str], None] | None = None
 
@@ -70,7 +70,6 @@ class ProofSession:
         self.config: pytest.Config
         self.items: dict[Kata, list[pytest.Item]] = {}
         self.seconds: dict[Kata, dict[str, float]] = {}
-        self.warned: list[str] = []
 
     # --- hooks --------------------------------------------------------------------------------------
 
@@ -92,7 +91,7 @@ class ProofSession:
         self._warm_up()
         for done in run_jobs(self._jobs(), self.options.jobs):
             self._take(done)
-        if self.options.mutants:
+        if self.options.mutants_of:
             from dojo.proofs.killing import prove_mutants
 
             prove_mutants(self)
@@ -101,9 +100,6 @@ class ProofSession:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self.problems.append(f"{report.nodeid} can't be collected: {report.longreprtext.strip().splitlines()[-1]}")
-
-    def pytest_warning_recorded(self, warning_message: Any) -> None:
-        self.warned.append(f"{warning_message.filename}:{warning_message.lineno}: {warning_message.message}")
 
     # --- in the parent ------------------------------------------------------------------------------
 
@@ -193,9 +189,11 @@ class ProofSession:
             torch.set_num_threads(1 + seed % 2)
         items = list(self.items[kata])
         random.Random(seed).shuffle(items)
-        self.warned.clear()
-        seen = [self._see(item, kata.reference) for item in items]
-        return seen, [w for w in self.warned if w.startswith(f"{kata.reference}:")]
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            seen = [self._see(item, kata.reference) for item in items]
+        own = [w for w in warned if w.filename == str(kata.reference)]
+        return seen, [f"line {w.lineno}: {w.message}" for w in own]
 
     def _take_green(self, result: KataProofs, tally: Any, answer: tuple[list[Seen], list[str]], seed: int) -> None:
         seen, warned = answer
@@ -246,7 +244,7 @@ class ProofSession:
     # --- proof 5: trivial answers ---------------------------------------------------------------------
 
     def _trivial(self, kata: Kata, target: str, kind: str) -> tuple[bool, bool]:
-        """Whether the answer ever differed from the right one, and whether a test failed."""
+        """Whether there was anything to spoil, and whether a test failed."""
         return self._spoil(kata, target, TRIVIAL[kind])
 
     def _spoil(self, kata: Kata, target: str, spoil: Any) -> tuple[bool, bool]:
@@ -260,14 +258,14 @@ class ProofSession:
             if replay(item).error is not None:
                 caught = True
                 break
-        return watch.changed, caught
+        return watch.applied, caught
 
     def _take_trivial(
         self, result: KataProofs, tally: Any, answer: tuple[bool, bool], target: str, kind: str
     ) -> None:
-        changed, caught = answer
-        if not changed and not caught:
-            return  # the right answer, or none to spoil
+        applied, caught = answer
+        if not applied and not caught:
+            return
         tally.total += 1
         tally.good += caught
         if not caught:

@@ -34,7 +34,8 @@ Worked by hand:
 
     A = [3 0; 4 5; 0 4]        x = [3 4 0], ‖x‖ = 5, v = [8 4 0]/√80 = [2 1 0]/√5
     H₀ = [-.6 -.8 0; -.8 .6 0; 0 0 1]     H₀A = [-5 -4; 0 3; 0 4]
-    the second mirror takes [3 4] to [-5 0]:     R = [-5 -4; 0 -5]
+    the second mirror takes [3 4] to [-5 0]:     R = [-5 -4; 0 -5], or, with all
+    signs changed, so that its diagonal isn't negative, [5 4; 0 5]
     b = [19 2 23]:  x = [1 2],  residual b - A x = [16 -12 15], of length 25
     normal equations: [25 20; 20 41] x = [65 102], the same x
 
@@ -56,10 +57,10 @@ import numpy as np
 
 
 def reflector(x: np.ndarray) -> np.ndarray:
-    """The v of the mirror that takes `x` (n,) to -s‖x‖e₁; shape (n,), length 1.
+    """The lesson's v, of the mirror that takes `x` (n,) to -s‖x‖e₁; shape (n,), length 1.
 
-    s is 1 if x[0] ≥ 0, else -1.  Both v and -v are right: they are the same
-    mirror.  If `x` is all zeros there is nothing to mirror: v is zeros too.
+    s is 1 if x[0] ≥ 0, else -1; so v[0] has the sign of x[0], or is positive.
+    If `x` is all zeros there is nothing to mirror: v is zeros too.
     """
     raise NotImplementedError
 
@@ -67,9 +68,10 @@ def reflector(x: np.ndarray) -> np.ndarray:
 def qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Q (m, n) with orthonormal columns and upper triangular R (n, n): a = Q R.
 
+    Below its diagonal R holds exactly 0, not what rounding leaves of it.
     Q is orthonormal to rounding however dependent the columns of `a` are; a
-    column may even be zeros or repeat another.  The signs of R's rows (and of
-    Q's columns with them) are free.
+    column may even be zeros or repeat another.  The diagonal of R isn't negative:
+    where it would be, row k of R and column k of Q change their signs.
 
     Raises ValueError, naming m and n, if m < n.
     """

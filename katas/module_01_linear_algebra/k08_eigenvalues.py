@@ -38,7 +38,8 @@ Worked by hand, from [1, 0]:
     A = [2 1; 1 2]   1 step: [2 1]/√5, value 14/5     2: [5 4]/√41, 122/41 = 2.976 → 3
     inverse, σ = 0:  A⁻¹ = ⅓[2 -1; -1 2]              1: [2 -1]/√5, 6/5 → 1
     deflated by 3 and [1 1]/√2:  [½ -½; -½ ½], with eigenvalues 0 and 1
-    links 0→1, 0→2, 1→2, 2→0 and d = ½:  ranks [14 10 15]/39
+    shift of A: c = 2, d = 0, β = 1, so σ = 2 - 1 = 1, an eigenvalue
+    links 0→1, 0→2, 1→2, 2→0 and d = ½, from [4 4 4]/12:  [4 3 5]/12 → [14 10 15]/39
 
 Shapes: a (n, n), vectors (n,).  Answers are float64; integers are fine as input.
 No function changes its arguments.  numpy.linalg.qr and numpy.linalg.solve may be
@@ -84,6 +85,11 @@ def deflate(a: np.ndarray, value: float, vector: np.ndarray) -> np.ndarray:
     raise NotImplementedError
 
 
+def wilkinson_shift(a: np.ndarray) -> float:
+    """The lesson's σ for a symmetric `a` (n, n), n ≥ 2, whose last row isn't all 0 left of the diagonal."""
+    raise NotImplementedError
+
+
 def qr_algorithm(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All eigenvalues and eigenvectors of a symmetric `a`, to about 1e-12·‖a‖.
 
@@ -94,11 +100,11 @@ def qr_algorithm(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     raise NotImplementedError
 
 
-def pagerank(links: np.ndarray, damping: float = 0.85) -> np.ndarray:
-    """The ranks (n,) of n pages, to 1e-9; they sum to 1.
+def pagerank(links: np.ndarray, steps: int, damping: float = 0.85) -> np.ndarray:
+    """The ranks (n,) of n pages after `steps` steps from 1/n for each; they sum to 1.
 
+    A step puts the old ranks into the right side of the lesson's equation.
     links[i, j] ≥ 0 is how many links lead from page i to page j; the surfer
     takes each with the same probability.  Links from a page to itself count.
-    `damping` is at least 0 and less than 1.
     """
     raise NotImplementedError

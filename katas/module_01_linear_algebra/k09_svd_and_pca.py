@@ -11,14 +11,14 @@ orthonormal again.
 One-sided Jacobi finds V by making the columns of A orthogonal.  Rotate two
 columns x and y by the angle that makes them orthogonal:
 
-    α = x·x   β = y·y   γ = x·y        nothing to do if |γ| ≤ 1e-13 √(αβ)
-    ζ = (β - α) / 2γ    t = s / (|ζ| + √(1 + ζ²)), s = -1 if ζ < 0, else 1
-    c = 1/√(1 + t²)     x, y ← c x - c t y,  c t x + c y
+    α = x·x   β = y·y   γ = x·y        nothing to do if γ = 0
+    ζ = (β - α) / 2γ    t = z / (|ζ| + √(1 + ζ²)), z = -1 if ζ < 0, else 1
+    c = 1/√(1 + t²)     s = c t        x, y ← c x - s y,  s x + c y
 
-Sweep over all pairs until a whole sweep finds nothing to do.  Every rotation of
-A is applied to V too, which starts as the identity.  If A's columns are
-dependent, some become rounding noise, which is never orthogonal to anything and
-would keep the sweeps going: take |γ| ≤ 1e-30 ∑ aᵢⱼ² for 0 as well.  Then A V has orthogonal
+Sweep over all pairs, again and again.  After a few sweeps convergence is
+quadratic; 20 sweeps are plenty for a hundred columns.  (Don't wait for γ = 0:
+rounding keeps it away from 0.)  Every rotation of A is applied to V too, which
+starts as the identity.  Then A V has orthogonal
 columns: their lengths are the sᵢ, their directions the uᵢ.  What makes this
 better than the eigenvalues of AᵀA is that AᵀA is never formed: there, each sᵢ
 below 1e-8 of the largest would drown in rounding.
@@ -30,16 +30,19 @@ stand in for h·w.
 
 PCA is the SVD of centred data.  The vᵢ are the directions in which the data
 vary most, and the variance along vᵢ is sᵢ²/(n - 1).  Whitening divides by its
-root, so that all directions vary alike and none goes with another.
+root, so that all directions vary alike and none goes with another.  Turned back
+to the axes that the data came in, this is called ZCA: of all whitened data it
+is the nearest to what it was made of, and no sign of a component matters.
 
 Worked by hand:
 
-    A = [3 0; 4 5]   α = 25, β = 25, γ = 20, so ζ = 0, t = 1: a rotation by 45°
+    A = [3 0; 4 5]   α = 25, β = 25, γ = 20, so ζ = 0, t = 1, c = s = 1/√2: 45°
     s = [√45 √5]   v₀ = [1 1]/√2, v₁ = [1 -1]/√2   u₀ = [1 3]/√10, u₁ = [3 -1]/√10
 
     data [4 3], [0 -1], [3 0], [1 2]: mean [2 1], centred [2 2], [-2 -2], [1 -1], [-1 1]
     components [1 1]/√2 and [1 -1]/√2, variances 16/3 and 4/3
     scores of the first point [√8 0], of the third [0 √2]
+    whitened: √8/√(16/3) = √(3/2) along [1 1]/√2 is ½[√3 √3]; the third: ½[√3 -√3]
 
 Signs are free: -uᵢ with -vᵢ is as good as uᵢ with vᵢ.
 
@@ -48,7 +51,7 @@ Answers are float64; integers are fine as input.  No function changes its argume
 
 Sources: Hestenes 1958, "Inversion of Matrices by Biorthogonalization and Related
 Results"; Golub and Van Loan 2013, "Matrix Computations", sections 2.4 and 8.6;
-Eckart and Young 1936.
+Eckart and Young 1936; Bell and Sejnowski 1997 (ZCA).
 
 From scratch: numpy.linalg.svd, numpy.linalg.svdvals, numpy.linalg.eig,
 numpy.linalg.eigh, numpy.linalg.eigvals, numpy.linalg.eigvalsh,
@@ -56,6 +59,15 @@ numpy.linalg.pinv, scipy and sklearn may not be used.
 """
 
 import numpy as np
+
+
+def rotation(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """The lesson's (c, s) for two columns (m,): c x - s y and s x + c y are orthogonal.
+
+    Of all such angles it is the smallest, so that c ≥ |s|; for equal lengths, where
+    ζ = 0, s is positive.  (1, 0) if the columns are orthogonal: γ is exactly 0.
+    """
+    raise NotImplementedError
 
 
 def svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -94,11 +106,13 @@ def pca(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     raise NotImplementedError
 
 
-def whiten(x: np.ndarray, k: int, eps: float = 0.0) -> np.ndarray:
-    """The PCA scores of `x`, (n, k), each column divided by √(its variance + eps).
+def whiten(x: np.ndarray, eps: float = 0.0) -> np.ndarray:
+    """ZCA-whitened data, (n, d): centred, scaled along the components, and turned back.
 
-    With eps = 0 their covariance (divided by n - 1) is the identity.  An eps
-    keeps directions of hardly any variance from being blown up.
+    Of all min(n, d) components the scores are divided by √(variance + eps), and
+    then taken back to the data's own axes: ∑ᵢ (score i / √…) · component i.
+    With eps = 0, which needs n > d, the covariance (divided by n - 1) is the identity.
+    An eps above 0 keeps directions of hardly any variance from being blown up.
     """
     raise NotImplementedError
 

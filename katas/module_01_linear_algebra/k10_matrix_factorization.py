@@ -31,9 +31,9 @@ in it.  For a new user and a new item it is the mean.
 
 Worked by hand:
 
-    ratings (user, item): (0, 0) 5 stars, (0, 1) 3, (1, 0) 4;  mean 4, reg = 1
-    items: c = [(1 + 0)/(1 + 2), -1/(1 + 1)] = [1/3, -1/2]
-    users: b = [(2/3 - 1/2)/(1 + 2), -1/3/(1 + 1)] = [1/18, -1/6]
+    ratings (user, item): (0, 0) 5 stars, (0, 1) 2, (1, 0) 5;  mean 4, reg = 1
+    items: c = [(1 + 1)/(1 + 2), -2/(1 + 1)] = [2/3, -1]
+    users: b = [(1/3 - 1)/(1 + 2), (1/3)/(1 + 1)] = [-2/9, 1/6]
     ridge, k = 1: q = [1 2], rests [3 1], reg = 1:   (1 + 4 + 1) p = 3 + 2,  p = 5/6
     SGD, k = 1: r = 4, mean 3, no biases, p = 1, q = 2: r̂ = 5, e = -1;
         rate 0.1, reg 0.5:  b = c = -0.1,  p = 1 + 0.1(-2 - 0.5) = 0.75,  q = 2 + 0.1(-1 - 1) = 1.8

@@ -11,6 +11,7 @@ from katas.module_01_linear_algebra.k08_eigenvalues import (
     pagerank,
     power_iteration,
     qr_algorithm,
+    wilkinson_shift,
 )
 
 pytestmark = [
@@ -118,6 +119,29 @@ class TestDeflate:
         assert_close(deflate(a, values[which], length * q[:, which]), (q * left) @ q.T)
 
 
+class TestWilkinsonShift:
+    @pytest.mark.parametrize(
+        ("a", "shift"),
+        [
+            ([[2, 1], [1, 2]], 1),
+            ([[0, 1], [1, 0]], -1),
+            ([[5, 2], [2, 2]], 1),
+            ([[2, 2], [2, 5]], 6),
+            ([[7, 0, 3], [0, 0, 4], [3, 4, 0]], -5),
+        ],
+    )
+    def test_small_cases_by_hand(self, a, shift):
+        assert_close(wilkinson_shift(np.array(a)), shift)
+
+    @pytest.mark.parametrize("n", [2, 3, 6])
+    def test_is_the_eigenvalue_of_two_rows_that_is_nearer_to_the_last_entry(self, rng, n):
+        a = rng.standard_normal((n, n))
+        a = a + a.T
+        rest, c = np.linalg.norm(a[-1, :-1]), a[-1, -1]
+        values = np.linalg.eigvalsh([[a[-2, -2], rest], [rest, c]])
+        assert_close(wilkinson_shift(a), values[np.abs(values - c).argmin()])
+
+
 class TestQrAlgorithm:
     def test_two_by_two_by_hand(self):
         values, vectors = qr_algorithm(A)
@@ -145,7 +169,7 @@ class TestQrAlgorithm:
         # The lesson promises 1e-12·‖a‖, and ‖a‖ is 7.8.
         assert_close(qr_algorithm(a)[0], np.linalg.eigvalsh(a), atol=1e-11, rtol=0)
 
-    @pytest.mark.parametrize("scale", [1e-9, 1e9])
+    @pytest.mark.parametrize("scale", [1e-14, 1e9])
     def test_the_scale_does_not_matter(self, rng, scale):
         a, _ = with_spectrum(rng, [-6.0, -1.0, 2.5, 4.0])
         values, vectors = qr_algorithm(scale * a)
@@ -172,6 +196,12 @@ class TestQrAlgorithm:
         expected = np.eye(3)[:, [1, 2, 0]]
         assert_close(facing(vectors, expected), expected)
 
+    def test_blocks_that_know_nothing_of_each_other(self):
+        a = np.array([[4, 0, 0, 0], [0, 2, 1, 0], [0, 1, 2, 0], [0, 0, 0, -1]])[:, [0, 3, 1, 2]][[0, 3, 1, 2]]
+        values, vectors = qr_algorithm(a)
+        assert_close(values, np.array([-1.0, 1.0, 3.0, 4.0]))
+        assert_close(a @ vectors, vectors * values)
+
     def test_zeros(self):
         values, vectors = qr_algorithm(np.zeros((3, 3)))
         assert_close(values, np.zeros(3))
@@ -179,28 +209,39 @@ class TestQrAlgorithm:
 
 
 class TestPagerank:
-    def test_the_example_worked_by_hand(self):
-        links = np.array([[0, 1, 1], [0, 0, 1], [1, 0, 0]])
-        assert_close(pagerank(links, 0.5), np.array([14, 10, 15]) / 39)
+    LINKS = np.array([[0, 1, 1], [0, 0, 1], [1, 0, 0]])
+
+    @pytest.mark.parametrize(("steps", "ranks"), [(0, [4, 4, 4]), (1, [4, 3, 5])])
+    def test_the_example_worked_by_hand(self, steps, ranks):
+        assert_close(pagerank(self.LINKS, steps, 0.5), np.array(ranks) / 12)
+
+    def test_the_example_in_the_long_run(self):
+        assert_close(pagerank(self.LINKS, 60, 0.5), np.array([14, 10, 15]) / 39)
 
     @pytest.mark.parametrize("n", [1, 2, 5, 8])
-    @pytest.mark.parametrize("damping", [0.0, 0.3, 0.85, 0.99])
-    def test_solves_the_equation_of_the_ranks(self, rng, n, damping):
+    @pytest.mark.parametrize("steps", [1, 3])
+    @pytest.mark.parametrize("damping", [0.0, 0.3, 0.99])
+    def test_takes_exactly_as_many_steps(self, rng, n, steps, damping):
         # Pages of many links, of links to themselves, and (row 0) of none.
         links = rng.integers(0, 4, (n, n))
         links[0] = 0
         follow = np.array([row / row.sum() if row.any() else np.full(n, 1 / n) for row in links])
-        rank = np.linalg.solve(np.eye(n) - damping * follow.T, np.full(n, (1 - damping) / n))
-        assert_close(pagerank(links, damping), rank, atol=2e-9, rtol=0)
+        surf = damping * follow + (1 - damping) / n
+        expected = np.full(n, 1 / n) @ np.linalg.matrix_power(surf, steps)
+        assert_close(pagerank(links, steps, damping), expected)
+
+    @pytest.mark.parametrize("damping", [0.5, 0.9])
+    def test_solves_the_equation_of_the_ranks(self, rng, damping):
+        follow = rng.dirichlet(np.ones(6), 6)
+        rank = np.linalg.solve(np.eye(6) - damping * follow.T, np.full(6, (1 - damping) / 6))
+        assert_close(pagerank(20 * follow, 300, damping), rank)
 
     def test_the_default_damping_is_085(self):
-        links = np.array([[0, 3, 1], [0, 0, 1], [0, 1, 0]])
-        follow = np.array([[0, 0.75, 0.25], [0, 0, 1], [0, 1, 0]])
-        assert_close(pagerank(links), np.linalg.solve(np.eye(3) - 0.85 * follow.T, np.full(3, 0.05)))
+        assert_close(pagerank(self.LINKS, 1), 0.05 + 0.85 * np.array([2, 1, 3]) / 6)
 
     def test_a_page_without_links_shares_its_rank_among_all(self):
         # r₀ = ¼ + ½·½r₁ and r₁ = ¼ + ½(r₀ + ½r₁).
-        assert_close(pagerank(np.array([[0, 1], [0, 0]]), 0.5), np.array([0.4, 0.6]))
+        assert_close(pagerank(np.array([[0, 1], [0, 0]]), 60, 0.5), np.array([0.4, 0.6]))
 
     def test_without_any_link_all_are_equal(self):
-        assert_close(pagerank(np.zeros((4, 4))), np.full(4, 0.25))
+        assert_close(pagerank(np.zeros((4, 4)), 3), np.full(4, 0.25))

@@ -9,6 +9,7 @@ from katas.module_01_linear_algebra.k09_svd_and_pca import (
     low_rank,
     pca,
     pseudo_inverse,
+    rotation,
     svd,
     whiten,
 )
@@ -30,7 +31,7 @@ pytestmark = [
 
 SHAPES = [(1, 1), (1, 4), (5, 1), (3, 3), (6, 4), (3, 7), (9, 8)]
 POINTS = np.array([[4, 3], [0, -1], [3, 0], [1, 2]])
-R2, R10 = np.sqrt(2), np.sqrt(10)
+R2, R5, R10 = np.sqrt([2, 5, 10])
 
 
 def with_singular_values(rng: np.random.Generator, m: int, n: int, s: list[float]) -> np.ndarray:
@@ -51,6 +52,34 @@ def correlated(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
     sizes = 3.0 * 0.6 ** np.arange(min(n - 1, d))
     x = with_singular_values(rng, n, d, list(sizes))
     return x - x.mean(0) + rng.uniform(3, 8, d)
+
+
+class TestRotation:
+    @pytest.mark.parametrize(
+        ("x", "y", "c", "s"),
+        [
+            ([3, 4], [0, 5], 1 / R2, 1 / R2),
+            ([3, 4], [0, -5], 1 / R2, 1 / R2),
+            ([1, 0, 1], [0, 2, 0], 1.0, 0.0),
+            ([2, 0], [0, 2], 1.0, 0.0),
+            ([0, 0], [1, 1], 1.0, 0.0),
+            # α = 2, β = 5 and γ = ±2: ζ = ±3/4, t = ±1/2.
+            ([1, 1, 0, 0, 0], [1, 1, 1, 1, 1], 2 / R5, 1 / R5),
+            ([1, 1, 0, 0, 0], [-1, -1, 1, 1, 1], 2 / R5, -1 / R5),
+        ],
+    )
+    def test_small_cases_by_hand(self, x, y, c, s):
+        assert_close(rotation(np.array(x), np.array(y)), (c, s))
+
+    @pytest.mark.parametrize("m", [1, 2, 5])
+    @pytest.mark.parametrize("scale", [0.1, 1.0, 7.0])
+    def test_makes_columns_orthogonal_by_the_smaller_angle(self, rng, m, scale):
+        x, y = rng.standard_normal(m), scale * rng.standard_normal(m)
+        # The columns' products turn by twice the angle: tan 2φ = 2γ / (β - α), and |φ| ≤ 45°.
+        phi = np.arctan(2 * (x @ y) / (y @ y - x @ x)) / 2
+        c, s = rotation(x, y)
+        assert_close((c * x - s * y) @ (s * x + c * y), 0.0)
+        assert_close((c, s), (np.cos(phi), np.sin(phi)))
 
 
 class TestSvd:
@@ -160,7 +189,7 @@ class TestPseudoInverse:
         expected = np.diag(np.where(np.arange(3) < kept, 1 / s, 0.0))
         assert_close(pseudo_inverse(np.diag(s), rcond), expected)
 
-    @pytest.mark.parametrize(("small", "kept"), [(1e-11, True), (1e-13, False)])
+    @pytest.mark.parametrize(("small", "kept"), [(1.5e-12, True), (0.7e-12, False)])
     def test_by_default_only_what_rounding_leaves_counts_as_zero(self, small, kept):
         actual = pseudo_inverse(np.diag([4.0, 4 * small]))
         assert_close(actual * small, np.diag([small / 4, 0.25 if kept else 0.0]))
@@ -206,27 +235,22 @@ class TestPca:
 
 class TestWhiten:
     def test_the_example_worked_by_hand(self):
-        # The scores of the lesson over the roots of 16/3 and 4/3.
-        expected = np.sqrt(1.5) * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
-        actual = whiten(POINTS, 2)
-        assert_close(actual * signs(actual.T, expected.T), expected)
+        assert_close(whiten(POINTS), np.sqrt(3) / 2 * np.array([[1, 1], [-1, -1], [1, -1], [-1, 1]]))
 
-    @pytest.mark.parametrize("k", [1, 3])
-    @pytest.mark.parametrize("eps", [0.0, 0.5, 3.0])
-    def test_divides_by_the_root_of_variance_plus_eps(self, rng, k, eps):
-        from sklearn.decomposition import PCA
+    @pytest.mark.parametrize("shape", [(10, 4), (7, 2), (4, 6), (9, 1)])
+    @pytest.mark.parametrize("eps", [0.5, 3.0])
+    def test_divides_by_the_root_of_variance_plus_eps(self, rng, shape, eps):
+        from scipy.linalg import inv, sqrtm
 
-        x = 3 * correlated(rng, 10, 4)
-        oracle = PCA(n_components=k, svd_solver="full").fit(x)
-        expected = oracle.transform(x) / np.sqrt(oracle.explained_variance_ + eps)
-        actual = whiten(x, k, eps)
-        assert_close(actual * signs(actual.T, expected.T), expected)
+        x = 3 * correlated(rng, *shape)
+        covariance = np.atleast_2d(np.cov(x, rowvar=False))
+        assert_close(whiten(x, eps), (x - x.mean(0)) @ inv(sqrtm(covariance + eps * np.eye(shape[1]))))
 
-    @pytest.mark.parametrize("shape", [(8, 3), (5, 7)])
-    def test_without_eps_the_covariance_is_the_identity(self, rng, shape):
-        white = whiten(correlated(rng, *shape), 3)
-        assert_close(white.mean(0), np.zeros(3))
-        assert_close(white.T @ white / (shape[0] - 1), np.eye(3))
+    @pytest.mark.parametrize("shape", [(8, 3), (6, 5)])
+    def test_by_default_the_covariance_is_the_identity(self, rng, shape):
+        white = whiten(correlated(rng, *shape))
+        assert_close(white.mean(0), np.zeros(shape[1]))
+        assert_close(np.cov(white, rowvar=False), np.eye(shape[1]))
 
 
 class TestCompress:

@@ -59,6 +59,9 @@ class TestGradientDescent:
         path = gradient_descent(lambda x: expit(x) - 0.2, start, 0.5, 9, momentum=momentum)
         assert_close(path, np.array(expected))
 
+    def test_a_path_of_integers_is_float64(self):
+        assert_close(gradient_descent(lambda x: x, np.array([4, 1]), 0.4, 0), np.array([[4.0, 1.0]]))
+
     def test_the_best_rates_of_a_narrow_valley(self, rng):
         # κ = 100: 99/101 a step without momentum, and 9/11 with the best of both.
         q, start = bowl(rng, [1.0, 30.0, 100.0]), rng.standard_normal(3)
@@ -90,7 +93,7 @@ class TestBacktracking:
         good = [t for t in steps if f(x + t * direction) <= f(x) + share * t * (gradient @ direction)]
         assert_close(backtracking(f, x, gradient, direction, step, shrink, share), good[0])
 
-    @pytest.mark.parametrize(("gain", "expected"), [(2.0, 0.5), (0.5, 0.25)])
+    @pytest.mark.parametrize(("gain", "expected"), [(1.5, 0.5), (0.7, 0.25)])
     def test_the_defaults(self, gain, expected):
         # f falls at a slope of -1, but 1 and 1/2 away it gains only `gain` times 1e-4 of what that promises.
         def f(x: np.ndarray) -> float:
@@ -156,8 +159,10 @@ class TestNewton:
         assert_close(path, (2 / 3) ** np.arange(steps + 1)[:, None])
 
     def test_the_default_tol(self):
-        path = newton(lambda x: x**3, lambda x: np.diag(3 * x**2), np.array([1.0]))
-        assert_close(path, (2 / 3) ** np.arange(20)[:, None])
+        # The gradient after 18 steps is ½·(2/3)⁵⁴ = 1.5e-10, one step later 0.5e-10.
+        start = np.cbrt([0.5])
+        path = newton(lambda x: x**3, lambda x: np.diag(3 * x**2), start)
+        assert_close(path, start * (2 / 3) ** np.arange(20)[:, None])
 
     def test_the_length_of_the_gradient_counts_not_its_largest_entry(self):
         # From [3 4]/5 on each axis x⁴/4 shrinks by ⅔; the gradient's length is ‖[27 64]‖/125 = 0.556.
@@ -172,6 +177,9 @@ class TestNewton:
     def test_ends_after_50_steps_by_default(self):
         path = newton(lambda x: x**3, lambda x: np.diag(3 * x**2), np.array([8.0]), 0.0)
         assert_close(path, 8 * (2 / 3) ** np.arange(51)[:, None])
+
+    def test_a_path_of_integers_is_float64(self):
+        assert_close(newton(lambda x: 0 * x, lambda x: np.eye(2), np.array([3, 4])), np.array([[3.0, 4.0]]))
 
     def test_rejects_a_singular_hessian(self):
         with raises(LinAlgError):
@@ -222,6 +230,10 @@ class TestProjectedGradient:
         for _ in range(steps):
             expected.append(project(expected[-1] - rate * (q @ expected[-1] + c)))
         assert_close(path, np.array(expected))
+
+    def test_a_path_of_integers_is_float64(self):
+        path = projected_gradient(lambda x: x, lambda x: x.clip(0, 3), np.array([4, 1]), 0.4, 0)
+        assert_close(path, np.array([[3.0, 1.0]]))
 
     def test_the_lowest_point_of_a_ball(self, rng):
         from scipy.optimize import brentq

@@ -12,8 +12,8 @@ def _floats(a: np.ndarray) -> np.ndarray:
 
 def reflector(x: np.ndarray) -> np.ndarray:
     v = _floats(x)
-    # copysign picks the sign that makes this a sum of two numbers of one sign: no cancellation.
-    v[0] += math.copysign(np.linalg.norm(v), v[0])
+    # The sign makes this a sum of two numbers of one sign: no cancellation.
+    v[0] += np.linalg.norm(v) * (1 if v[0] >= 0 else -1)
     length = np.linalg.norm(v)
     return v / length if length > 0 else v
 
@@ -34,7 +34,8 @@ def qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for k in reversed(range(n)):
         v = mirrors[k]
         q[k:] -= 2 * np.outer(v, v @ q[k:])
-    return q, np.triu(r[:n])
+    signs = np.copysign(1, np.diag(r))
+    return q * signs, np.triu(r[:n]) * signs[:, None]
 
 
 def lstsq(a: np.ndarray, b: np.ndarray) -> np.ndarray:

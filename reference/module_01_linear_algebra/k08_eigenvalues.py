@@ -29,31 +29,35 @@ def deflate(a: np.ndarray, value: float, vector: np.ndarray) -> np.ndarray:
     return a - value * np.outer(v, v)
 
 
+def wilkinson_shift(a: np.ndarray) -> float:
+    c, rest = a[-1, -1], np.linalg.norm(a[-1, :-1])
+    d = (a[-2, -2] - c) / 2
+    return float(c - (1 if d >= 0 else -1) * rest**2 / (abs(d) + math.sqrt(d**2 + rest**2)))
+
+
 def qr_algorithm(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     t = np.array(a, dtype=np.float64)
     vectors = np.eye(len(t))
     small = 1e-15 * np.linalg.norm(t)
-    for m in reversed(range(1, len(t))):
-        # Rows and columns 0…m are still to be done; row m is next to become (0 … 0 λ).
-        while (rest := float(np.linalg.norm(t[m, :m]))) > small:
-            d = (t[m - 1, m - 1] - t[m, m]) / 2
-            shift = t[m, m] - math.copysign(rest**2, d) / (abs(d) + math.hypot(d, rest))
-            block = t[: m + 1, : m + 1] - shift * np.eye(m + 1)
-            q, r = np.linalg.qr(block)
-            t[: m + 1, : m + 1] = r @ q + shift * np.eye(m + 1)
-            vectors[:, : m + 1] = vectors[:, : m + 1] @ q
+    for m in range(len(t), 1, -1):
+        # A view: the rows and columns that are still to be done.  The last row becomes (0 … 0 λ).
+        block = t[:m, :m]
+        while np.linalg.norm(block[-1, :-1]) > small:
+            shift = wilkinson_shift(block) * np.eye(m)
+            q, r = np.linalg.qr(block - shift)
+            block[:] = r @ q + shift
+            vectors[:, :m] = vectors[:, :m] @ q
     values = np.diag(t)
     order = values.argsort()
     return values[order], vectors[:, order]
 
 
-def pagerank(links: np.ndarray, damping: float = 0.85) -> np.ndarray:
+def pagerank(links: np.ndarray, steps: int, damping: float = 0.85) -> np.ndarray:
     n = len(links)
     out = links.sum(1, keepdims=True)
     # A page without links behaves like one that links to every page.
     follow = np.where(out > 0, links, 1) / np.where(out > 0, out, n)
-    rank, before = np.full(n, 1 / n), np.zeros(n)
-    # Every step shrinks the error by the damping factor.
-    while np.abs(rank - before).sum() > 1e-10 * (1 - damping):
-        rank, before = (1 - damping) / n + damping * (rank @ follow), rank
+    rank = np.full(n, 1 / n)
+    for _ in range(steps):
+        rank = (1 - damping) / n + damping * (rank @ follow)
     return rank

@@ -1,8 +1,20 @@
 """SVD and PCA: the reference."""
 
 import math
+from itertools import combinations
 
 import numpy as np
+
+
+def rotation(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    alpha, beta, gamma = float(x @ x), float(y @ y), float(x @ y)
+    if gamma == 0:
+        return 1.0, 0.0
+    zeta = (beta - alpha) / (2 * gamma)
+    # The smaller of the two roots of t² + 2ζt = 1: the smaller angle.
+    t = (1 if zeta >= 0 else -1) / (abs(zeta) + math.hypot(1, zeta))
+    c = 1 / math.hypot(1, t)
+    return c, c * t
 
 
 def svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -12,29 +24,16 @@ def svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         v, s, ut = svd(a.T)
         return ut.T, s, v.T
     u, v = np.array(a, dtype=np.float64), np.eye(n)
-    # A column that is only rounding noise has no direction to be made orthogonal.
-    noise = 1e-30 * (u**2).sum()
-    rotated = True
-    while rotated:
-        rotated = False
-        for i in range(n):
-            for j in range(i + 1, n):
-                x, y = u[:, i], u[:, j]
-                alpha, beta, gamma = x @ x, y @ y, x @ y
-                if abs(gamma) <= max(1e-13 * math.sqrt(alpha * beta), noise):
-                    continue
-                rotated = True
-                zeta = (beta - alpha) / (2 * gamma)
-                # The smaller of the two roots of t² + 2ζt = 1: the smaller angle.
-                t = math.copysign(1, zeta) / (abs(zeta) + math.hypot(1, zeta))
-                c = 1 / math.hypot(1, t)
-                rotation = np.array([[c, c * t], [-c * t, c]])
-                u[:, [i, j]] = u[:, [i, j]] @ rotation
-                v[:, [i, j]] = v[:, [i, j]] @ rotation
-    s = np.linalg.norm(u, axis=0)
-    order = np.argsort(-s)
-    u, s, v = u[:, order], s[order], v[:, order]
-    return u / np.where(s > 0, s, 1), s, v.T
+    for _ in range(20):
+        for i, j in combinations(range(n), 2):
+            c, s = rotation(u[:, i], u[:, j])
+            turn = [[c, s], [-s, c]]
+            u[:, [i, j]] = u[:, [i, j]] @ turn
+            v[:, [i, j]] = v[:, [i, j]] @ turn
+    lengths = np.linalg.norm(u, axis=0)
+    order = np.argsort(-lengths)
+    u, lengths, v = u[:, order], lengths[order], v[:, order]
+    return u / np.where(lengths > 0, lengths, 1), lengths, v.T
 
 
 def low_rank(a: np.ndarray, k: int) -> np.ndarray:
@@ -44,7 +43,7 @@ def low_rank(a: np.ndarray, k: int) -> np.ndarray:
 
 def pseudo_inverse(a: np.ndarray, rcond: float = 1e-12) -> np.ndarray:
     u, s, vt = svd(a)
-    keep = s > rcond * s[0]
+    keep = s > rcond * s.max()
     return vt[keep].T / s[keep] @ u[:, keep].T
 
 
@@ -53,9 +52,9 @@ def pca(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return u[:, :k] * s[:k], vt[:k], s[:k] ** 2 / (len(x) - 1)
 
 
-def whiten(x: np.ndarray, k: int, eps: float = 0.0) -> np.ndarray:
-    scores, _, variances = pca(x, k)
-    return scores / np.sqrt(variances + eps)
+def whiten(x: np.ndarray, eps: float = 0.0) -> np.ndarray:
+    scores, components, variances = pca(x, min(x.shape))
+    return scores / np.sqrt(variances + eps) @ components
 
 
 def compress(image: np.ndarray, k: int) -> tuple[np.ndarray, float]:
