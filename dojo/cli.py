@@ -1,37 +1,196 @@
-"""The `dojo` command."""
+"""The `dojo` command: its commands and their options; what they do is in dojo.commands."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import click
 import typer
+from typer.core import TyperGroup
 
-from dojo.curriculum import DojoError, find_dojo
+from dojo.curriculum import Dojo, DojoError, find_dojo
 
-app = typer.Typer()
+NO_DOJO = (
+    "{here} isn't in a dojo. A dojo is a clone of ML Dojo, or a folder that `dojo init` made: "
+    "its pyproject.toml has a [tool.dojo] table. Go there with cd, and try again."
+)
 
 
-@app.callback()
-def main() -> None:
-    pass
+class Commands(TyperGroup):
+    """Turns an error that the user can put right into one line and exit status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DojoError as error:
+            from dojo.commands import console
+
+            console(stderr=True).print(f"[red]dojo:[/] {_plain(error)}", highlight=False, soft_wrap=True)
+            raise SystemExit(2) from error
+
+
+def _plain(error: DojoError) -> str:
+    from rich.markup import escape
+
+    return escape(str(error))
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="dojo",
+    help="Where am I, what comes next, and help with it.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+KataArgument = Annotated[str | None, typer.Argument(metavar="[KATA]", help="its name, stem or path")]
+
+
+def here() -> Dojo:
+    """The dojo that the user is in.  Raises DojoError, saying what a dojo is, where there is none."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # the lessons' mathematics, on a terminal without it
+    dojo = find_dojo(Path.cwd())
+    if dojo is None:
+        raise DojoError(NO_DOJO.format(here=Path.cwd()))
+    if not dojo.apart:
+        from dojo.driver import install
+
+        install(dojo)
+    return dojo
+
+
+@app.callback(invoke_without_command=True)
+def main(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        from dojo.commands import where
+
+        where(here())
+
+
+@app.command("next")
+def next_() -> None:
+    """The kata that comes next: its lesson, and how to begin."""
+    from dojo.commands import show_next
+
+    show_next(here())
+
+
+@app.command("list")
+def list_(
+    module: Annotated[str | None, typer.Option(help="only this module: its name's beginning")] = None,
+) -> None:
+    """Every kata with its colour."""
+    from dojo.commands import show_list
+
+    show_list(here(), module)
+
+
+@app.command()
+def hint(
+    kata: KataArgument = None,
+    again: Annotated[bool, typer.Option("--again", help="those seen so far")] = False,
+) -> None:
+    """One more hint, from a nudge to nearly the answer."""
+    from dojo.commands import show_hint
+
+    show_hint(here(), kata, again)
+
+
+@app.command()
+def diff(
+    kata: KataArgument = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="don't ask, though it isn't green")] = False,
+) -> None:
+    """Your solution against the reference."""
+    from dojo.commands import show_diff
+
+    raise typer.Exit(show_diff(here(), kata, yes))
+
+
+@app.command()
+def reset(kata: KataArgument = None) -> None:
+    """Put the stub back; your file is kept."""
+    from dojo.commands import do_reset
+
+    do_reset(here(), kata)
+
+
+@app.command()
+def update(
+    source: Annotated[str | None, typer.Option("--from", metavar="REMOTE/BRANCH", help="where from")] = None,
+) -> None:
+    """Take up new katas, lessons and tests; your code is kept."""
+    from dojo.commands import do_update
+
+    do_update(here(), source)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a new folder, or an empty one")],
+) -> None:
+    """Make a folder of your own for your solutions, apart from the clone."""
+    from dojo.commands import do_init
+
+    do_init(folder)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="in small letters: gradient_descent")],
+    module: Annotated[str, typer.Option(help="the module, or the beginning of its name")],
+) -> None:
+    """Begin a new kata: its four files, to fill in."""
+    from dojo.scaffold import scaffold
+
+    for path in scaffold(here(), name, module):
+        typer.echo(path)
 
 
 @app.command()
 def check(
-    katas: Annotated[list[str] | None, typer.Argument()] = None,
-    mutants: bool = False,
-    json: bool = False,
-    seeds: int = 5,
+    katas: Annotated[list[str] | None, typer.Argument(metavar="[KATA]...", help="none: all")] = None,
+    module: Annotated[list[str] | None, typer.Option(help="the katas of this module")] = None,
+    mutants: Annotated[bool, typer.Option("--mutants/--no-mutants", help="also every small change")] = False,
+    changed: Annotated[str | None, typer.Option(metavar="BASE", help="mutants of what changed since")] = None,
+    mutants_of_changed: Annotated[bool, typer.Option(help="mutants not proven before as they are")] = False,
+    json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="how many")] = 5,
+    jobs: Annotated[int | None, typer.Option(min=1, help="processes side by side")] = None,
 ) -> None:
+    """Prove the katas: their tests accept what is right and catch what is wrong."""
     from dojo.proofs.cli import run_check
 
-    dojo = find_dojo(Path.cwd())
-    if dojo is None:
-        raise typer.Exit(2)
-    try:
-        code = run_check(dojo, katas or [], mutants=mutants, as_json=json, seeds=seeds)
-    except DojoError as error:
-        print(error)
-        raise typer.Exit(2) from error
-    raise typer.Exit(code)
+    status = run_check(
+        here(),
+        katas or [],
+        modules=module or [],
+        mutants=mutants,
+        mutants_of_changed=mutants_of_changed,
+        changed=changed,
+        as_json=json,
+        seeds=seeds,
+        jobs=jobs,
+    )
+    raise typer.Exit(status)
+
+
+@app.command()
+def bench() -> None:
+    """Measure what a run costs, and each kata's tests."""
+    from dojo.bench import run_bench
+
+    raise typer.Exit(run_bench(here()))
+
+
+@app.command("merge-stub", hidden=True)
+def merge_stub(base: Path, ours: Path, theirs: Path, path: str) -> None:
+    """git's merge driver for stubs."""
+    from dojo.driver import run
+
+    raise typer.Exit(run(base, ours, theirs, path))

@@ -145,7 +145,7 @@ def telling(value: Any) -> bool:
     import numpy as np
 
     if is_array(value) or is_scalar(value):
-        array = as_numpy(value)
+        array = as_numpy(value).ravel()
         if array.dtype.kind not in "iufc":
             return False
         values = array[np.isfinite(array)] if array.dtype.kind in "fc" else array

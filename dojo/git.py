@@ -42,9 +42,9 @@ class Git:
 
     def __call__(self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> str:
         """What `git ARGUMENTS` prints, without the last line's end.  Raises GitError where it fails."""
-        return self.bytes(*arguments, stdin=stdin, env=env).decode("utf-8", "surrogateescape").rstrip("\n")
+        return self.raw(*arguments, stdin=stdin, env=env).decode("utf-8", "surrogateescape").rstrip("\n")
 
-    def bytes(self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
+    def raw(self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
         run = self._run(arguments, stdin, env)
         if run.returncode:
             said = run.stderr.decode("utf-8", "replace").strip() or f"exit status {run.returncode}"
@@ -90,7 +90,7 @@ class Git:
 
     def blobs(self, hashes: list[str]) -> dict[str, bytes]:
         """The contents of many objects, by one process."""
-        out = self.bytes("cat-file", "--batch", stdin="".join(f"{h}\n" for h in hashes).encode())
+        out = self.raw("cat-file", "--batch", stdin="".join(f"{h}\n" for h in hashes).encode())
         found, at = {}, 0
         for name in hashes:
             line_end = out.index(b"\n", at)

@@ -113,15 +113,9 @@ class Judge:
         ]
 
     def _is_green(self, kata: Kata) -> bool:
-        from dojo.record import Record, hash_file
+        from dojo.lab import is_green
 
-        try:
-            with Record(self.dojo.state / "record.sqlite") as record:
-                attempts = record.attempts(kata.name)
-        except Exception:
-            return False  # without a record nothing is known to be green
-        latest = attempts[-1] if attempts else None
-        return latest is not None and latest.solved and latest.file_hash == hash_file(kata.path)
+        return is_green(self.dojo, kata)
 
     # --- a test -------------------------------------------------------------------------------------
 

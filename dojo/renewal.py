@@ -48,7 +48,8 @@ def plan(base: Files, yours: Files, new: Files) -> Plan:
 
     base  the stubs that yours began from
     """
-    b, y, n = (_by_name(files) for files in (base, yours, new))
+    b, n = _by_name(base), _by_name(new)
+    y = _by_name(yours, b)
     made = Plan({}, {}, {}, News())
     news = made.news
     for name, path in n.items():
@@ -79,12 +80,21 @@ def plan(base: Files, yours: Files, new: Files) -> Plan:
         if yours[path] != base[b[name]]:
             made.keep[path] = yours[path]
             news.kept_aside.append(name)
+    for path in yours:
+        kata = name_of(path)
+        if kata is None or y[kata] == path or path in base:
+            continue
+        # A second file of the learner's with the name of a kata.
+        if path in made.files:
+            made.keep[path] = yours[path]
+        else:
+            made.files[path] = yours[path]
     return made
 
 
-def _by_name(files: Files) -> dict[str, str]:
-    """Each kata's stub; of two with one name, the first."""
-    found: dict[str, str] = {}
+def _by_name(files: Files, rather: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Each kata's stub; of two with one name, the one in `rather`, or else the first."""
+    found = {name: path for name, path in (rather or {}).items() if path in files}
     for path in sorted(files):
         name = name_of(path)
         if name is not None:

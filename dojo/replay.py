@@ -94,6 +94,7 @@ class Child:
     def __init__(self, job: Callable[[], Any], seconds: float) -> None:
         self.deadline = time.monotonic() + seconds
         self.timed_out = False
+        self.error = ""  # what the job raised, if that is why there is no answer
         self.status = 0
         sys.stdout.flush()
         sys.stderr.flush()
@@ -121,9 +122,13 @@ class Child:
         self.kill()
         self.status = os.waitpid(self.pid, 0)[1]
         try:
-            return pickle.loads(self._received)
+            answer = pickle.loads(self._received)
         except (pickle.UnpicklingError, EOFError, AttributeError):
             return None
+        if isinstance(answer, JobError):
+            self.error = answer.text
+            return None
+        return answer
 
     def kill(self) -> None:
         for kill in (os.killpg, os.kill):
@@ -143,19 +148,21 @@ class Child:
                 return self.finish()
 
 
+@dataclass
+class JobError:
+    """Sent by a child in place of an answer: what its job raised."""
+
+    text: str
+
+
 def _work(job: Callable[[], Any], write: int) -> None:
     """In the child: do the job, send the answer, and end without pytest's own end."""
-    status = 1
     try:
-        answer = pickle.dumps(job())
+        try:
+            answer = pickle.dumps(job())
+        except BaseException as error:
+            answer = pickle.dumps(JobError(f"{type(error).__name__}: {error}"))
         with os.fdopen(write, "wb") as pipe:
             pipe.write(answer)
-        status = 0
-    except BaseException:
-        if os.environ.get("DOJO_DEBUG"):
-            import traceback
-
-            with open(os.environ["DOJO_DEBUG"], "a") as log:
-                traceback.print_exc(file=log)
     finally:
-        os._exit(status)
+        os._exit(0)

@@ -330,3 +330,11 @@ def _bound(node: ast.stmt) -> set[tuple[str, str, str]]:
         return set()
     module = f"{'.' * node.level}{node.module or ''}" if isinstance(node, ast.ImportFrom) else ""
     return {(module, alias.name, alias.asname or alias.name) for alias in node.names}
+
+
+def lesson(text: str) -> str:
+    """A file's lesson: its docstring, or nothing where that can't be made out."""
+    try:
+        return ast.get_docstring(ast.parse(text)) or ""
+    except (SyntaxError, ValueError):
+        return ""

@@ -68,8 +68,15 @@ def turned_comparison(node: cst.ComparisonTarget) -> Iterator[cst.CSTNode]:
         yield node.with_changes(operator=other())
 
 
+COMMUTATIVE = {"max", "min", "maximum", "minimum", "hypot", "gcd", "lcm", "logaddexp", "allclose", "array_equal"}
+"""Functions whose arguments may come in any order."""
+
+
 def swapped_arguments(node: cst.Call) -> Iterator[cst.CSTNode]:
     args = list(node.args)
+    name = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
+    if isinstance(name, cst.Name) and name.value in COMMUTATIVE:
+        return
     for i in range(len(args) - 1):
         one, other = args[i], args[i + 1]
         if not (one.keyword or other.keyword or one.star or other.star):

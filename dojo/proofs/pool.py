@@ -23,12 +23,12 @@ class Job:
 
 @dataclass
 class Done:
-    """A finished job: its answer, or None where the child died (`died`) or ran past its time (`timed_out`)."""
+    """A finished job: its answer, or None where it raised `error`, ran past its time, or died without a word."""
 
     key: Any
     answer: Any
     timed_out: bool
-    died: bool
+    error: str
 
 
 def run_jobs(jobs: Iterable[Job], width: int | None = None) -> Iterator[Done]:
@@ -57,7 +57,7 @@ def run_jobs(jobs: Iterable[Job], width: int | None = None) -> Iterator[Done]:
                 if over or child.read_some():
                     del running[fd]
                     answer = child.finish()
-                    yield Done(job.key, answer, over, answer is None and not over)
+                    yield Done(job.key, answer, over, child.error)
     finally:
         for _, child in running.values():
             child.finish()

@@ -160,7 +160,7 @@ class ProofSession:
         result = self.results[kata.name]
         tally = result.tally({"variant": "variants", "mistake": "mistakes"}.get(proof, proof))
         if done.answer is None:
-            how = f"ran past {JOB_SECONDS:g} s" if done.timed_out else "crashed the process"
+            how = f"ran past {JOB_SECONDS:g} s" if done.timed_out else done.error or "crashed the process"
             tally.total += 1
             tally.problems.append(f"{' '.join(map(_label, (proof, *rest)))} {how}")
             return

@@ -99,7 +99,7 @@ def normal_equations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def condition_number(a: np.ndarray) -> float:
     """κ(a): the largest singular value over the smallest; `a` (m, n), m < n too.
 
-    inf, without a warning, if the smallest is exactly 0, and beyond 1e15, as
+    inf, without a warning, if the smallest is exactly 0, and beyond 1e14, as
     rounding leaves it, if the columns (the rows, if m < n) are dependent.
     """
     raise NotImplementedError

@@ -76,7 +76,7 @@ def svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     `s` is in falling order, none negative.  Columns of `u` and rows of `vt` are
     orthonormal, but for those that belong to an sᵢ of 0 (or what rounding makes
     of 0): these may be anything finite.  Small sᵢ are right as well: 1e-10
-    beside 1 to five digits.
+    beside 1 to four digits.
     """
     raise NotImplementedError
 

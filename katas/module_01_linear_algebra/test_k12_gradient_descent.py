@@ -116,7 +116,7 @@ class TestBacktracking:
         def f(x: np.ndarray) -> float:
             return float(x[0] - np.log(x[0])) if x[0] > 0 else float(outside)
 
-        # Of 3, 3 - 4·⅔ = ⅓ is the first inside.
+        # From 3 the steps 2, 1 and ½ lead to -5, -1 and 1.
         assert_close(backtracking(f, np.array([3.0]), np.array([2 / 3]), np.array([-4.0]), 2.0), 0.5)
 
     @pytest.mark.parametrize("direction", [[2.0, 1.0], [4.0, -3.0]])

@@ -1,0 +1,320 @@
+"""What the commands of `dojo` show and do."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dojo.curriculum import Dojo, DojoError, Kata, find_dojo, open_dojo
+from dojo.progress import Status, current, is_optional, last_written, next_kata, status, statuses
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dojo.record import Record
+
+STYLES = {"todo": "yellow", "amber": "bold yellow", "red": "red", "green": "green"}
+# A mark for each colour, for those who don't see it, and one for terminals without such characters.
+MARKS = {"todo": "·.", "amber": "!!", "red": "✗x", "green": "✓+"}
+
+
+def console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+@contextmanager
+def _record(dojo: Dojo) -> Iterator[Record]:
+    from dojo.record import Record
+
+    with Record(dojo.state / "record.sqlite") as record:
+        if not record.writable:
+            _say(f"dojo: {record.notes[-1]}", stderr=True)
+        yield record
+
+
+def _say(text: str, style: str = "", stderr: bool = False) -> None:
+    """Print plain text, whatever brackets are in it; paths and commands stay in one piece."""
+    console(stderr).print(text, style=style or None, markup=False, soft_wrap=True)
+
+
+def _mark(colour: str) -> str:
+    fine, plain = MARKS[colour]
+    return fine if (sys.stdout.encoding or "").lower().startswith("utf") else plain
+
+
+def _short(module: str) -> str:
+    """The beginning of a module's name that is enough: "module_05"."""
+    return "_".join(module.split("_")[:2])
+
+
+def _run_command(kata: Kata) -> str:
+    return f"pytest katas/{_short(kata.module)} -x"
+
+
+def _relative(kata: Kata) -> str:
+    return kata.path.relative_to(kata.dojo.root).as_posix()
+
+
+# --- where am I ---------------------------------------------------------------------------------------
+
+
+def where(dojo: Dojo) -> None:
+    with _record(dojo) as record:
+        all_of_them = statuses(dojo, record)
+    from rich.text import Text
+
+    out = console()
+    names = max((len(module) for module in dojo.modules), default=0)
+    for module in dojo.modules:
+        katas = [one for one in all_of_them if one.kata.module == module]
+        line = Text(f"{module:{names}}  {sum(one.done for one in katas):2}/{len(katas)}  ")
+        for one in katas:
+            line.append(_mark(one.colour), STYLES[one.colour])
+        out.print(line, soft_wrap=True)
+    legend = Text(
+        "  ".join(f"{_mark(colour)} {colour}" for colour in ("green", "red", "amber", "todo")), "dim"
+    )
+    out.print(legend)
+    out.print()
+    again = [one for one in all_of_them if one.note and one.colour == "green"]
+    for one in again[:3]:
+        _say(f"{one.kata.name}: {one.note}  ({_run_command(one.kata)})")
+    if len(again) > 3:
+        _say(f"and {len(again) - 3} more to judge again: dojo list")
+    one = current(all_of_them)
+    if one is None:
+        _say("Every kata is green. dojo update brings new ones, where there are any.", "green")
+        return
+    _say(f"{one.kata.stem}  {one.kata.title}: {_state(one)}")
+    _how_to_begin(one)
+
+
+def _state(one: Status) -> str:
+    if one.last is None:
+        return "todo"
+    count = f"{one.colour}, {one.greens} of {one.tests} tests green"
+    return f"{count}; {one.note}" if one.note else count
+
+
+def _how_to_begin(one: Status) -> None:
+    _say(f"  edit   {_relative(one.kata)}")
+    _say(f"  judge  {_run_command(one.kata)}")
+    _say(f"  hint   dojo hint {one.kata.name}")
+
+
+def show_next(dojo: Dojo) -> None:
+    with _record(dojo) as record:
+        one = next_kata(statuses(dojo, record))
+    if one is None:
+        _say("Every kata is green. dojo update brings new ones, where there are any.", "green")
+        return
+    if is_optional(one.kata):
+        _say("Only optional katas are left; this is the first of them.")
+    from dojo.stubs import lesson
+
+    path = one.kata.path if one.kata.path.exists() else one.kata.stub
+    paragraphs = lesson(path.read_text(encoding="utf-8", errors="replace")).split("\n\n")
+    minutes = one.kata.meta.get("minutes")
+    about = ", ".join([one.kata.module, *([f"about {minutes} minutes"] if minutes else [])])
+    _say(f"{one.kata.stem}  {one.kata.title}  ({about}): {_state(one)}")
+    # The first paragraph is the title; the next two say what it is about.
+    for paragraph in paragraphs[1:3]:
+        _say(f"\n{paragraph}")
+    if len(paragraphs) > 3:
+        _say("\n… the rest of the lesson stands in the file.")
+    _say("")
+    _how_to_begin(one)
+
+
+def show_list(dojo: Dojo, module: str | None) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    chosen = [
+        m for m in dojo.modules if module is None or m.startswith(module.rstrip("/").rsplit("/", 1)[-1])
+    ]
+    if not chosen:
+        raise DojoError(f"no module begins with '{module}'; there are {', '.join(dojo.modules)}")
+    with _record(dojo) as record:
+        all_of_them = statuses(dojo, record)
+    out = console()
+    for i, name in enumerate(chosen):
+        katas = [one for one in all_of_them if one.kata.module == name]
+        if i:
+            out.print()
+        _say(f"{name}  {sum(one.done for one in katas)}/{len(katas)} green", "bold")
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for column in ({"no_wrap": True}, {"no_wrap": True}, {"ratio": 1}, {"style": "dim"}):
+            table.add_column(**column)  # type: ignore[arg-type]
+        for one in katas:
+            notes = [f"{one.greens}/{one.tests}"] if one.tests and one.colour != "green" else []
+            notes += ["optional"] if is_optional(one.kata) else []
+            notes += [one.note] if one.note else []
+            colour = Text(f"{_mark(one.colour)} {one.colour}", STYLES[one.colour])
+            table.add_row(colour, Text(one.kata.stem), Text(one.kata.title), Text(", ".join(notes)))
+        out.print(table)
+
+
+# --- help ---------------------------------------------------------------------------------------------
+
+
+def show_hint(dojo: Dojo, name: str | None, again: bool) -> None:
+    from dojo.record import RecordError
+
+    with _record(dojo) as record:
+        kata = _chosen(dojo, name, record, current)
+        hints = [str(hint) for hint in kata.meta.get("hints", [])]
+        if not hints:
+            raise DojoError(f"{kata.name} has no hints; expected three in {kata.toml}")
+        seen = record.hints_seen(kata.name)
+        _say(f"{kata.stem}  {kata.title}", "bold")
+        if again and seen:
+            for tier, hint in enumerate(hints[:seen], 1):
+                _say(f"hint {tier} of {len(hints)}: {hint}")
+            return
+        if seen >= len(hints):
+            _say(f"All {len(hints)} hints are shown: dojo hint {kata.name} --again repeats them.")
+            _say(f"What is left is the reference: dojo diff {kata.name}")
+            return
+        _say(f"hint {seen + 1} of {len(hints)}: {hints[seen]}")
+        try:
+            record.see_hint(kata.name, seen + 1)
+        except RecordError as error:
+            _say(f"dojo: {error}", stderr=True)
+
+
+def _chosen(dojo: Dojo, name: str | None, record: Record, default: object) -> Kata:
+    if name is not None:
+        return dojo.kata(name)
+    pick = current if default is current else last_written
+    one = pick(statuses(dojo, record))
+    if one is None:
+        raise DojoError("every kata is green: name the one you mean")
+    return one.kata
+
+
+def show_diff(dojo: Dojo, name: str | None, yes: bool) -> int:
+    """Returns the exit status: 1 where the user would rather not see it."""
+    with _record(dojo) as record:
+        kata = _chosen(dojo, name, record, last_written)
+        done = status(kata, record).sure
+    if not kata.reference.exists():
+        raise DojoError(f"{kata.name} has no reference: expected {kata.reference}")
+    if not done and not yes:
+        _say(f"{kata.name} isn't green yet, and this shows the reference.")
+        if not sys.stdin.isatty():
+            _say(f"To see it all the same: dojo diff {kata.name} --yes")
+            return 1
+        import typer
+
+        if not typer.confirm("See it all the same?"):
+            return 1
+    if not kata.path.exists():
+        raise DojoError(f"{_relative(kata)} is missing: dojo reset {kata.name} puts the stub back")
+    import difflib
+
+    mine, reference = (_code(path) for path in (kata.path, kata.reference))
+    lines = list(difflib.unified_diff(mine, reference, "yours", "the reference", lineterm=""))
+    _say(f"{kata.stem}  {kata.title}; docstrings left out", "bold")
+    if not lines:
+        _say("The two are the same.", "green")
+    styles = {"+": "green", "-": "red", "@": "cyan"}
+    for line in lines:
+        _say(line, styles.get(line[:1], ""))
+    return 0
+
+
+def _code(path: Path) -> list[str]:
+    """The file's lines without docstrings: the stub's lesson would hide the code."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = text.splitlines()
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return lines
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            doc = node.body[0] if node.body and ast.get_docstring(node, clean=False) is not None else None
+            if doc is not None and len(node.body) > 1:
+                for i in range(doc.lineno - 1, doc.end_lineno or doc.lineno):
+                    lines[i] = "\0"
+    kept = [line for line in lines if line != "\0"]
+    while kept and not kept[0].strip():
+        kept.pop(0)
+    return kept
+
+
+# --- files --------------------------------------------------------------------------------------------
+
+
+def do_reset(dojo: Dojo, name: str | None) -> None:
+    from dojo.workspace import reset
+
+    with _record(dojo) as record:
+        kata = _chosen(dojo, name, record, last_written)
+    copy = reset(kata)
+    if copy is None:
+        _say(f"{_relative(kata)} is the stub.")
+    else:
+        _say(f"{_relative(kata)} is the stub again. Your file is kept as")
+        _say(f"  {copy.relative_to(dojo.root).as_posix()}")
+
+
+def do_init(folder: Path) -> None:
+    import dojo as package
+    from dojo.apart import init
+
+    clone = find_dojo(Path.cwd()) or find_dojo(Path(package.__file__).resolve().parent)
+    if clone is None:
+        raise DojoError("no clone is known to begin from: go to the clone of ML Dojo, and `dojo init` there")
+    made = init(open_dojo(clone.clone), folder)
+    _say(f"{made.root} has the stubs of {len(made.katas)} katas; the tests stay in {made.clone}.")
+    _say(f"  cd {folder}")
+    if made.katas:
+        _say(f"  {_run_command(made.katas[0])}")
+
+
+def do_update(dojo: Dojo, source: str | None) -> None:
+    from dojo.apart import update_apart
+    from dojo.update import update
+
+    if dojo.apart and source is not None:
+        raise DojoError(f"--from is for a clone; this folder takes its lessons from {dojo.clone}")
+    done = update_apart(dojo) if dojo.apart else update(dojo, source)
+    news = done.news
+    if not news:
+        _say(f"Up to date with {done.source}." if done.before is None else f"Updated from {done.source}.")
+    for path in news.added:
+        _say(f"new        {path}")
+    for name in news.renewed:
+        _say(f"lesson     {name} is renewed; your code is kept under it")
+    for name, (old, new) in news.moved.items():
+        _say(f"moved      {name}: {old} is now {new}")
+    for name in news.tests:
+        _say(f"tests      {name} has other tests: judge it again")
+    for name in news.removed:
+        kept = f"; yours is kept in {_kept(dojo, done.kept.folder)}" if name in news.kept_aside else ""
+        _say(f"removed    {name}{kept}")
+    for name, (beside, what) in news.conflicts.items():
+        _say(f"conflict   {name}: both you and the new stub changed {', '.join(what)}", "yellow")
+        _say(f"           yours is kept, and the new stub lies beside it: {beside}")
+    for path in news.overruled:
+        _say(
+            f"overruled  {path}: the project's version stands now; yours is in {_kept(dojo, done.kept.folder)}"
+        )
+    if news.project:
+        _say("pyproject.toml changed: pip install -c constraints.txt -e .")
+    if done.kept.paths:
+        _say(f"Copies of your files as they were: {_kept(dojo, done.kept.folder)}")
+    if done.before is not None:
+        _say(f"The state before: git show {done.before}", "dim")
+
+
+def _kept(dojo: Dojo, folder: Path) -> str:
+    return folder.relative_to(dojo.root).as_posix()

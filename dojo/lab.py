@@ -1,0 +1,66 @@
+"""For the lab notebooks: katas as modules, yours where they are green, the reference's elsewhere; and real data."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dojo.curriculum import Dojo, DojoError, Kata, find_dojo
+from dojo.solutions import Solutions
+
+
+def kata(name: str) -> ModuleType:
+    """The module of the kata `name`: your file if it is green, else the reference.  Says which.
+
+    Raises DojoError outside of a dojo and for an unknown name.
+    """
+    dojo = find_dojo(Path.cwd())
+    if dojo is None:
+        raise DojoError(f"{Path.cwd()} is in no dojo: start the notebook in the clone")
+    wanted = dojo.kata(name)
+    yours = is_green(dojo, wanted)
+    tree = None if yours else dojo.clone / "reference"
+    solutions = Solutions(dojo, tree, is_green=lambda other: is_green(dojo, other))
+    solutions.install()
+    try:
+        module = importlib.import_module(wanted.import_name)
+    finally:
+        solutions.remove()
+    print(f"{wanted.name}: {'yours' if yours else 'the reference (yours is not green yet)'}")
+    return module
+
+
+def is_green(dojo: Dojo, kata: Kata) -> bool:
+    """Whether the learner's file is recorded green as it is now; without a record nothing is."""
+    from dojo.record import Record, hash_file
+
+    database = dojo.state / "record.sqlite"
+    if not database.exists():
+        return False
+    try:
+        with Record(database) as record:
+            attempts = record.attempts(kata.name)
+        return bool(attempts) and attempts[-1].solved and attempts[-1].file_hash == hash_file(kata.path)
+    except Exception:
+        return False
+
+
+def data(name: str) -> Any:
+    """The real data set `name` ("photo", "digits", "penguins" …), as the katas' tests get it.
+
+    Raises DojoError for an unknown name, and the loader's error where the package that has it is missing.
+    """
+    dojo = find_dojo(Path.cwd())
+    if dojo is None:
+        raise DojoError(f"{Path.cwd()} is in no dojo: start the notebook in the clone")
+    if str(dojo.clone) not in sys.path:
+        sys.path.insert(0, str(dojo.clone))
+    loaders = importlib.import_module("fixtures.data")
+    load = getattr(loaders, f"load_{name}", None)
+    if load is None:
+        names = sorted(n.removeprefix("load_") for n in vars(loaders) if n.startswith("load_"))
+        raise DojoError(f"there is no data set '{name}'; there are {', '.join(names)}")
+    return load()
