@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -21,20 +20,14 @@ NO_DOJO = (
 class Commands(TyperGroup):
     """Turns an error that the user can put right into one line and exit status 2."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except DojoError as error:
-            from dojo.commands import console
+            from dojo.commands import say
 
-            console(stderr=True).print(f"[red]dojo:[/] {_plain(error)}", highlight=False, soft_wrap=True)
-            raise SystemExit(2) from error
-
-
-def _plain(error: DojoError) -> str:
-    from rich.markup import escape
-
-    return escape(str(error))
+            say(f"dojo: {error}", "red", stderr=True)
+            raise typer.Exit(2) from error
 
 
 app = typer.Typer(

@@ -25,7 +25,7 @@ MARKS = {"todo": "·.", "amber": "!!", "red": "✗x", "green": "✓+"}
 def console(stderr: bool = False) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 @contextmanager
@@ -34,18 +34,17 @@ def _record(dojo: Dojo) -> Iterator[Record]:
 
     with Record(dojo.state / "record.sqlite") as record:
         if not record.writable:
-            _say(f"dojo: {record.notes[-1]}", stderr=True)
+            say(f"dojo: {record.notes[-1]}", stderr=True)
         yield record
 
 
-def _say(text: str, style: str = "", stderr: bool = False) -> None:
-    """Print plain text, whatever brackets are in it; paths and commands stay in one piece."""
-    console(stderr).print(text, style=style or None, markup=False, soft_wrap=True)
+def say(text: str, style: str = "", stderr: bool = False, wrap: bool = False) -> None:
+    """Print plain text, whatever brackets are in it.  Only prose is wrapped: a path stays in one piece."""
+    console(stderr).print(text, style=style or None, soft_wrap=not wrap)
 
 
 def _mark(colour: str) -> str:
-    fine, plain = MARKS[colour]
-    return fine if (sys.stdout.encoding or "").lower().startswith("utf") else plain
+    return MARKS[colour][0 if (sys.stdout.encoding or "").lower().startswith("utf") else 1]
 
 
 def _short(module: str) -> str:
@@ -84,15 +83,15 @@ def where(dojo: Dojo) -> None:
     out.print()
     again = [one for one in all_of_them if one.note and one.colour == "green"]
     for one in again[:3]:
-        _say(f"{one.kata.name}: {one.note}  ({_run_command(one.kata)})")
+        say(f"{one.kata.name}: {one.note}  ({_run_command(one.kata)})")
     if len(again) > 3:
-        _say(f"and {len(again) - 3} more to judge again: dojo list")
-    one = current(all_of_them)
-    if one is None:
-        _say("Every kata is green. dojo update brings new ones, where there are any.", "green")
+        say(f"and {len(again) - 3} more to judge again: dojo list")
+    at = current(all_of_them)
+    if at is None:
+        say("Every kata is green. dojo update brings new ones, where there are any.", "green")
         return
-    _say(f"{one.kata.stem}  {one.kata.title}: {_state(one)}")
-    _how_to_begin(one)
+    say(f"{at.kata.stem}  {at.kata.title}: {_state(at)}")
+    _how_to_begin(at)
 
 
 def _state(one: Status) -> str:
@@ -103,32 +102,32 @@ def _state(one: Status) -> str:
 
 
 def _how_to_begin(one: Status) -> None:
-    _say(f"  edit   {_relative(one.kata)}")
-    _say(f"  judge  {_run_command(one.kata)}")
-    _say(f"  hint   dojo hint {one.kata.name}")
+    say(f"  edit   {_relative(one.kata)}")
+    say(f"  judge  {_run_command(one.kata)}")
+    say(f"  hint   dojo hint {one.kata.name}")
 
 
 def show_next(dojo: Dojo) -> None:
     with _record(dojo) as record:
         one = next_kata(statuses(dojo, record))
     if one is None:
-        _say("Every kata is green. dojo update brings new ones, where there are any.", "green")
+        say("Every kata is green. dojo update brings new ones, where there are any.", "green")
         return
     if is_optional(one.kata):
-        _say("Only optional katas are left; this is the first of them.")
+        say("Only optional katas are left; this is the first of them.")
     from dojo.stubs import lesson
 
     path = one.kata.path if one.kata.path.exists() else one.kata.stub
     paragraphs = lesson(path.read_text(encoding="utf-8", errors="replace")).split("\n\n")
     minutes = one.kata.meta.get("minutes")
     about = ", ".join([one.kata.module, *([f"about {minutes} minutes"] if minutes else [])])
-    _say(f"{one.kata.stem}  {one.kata.title}  ({about}): {_state(one)}")
+    say(f"{one.kata.stem}  {one.kata.title}  ({about}): {_state(one)}")
     # The first paragraph is the title; the next two say what it is about.
     for paragraph in paragraphs[1:3]:
-        _say(f"\n{paragraph}")
+        say(f"\n{paragraph}")
     if len(paragraphs) > 3:
-        _say("\n… the rest of the lesson stands in the file.")
-    _say("")
+        say("\n… the rest of the lesson stands in the file.")
+    say("")
     _how_to_begin(one)
 
 
@@ -148,10 +147,10 @@ def show_list(dojo: Dojo, module: str | None) -> None:
         katas = [one for one in all_of_them if one.kata.module == name]
         if i:
             out.print()
-        _say(f"{name}  {sum(one.done for one in katas)}/{len(katas)} green", "bold")
+        say(f"{name}  {sum(one.done for one in katas)}/{len(katas)} green", "bold")
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for column in ({"no_wrap": True}, {"no_wrap": True}, {"ratio": 1}, {"style": "dim"}):
-            table.add_column(**column)  # type: ignore[arg-type]
+            table.add_column(**column)
         for one in katas:
             notes = [f"{one.greens}/{one.tests}"] if one.tests and one.colour != "green" else []
             notes += ["optional"] if is_optional(one.kata) else []
@@ -173,20 +172,20 @@ def show_hint(dojo: Dojo, name: str | None, again: bool) -> None:
         if not hints:
             raise DojoError(f"{kata.name} has no hints; expected three in {kata.toml}")
         seen = record.hints_seen(kata.name)
-        _say(f"{kata.stem}  {kata.title}", "bold")
+        say(f"{kata.stem}  {kata.title}", "bold")
         if again and seen:
             for tier, hint in enumerate(hints[:seen], 1):
-                _say(f"hint {tier} of {len(hints)}: {hint}")
+                say(f"hint {tier} of {len(hints)}: {hint}", wrap=True)
             return
         if seen >= len(hints):
-            _say(f"All {len(hints)} hints are shown: dojo hint {kata.name} --again repeats them.")
-            _say(f"What is left is the reference: dojo diff {kata.name}")
+            say(f"All {len(hints)} hints are shown: dojo hint {kata.name} --again repeats them.")
+            say(f"What is left is the reference: dojo diff {kata.name}")
             return
-        _say(f"hint {seen + 1} of {len(hints)}: {hints[seen]}")
+        say(f"hint {seen + 1} of {len(hints)}: {hints[seen]}", wrap=True)
         try:
             record.see_hint(kata.name, seen + 1)
         except RecordError as error:
-            _say(f"dojo: {error}", stderr=True)
+            say(f"dojo: {error}", stderr=True)
 
 
 def _chosen(dojo: Dojo, name: str | None, record: Record, default: object) -> Kata:
@@ -207,9 +206,9 @@ def show_diff(dojo: Dojo, name: str | None, yes: bool) -> int:
     if not kata.reference.exists():
         raise DojoError(f"{kata.name} has no reference: expected {kata.reference}")
     if not done and not yes:
-        _say(f"{kata.name} isn't green yet, and this shows the reference.")
+        say(f"{kata.name} isn't green yet, and this shows the reference.")
         if not sys.stdin.isatty():
-            _say(f"To see it all the same: dojo diff {kata.name} --yes")
+            say(f"To see it all the same: dojo diff {kata.name} --yes")
             return 1
         import typer
 
@@ -221,12 +220,12 @@ def show_diff(dojo: Dojo, name: str | None, yes: bool) -> int:
 
     mine, reference = (_code(path) for path in (kata.path, kata.reference))
     lines = list(difflib.unified_diff(mine, reference, "yours", "the reference", lineterm=""))
-    _say(f"{kata.stem}  {kata.title}; docstrings left out", "bold")
+    say(f"{kata.stem}  {kata.title}; docstrings left out", "bold")
     if not lines:
-        _say("The two are the same.", "green")
+        say("The two are the same.", "green")
     styles = {"+": "green", "-": "red", "@": "cyan"}
     for line in lines:
-        _say(line, styles.get(line[:1], ""))
+        say(line, styles.get(line[:1], ""))
     return 0
 
 
@@ -260,10 +259,10 @@ def do_reset(dojo: Dojo, name: str | None) -> None:
         kata = _chosen(dojo, name, record, last_written)
     copy = reset(kata)
     if copy is None:
-        _say(f"{_relative(kata)} is the stub.")
+        say(f"{_relative(kata)} is the stub.")
     else:
-        _say(f"{_relative(kata)} is the stub again. Your file is kept as")
-        _say(f"  {copy.relative_to(dojo.root).as_posix()}")
+        say(f"{_relative(kata)} is the stub again. Your file is kept as")
+        say(f"  {copy.relative_to(dojo.root).as_posix()}")
 
 
 def do_init(folder: Path) -> None:
@@ -274,10 +273,10 @@ def do_init(folder: Path) -> None:
     if clone is None:
         raise DojoError("no clone is known to begin from: go to the clone of ML Dojo, and `dojo init` there")
     made = init(open_dojo(clone.clone), folder)
-    _say(f"{made.root} has the stubs of {len(made.katas)} katas; the tests stay in {made.clone}.")
-    _say(f"  cd {folder}")
+    say(f"{made.root} has the stubs of {len(made.katas)} katas; the tests stay in {made.clone}.")
+    say(f"  cd {folder}")
     if made.katas:
-        _say(f"  {_run_command(made.katas[0])}")
+        say(f"  {_run_command(made.katas[0])}")
 
 
 def do_update(dojo: Dojo, source: str | None) -> None:
@@ -289,31 +288,29 @@ def do_update(dojo: Dojo, source: str | None) -> None:
     done = update_apart(dojo) if dojo.apart else update(dojo, source)
     news = done.news
     if not news:
-        _say(f"Up to date with {done.source}." if done.before is None else f"Updated from {done.source}.")
+        say(f"Up to date with {done.source}." if done.before is None else f"Updated from {done.source}.")
     for path in news.added:
-        _say(f"new        {path}")
+        say(f"new        {path}")
     for name in news.renewed:
-        _say(f"lesson     {name} is renewed; your code is kept under it")
+        say(f"lesson     {name} is renewed; your code is kept under it")
     for name, (old, new) in news.moved.items():
-        _say(f"moved      {name}: {old} is now {new}")
+        say(f"moved      {name}: {old} is now {new}")
     for name in news.tests:
-        _say(f"tests      {name} has other tests: judge it again")
+        say(f"tests      {name} has other tests: judge it again")
     for name in news.removed:
         kept = f"; yours is kept in {_kept(dojo, done.kept.folder)}" if name in news.kept_aside else ""
-        _say(f"removed    {name}{kept}")
+        say(f"removed    {name}{kept}")
     for name, (beside, what) in news.conflicts.items():
-        _say(f"conflict   {name}: both you and the new stub changed {', '.join(what)}", "yellow")
-        _say(f"           yours is kept, and the new stub lies beside it: {beside}")
+        say(f"conflict   {name}: both you and the new stub changed {', '.join(what)}", "yellow")
+        say(f"           yours is kept, and the new stub lies beside it: {beside}")
     for path in news.overruled:
-        _say(
-            f"overruled  {path}: the project's version stands now; yours is in {_kept(dojo, done.kept.folder)}"
-        )
+        say(f"overruled  {path} is the project's now; yours is in {_kept(dojo, done.kept.folder)}")
     if news.project:
-        _say("pyproject.toml changed: pip install -c constraints.txt -e .")
+        say("pyproject.toml changed: pip install -c constraints.txt -e .")
     if done.kept.paths:
-        _say(f"Copies of your files as they were: {_kept(dojo, done.kept.folder)}")
+        say(f"Copies of your files as they were: {_kept(dojo, done.kept.folder)}")
     if done.before is not None:
-        _say(f"The state before: git show {done.before}", "dim")
+        say(f"The state before: git show {done.before}", "dim")
 
 
 def _kept(dojo: Dojo, folder: Path) -> str:

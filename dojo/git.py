@@ -47,8 +47,8 @@ class Git:
     def raw(self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
         run = self._run(arguments, stdin, env)
         if run.returncode:
-            said = run.stderr.decode("utf-8", "replace").strip() or f"exit status {run.returncode}"
-            raise GitError(f"git {arguments[0]} failed: {said}")
+            said = " ".join(run.stderr.decode("utf-8", "replace").split()) or f"exit status {run.returncode}"
+            raise GitError(f"git {arguments[0]}: {said}")
         return run.stdout
 
     def maybe(self, *arguments: str) -> str | None:

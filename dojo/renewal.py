@@ -6,6 +6,7 @@ gets another number.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -50,6 +51,7 @@ def plan(base: Files, yours: Files, new: Files) -> Plan:
     """
     b, n = _by_name(base), _by_name(new)
     y = _by_name(yours, b)
+    moves = {_module(b[name]): _module(path) for name, path in n.items() if b.get(name, path) != path}
     made = Plan({}, {}, {}, News())
     news = made.news
     for name, path in n.items():
@@ -62,7 +64,7 @@ def plan(base: Files, yours: Files, new: Files) -> Plan:
         if mine is None or yours[mine] in (before, new[path]):
             made.files[path] = new[path]
         else:
-            made.files[path], conflicts = _merged(before, yours[mine], new[path])
+            made.files[path], conflicts = _merged(before, _follow(yours[mine], moves), new[path])
             if (mine, made.files[path]) != (path, yours[mine]):
                 made.keep[mine] = yours[mine]
             if conflicts:
@@ -100,6 +102,18 @@ def _by_name(files: Files, rather: Mapping[str, str] | None = None) -> dict[str,
         if name is not None:
             found.setdefault(name, path)
     return found
+
+
+def _module(path: str) -> bytes:
+    return path.removesuffix(".py").replace("/", ".").encode()
+
+
+def _follow(content: bytes, moves: Mapping[bytes, bytes]) -> bytes:
+    """A learner's file whose imports of katas follow them to their new numbers."""
+    if not moves:
+        return content
+    old = b"|".join(re.escape(module) for module in moves)
+    return re.sub(rb"\b(?:" + old + rb")\b", lambda match: moves[match[0]], content)
 
 
 def _merged(base: bytes | None, yours: bytes, new: bytes) -> tuple[bytes, tuple[str, ...]]:

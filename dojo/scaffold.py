@@ -135,5 +135,5 @@ def _module(dojo: Dojo, text: str) -> str:
     if re.fullmatch(r"module_\d\d_[a-z][a-z0-9_]*", wanted):
         return wanted
     raise DojoError(
-        f"no module begins with '{text}'; there are {', '.join(dojo.modules)}. A new one is called as these are."
+        f"no module begins with '{text}'; there are {', '.join(dojo.modules)}. A new one needs such a name."
     )

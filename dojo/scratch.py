@@ -11,7 +11,8 @@ import ast
 from dataclasses import dataclass
 from pathlib import Path
 
-ARRAYS = ("numpy.ndarray.", "torch.Tensor.")
+METHODS = ("numpy.ndarray.", "torch.Tensor.", "str.", "bytes.")
+"""Types whose methods can be forbidden: by name alone, as a method's object has no type in the source."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ def violations(file: Path, forbidden: tuple[str, ...]) -> list[Violation]:
 
 class _Search(ast.NodeVisitor):
     def __init__(self, forbidden: tuple[str, ...]) -> None:
-        self.names = [n for n in forbidden if n != "@" and not n.startswith(ARRAYS)]
-        self.methods = {n.rsplit(".", 1)[1]: n for n in forbidden if n.startswith(ARRAYS)}
+        self.names = [n for n in forbidden if n != "@" and not n.startswith(METHODS)]
+        self.methods = {n.rsplit(".", 1)[1]: n for n in forbidden if n.startswith(METHODS)}
         self.matmul = "@" in forbidden
         self.aliases: dict[str, str] = {}  # a name in the file → what it was imported from
         self.own: set[str] = set()  # what the file defines itself, under whatever name

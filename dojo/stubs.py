@@ -324,12 +324,11 @@ def _name(node: ast.stmt) -> str:
     return ast.unparse(node)
 
 
-def _bound(node: ast.stmt) -> set[tuple[str, str, str]]:
-    """What an import brings in: module, name and alias of each."""
+def _bound(node: ast.stmt) -> set[str]:
+    """The names that an import brings in."""
     if not isinstance(node, ast.Import | ast.ImportFrom):
         return set()
-    module = f"{'.' * node.level}{node.module or ''}" if isinstance(node, ast.ImportFrom) else ""
-    return {(module, alias.name, alias.asname or alias.name) for alias in node.names}
+    return {alias.asname or alias.name for alias in node.names}
 
 
 def lesson(text: str) -> str:

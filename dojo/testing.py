@@ -121,8 +121,8 @@ def from_scratch(*names: str) -> pytest.MarkDecorator:
     """Mark for a test file: the learner's file may not use what `names` name.
 
     A name is dotted: a function ("numpy.linalg.svd"), a whole module
-    ("numpy.linalg"), a method of any array ("numpy.ndarray.dot"), or the
-    operator "@".  The tests themselves may use all of these as oracles.
+    ("numpy.linalg"), a method of any array or text ("numpy.ndarray.dot",
+    "str.encode"), or the operator "@".  The tests themselves may use all of these as oracles.
     """
     return pytest.mark.from_scratch(*names)
 

@@ -270,6 +270,7 @@ def _move(git: Git, head: str, snapshot: str, result: str) -> None:
     try:
         git("update-ref", "-m", "dojo update: your solutions", "HEAD", snapshot, head)
         tracked = git.paths("diff", "--name-only", "--no-renames", "-z", head, snapshot)
+        git("add", "--update", "--", "katas")  # also where an update was killed at this point before
         if tracked:
             git("add", "--all", "--force", "--", *tracked)
         git("merge", "--ff-only", "--quiet", result)

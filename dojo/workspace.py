@@ -18,6 +18,7 @@ from dojo.git import Git, GitError
 from dojo.solutions import is_stub
 
 STUB_PATH = re.compile(r"katas/[^/]+/" + STEM.pattern + r"\.py")
+NO_PYTHON = "(no Python)"
 BRANCHES = ("main", "master")
 
 
@@ -135,32 +136,37 @@ def pristine_stub(kata: Kata) -> bytes:
 
 
 def _unsolved(git: Git, commit: str, path: str, content: bytes) -> bytes:
-    """The newest version of the file, up to that commit, that nobody had solved.
+    """The newest version of the file, up to that commit, in which nobody had solved anything.
 
     The project has no other, but the commit may be the learner's: in a clone without
     a remote, or with a fork of their own, to which solutions were pushed, for one.
+    A function is solved if it is written in one version, and was a stub in another.
     """
-    if is_unsolved(content):
+    if not _functions(content, written=True):
         return content
-    for older in git("log", "--format=%H", commit, "--", path).split():
-        version = git.files(older, path).get(path)
-        if version is not None and is_unsolved(version):
-            return version
-    return content
+    commits = git("log", "--format=%H", commit, "--", path).split()
+    versions = [content, *(git.files(older, path).get(path, b"") for older in commits)]
+    stubs = set().union(*(_functions(version, written=False) for version in versions))
+    stubs.add(NO_PYTHON)
+    unsolved = [v for v in versions if v and not stubs & _functions(v, written=True)]
+    return unsolved[0] if unsolved else content
 
 
-def is_unsolved(content: bytes) -> bool:
-    """Whether every function is a stub, or says that it is given."""
+def _functions(content: bytes, written: bool) -> set[str]:
+    """The names of the functions and methods that are written, or of those that are stubs."""
     try:
-        tree = ast.parse(content)
+        body = ast.parse(content).body
     except (SyntaxError, ValueError):
-        return False
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    return all(_is_given(node) or (isinstance(node, ast.FunctionDef) and is_stub(node)) for node in functions)
-
-
-def _is_given(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    return "given" in (ast.get_docstring(node) or "").lower().split(".")[0].split()
+        return {NO_PYTHON} if written else set()
+    named = [("", node) for node in body]
+    named += [
+        (f"{node.name}.", inner) for node in body if isinstance(node, ast.ClassDef) for inner in node.body
+    ]
+    return {
+        prefix + node.name
+        for prefix, node in named
+        if isinstance(node, ast.FunctionDef) and is_stub(node) is not written
+    }
 
 
 # --- reset --------------------------------------------------------------------------------------------

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import tempfile
 import textwrap
+from functools import cache
 from pathlib import Path
 
 from dojo.curriculum import Dojo, open_dojo
@@ -325,6 +328,27 @@ def make_dojo(path: Path) -> Dojo:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
     return open_dojo(path)
+
+
+@cache
+def _template() -> tempfile.TemporaryDirectory[str]:
+    """The small dojo as a project with one commit, and a clone of it; gone when the tests end."""
+    folder = tempfile.TemporaryDirectory()
+    make_dojo(Path(folder.name, "project"))
+    git(Path(folder.name, "project"), "init", "-q", "-b", "main")
+    commit(Path(folder.name, "project"), "The katas")
+    git(Path(folder.name), "clone", "-q", "project", "clone")
+    return folder
+
+
+def project_and_clone(folder: Path) -> Dojo:
+    """Make `folder/project`, a repository of the small dojo, and a learner's `folder/clone` of it."""
+    template = _template().name
+    for name in ("project", "clone"):
+        shutil.copytree(Path(template, name), folder / name)
+    config = folder / "clone" / ".git" / "config"
+    config.write_text(config.read_text().replace(template, str(folder)))
+    return open_dojo(folder / "clone")
 
 
 def git(folder: Path, *arguments: str, check: bool = True) -> str:

@@ -115,7 +115,7 @@ def _stub(kata: Kata) -> Iterator[str]:
 
 def _names(lesson: str, forbidden: str) -> bool:
     """Whether the lesson names what is forbidden: in full, or as "np." and the rest."""
-    short = forbidden.replace("numpy.ndarray.", ".").replace("torch.Tensor.", ".")
+    short = re.sub(r"^(numpy\.ndarray|torch\.Tensor|str|bytes)\.", ".", forbidden)
     words = {forbidden, short, forbidden.replace("numpy.", "np."), forbidden.removeprefix("builtins.")}
     return any(word in lesson for word in words)
 

@@ -17,7 +17,7 @@ from typing import Any
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
-from dojo.proofs.operators import OPERATORS, settled_condition
+from dojo.proofs.operators import OPERATORS, PRECAUTIONS, settled_condition
 
 BAKED = "_dojo_first_value"
 """The name under which a mutant finds the function that remembers an expression's first value."""
@@ -125,6 +125,8 @@ class _Writer(cst.CSTVisitor):
 
     def on_visit(self, node: cst.CSTNode) -> bool:
         if isinstance(node, cst.Annotation | cst.Import | cst.ImportFrom | cst.Decorator):
+            return False
+        if isinstance(node, cst.Arg) and node.keyword is not None and node.keyword.value in PRECAUTIONS:
             return False
         if isinstance(node, cst.FunctionDef | cst.ClassDef):
             self.functions.append(node.name.value)

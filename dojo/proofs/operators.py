@@ -18,6 +18,9 @@ Operator = tuple[type, Callable[[Any], Iterable[cst.CSTNode]]]
 AXES = {"axis", "axes", "dim", "dims", "ord", "ddof", "keepdims"}
 """Arguments whose number is a choice among a few: each other one is tried."""
 
+PRECAUTIONS = {"strict"}
+"""Arguments that only make a programming error loud, so that no test can miss them."""
+
 TWINS = {
     "zeros": "ones", "ones": "zeros", "zeros_like": "ones_like", "ones_like": "zeros_like",
     "min": "max", "max": "min", "argmin": "argmax", "argmax": "argmin", "minimum": "maximum",
@@ -140,7 +143,9 @@ def without_transpose(node: cst.Attribute) -> Iterator[cst.CSTNode]:
 def dropped_arguments(node: cst.Call) -> Iterator[cst.CSTNode]:
     """Each argument left out.  mutmut also puts None in its place, which hardly does more than crash."""
     if len(node.args) > 1:
-        for i in range(len(node.args)):
+        for i, dropped in enumerate(node.args):
+            if dropped.keyword is not None and dropped.keyword.value in PRECAUTIONS:
+                continue
             args = [*node.args[:i], *node.args[i + 1 :]]
             yield node.with_changes(args=[*args[:-1], args[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)])
 

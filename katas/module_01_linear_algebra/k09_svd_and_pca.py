@@ -17,11 +17,12 @@ columns x and y by the angle that makes them orthogonal:
 
 Sweep over all pairs, again and again.  After a few sweeps convergence is
 quadratic; 20 sweeps are plenty for a hundred columns.  (Don't wait for γ = 0:
-rounding keeps it away from 0.)  Every rotation of A is applied to V too, which
-starts as the identity.  Then A V has orthogonal
-columns: their lengths are the sᵢ, their directions the uᵢ.  What makes this
-better than the eigenvalues of AᵀA is that AᵀA is never formed: there, each sᵢ
-below 1e-8 of the largest would drown in rounding.
+rounding keeps it away from 0, and a column that is nothing but rounding has no
+direction that could become orthogonal.)  Every rotation of A is applied to V
+too, which starts as the identity.  Then A V has orthogonal columns: their
+lengths are the sᵢ, their directions the uᵢ.  What makes this better than the
+eigenvalues of AᵀA is that AᵀA is never formed: there, each sᵢ below 1e-8 of the
+largest would drown in rounding.
 
 The first k terms of the sum are the closest matrix of rank k (Eckart and
 Young): the error, ∑ (A - Aₖ)ᵢⱼ², is the sum of the squares of the sᵢ that were

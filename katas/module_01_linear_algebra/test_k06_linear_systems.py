@@ -105,9 +105,12 @@ class TestLu:
         check_factors(a, order, l, u)
         assert_close(np.abs(np.diag(u)).min(), 0.0)
 
-    def test_float32_is_computed_in_float64(self, rng):
-        a = rng.standard_normal((4, 4)).astype(np.float32)
-        check_factors(a, *lu(a))
+    @pytest.mark.parametrize("scale", [1e-100, 1e100])
+    def test_the_scale_does_not_matter(self, scale):
+        order, l, u = lu(scale * np.array(A))
+        assert_close(order, np.array([2, 0, 1]))
+        assert_close(l, np.array([[1, 0, 0], [1 / 4, 1, 0], [1 / 2, 2 / 3, 1]]))
+        assert_close(u / scale, np.array([[8, 7, 9], [0, -3 / 4, -5 / 4], [0, 0, -2 / 3]]))
 
     @pytest.mark.parametrize("shape", NOT_SQUARE)
     def test_rejects_what_is_not_square(self, shape):
@@ -299,3 +302,25 @@ class TestCholesky:
     def test_rejects_what_is_not_square(self, shape):
         with raises(ValueError, shape):
             cholesky(np.ones(shape))
+
+
+class TestNumberTypes:
+    @pytest.mark.parametrize("name", ["u", "forward", "back", "solve", "det", "inverse", "cholesky"])
+    def test_float32_is_computed_in_float64(self, rng, name):
+        import scipy.linalg
+
+        a = spd(rng, 4).astype(np.float32)
+        b = rng.standard_normal(4).astype(np.float32)
+        wide, wide_b = a.astype(np.float64), b.astype(np.float64)
+        cases = {
+            "u": (lambda: lu(a)[2], lambda: scipy.linalg.lu(wide)[2]),
+            "forward": (lambda: forward_substitution(a, b), lambda: np.linalg.solve(np.tril(wide), wide_b)),
+            "back": (lambda: back_substitution(a, b), lambda: np.linalg.solve(np.triu(wide), wide_b)),
+            "solve": (lambda: solve(a, b), lambda: np.linalg.solve(wide, wide_b)),
+            "det": (lambda: det(a), lambda: np.linalg.det(wide)),
+            "inverse": (lambda: inverse(a), lambda: np.linalg.inv(wide)),
+            "cholesky": (lambda: cholesky(a), lambda: np.linalg.cholesky(wide)),
+        }
+        actual, expected = (make() for make in cases[name])
+        # float32 is right to 1e-7; float64, at these matrices' condition numbers, to 1e-12 at least.
+        assert_close(actual, expected, atol=1e-10 * float(np.abs(expected).max()), rtol=0)

@@ -149,9 +149,12 @@ class TestPredict:
         known = guesses(factors, np.array([2]), np.array([1]))[0]
         assert_close(actual, np.array([3.4 + factors.user_bias[2], known, 3.4 + factors.user_bias[0]]))
 
-    def test_new_users_get_the_mean_for_new_items(self, rng):
-        factors = random_factors(rng, 3, 5, 2)
-        assert_close(predict(factors, np.array([-1, 3, 3]), np.array([-1, 5, -1])), np.full(3, 3.4))
+    @pytest.mark.parametrize(("n_users", "n_items"), [(3, 5), (2, 4), (7, 6), (5, 1)])
+    def test_new_users_get_the_mean_for_new_items(self, rng, n_users, n_items):
+        factors = random_factors(rng, n_users, n_items, 2)
+        users, items = np.array([-1, n_users, n_users, n_users - 1]), np.array([-1, n_items, -1, n_items - 1])
+        expected = np.array([3.4, 3.4, 3.4, guesses(factors, users[3:], items[3:])[0]])
+        assert_close(predict(factors, users, items), expected)
 
     def test_leaves_the_factors_as_they_are(self, rng):
         factors = random_factors(rng, 3, 5, 2)

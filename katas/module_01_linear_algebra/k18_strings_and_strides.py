@@ -1,0 +1,142 @@
+"""Strings and strides
+
+Memory is one long row of cells.  Two agreements turn it into what we work with:
+UTF-8 turns a row of bytes into text, strides turn a row of numbers into an array.
+
+Unicode gives every character a number, its code point, from 0 to 0x10FFFF.
+UTF-8 writes a code point in 1 to 4 bytes; the x are its bits:
+
+    up to 0x7F        0xxxxxxx
+    up to 0x7FF       110xxxxx 10xxxxxx
+    up to 0xFFFF      1110xxxx 10xxxxxx 10xxxxxx
+    up to 0x10FFFF    11110xxx 10xxxxxx 10xxxxxx 10xxxxxx
+
+ASCII stays as it is, and no byte of a longer form looks like ASCII or like the
+beginning of another.  But each code point must have one form only, or a filter
+that looks for "/" could be passed by 0xC0 0xAF, which has the same bits.  So a
+decoder has to reject these overlong forms, and the surrogates, 0xD800 to
+0xDFFF, which belong to UTF-16 and are no characters.
+
+A strided array says how far to walk in the row of numbers for one step along
+each axis:
+
+    a[i, j] = data[offset + i · strides[0] + j · strides[1]]
+
+Turning it around, taking every second row or repeating one for each row of
+another array changes shape, strides and offset only.  No number is moved: such
+an array is a view, and shares its data.  Transposing swaps strides; a step of
+-1 begins at the end and walks back; broadcasting walks with stride 0, on the
+spot.  Only a reshape may have to copy.  It can keep the data where the elements,
+read row by row, follow one another in memory: then the array is contiguous.
+
+Worked by hand:
+
+    é is U+00E9 = 0b11101001, 8 bits: 110·00011 10·101001 = 0xC3 0xA9
+    data 10 11 12 13 14 15, shape (2, 3), strides (3, 1): [[10 11 12] [13 14 15]]
+    transposed: shape (3, 2), strides (1, 3): [[10 13] [11 14] [12 15]]
+    columns backwards: offset 2, strides (3, -1): [[12 11 10] [15 14 13]]
+
+Strides are counted in elements here; numpy counts them in bytes.
+
+No function changes its arguments.
+
+Sources: RFC 3629, "UTF-8, a transformation format of ISO 10646"; Pike and
+Thompson 1993, "Hello World"; Harris et al. 2020, "Array programming with NumPy".
+
+From scratch: the methods .encode and .decode, and numpy, codecs and io, may not
+be used.
+"""
+
+
+def utf8_encode(text: str) -> bytes:
+    """The bytes of `text` in UTF-8.
+
+    Raises ValueError for a surrogate, naming its position in the text and its
+    code point in hexadecimal, as in "D800".
+    """
+    raise NotImplementedError
+
+
+def utf8_decode(data: bytes) -> str:
+    """The text that `data` stands for.
+
+    Raises ValueError, naming the position of the first byte of the first faulty
+    form, for: a byte that can't begin a form; a form that is cut short, by the
+    end or by a byte that isn't 10xxxxxx; an overlong form; a surrogate; a code
+    point past 0x10FFFF.
+    """
+    raise NotImplementedError
+
+
+def clean(text: str) -> str:
+    """Text from the web, made fit to be counted.  In this order:
+
+    1. A tag, from < to the next > with neither of the two in between, becomes a space.
+    2. http:// or https:// and all that follows up to white space becomes "URL".
+    3. Three or more of the same character in a row, white space aside, become two: "sooooo" → "soo".
+    4. White space, of any kind and number, becomes one space; none is left at the ends.
+    """
+    raise NotImplementedError
+
+
+class StridedArray:
+    """A view of a list of numbers as an array of any number of axes.
+
+    Attributes: `data`, the list itself, never a copy; `shape` and `strides`,
+    tuples of ints of one length, strides in elements; `offset`, the place of
+    the first element.  Every method leaves the array as it is.
+    """
+
+    def __init__(
+        self, data: list[float], shape: tuple[int, ...], strides: tuple[int, ...] | None = None, offset: int = 0
+    ) -> None:
+        """Without `strides` they are those of row after row: the last axis has stride 1.
+
+        Nothing is checked: that every index stays in `data` is the caller's business.
+        """
+        raise NotImplementedError
+
+    def __getitem__(self, index: tuple[int, ...]) -> float:
+        """One element; `index` has an int for each axis, and a negative one counts from the end.
+
+        Raises IndexError, naming the index and the length, where one is outside of its axis.
+        """
+        raise NotImplementedError
+
+    def to_list(self) -> list | float:
+        """Nested lists, as numpy's tolist() gives them; the element itself if there are no axes."""
+        raise NotImplementedError
+
+    def is_contiguous(self) -> bool:
+        """Whether the elements, row by row, follow one another in the data.
+
+        The stride of an axis of length 1 doesn't matter.  All lengths are at least 1.
+        """
+        raise NotImplementedError
+
+    def transpose(self, axes: tuple[int, ...] | None = None) -> "StridedArray":
+        """A view whose axis i is this array's axis axes[i]; all in reverse order for None."""
+        raise NotImplementedError
+
+    def slice(self, axis: int, start: int | None, stop: int | None, step: int = 1) -> "StridedArray":
+        """A view of start:stop:step along `axis`, with the rules of Python's slices: [::-1] turns it around.
+
+        The slice holds at least one element.
+        """
+        raise NotImplementedError
+
+    def broadcast_to(self, shape: tuple[int, ...]) -> "StridedArray":
+        """A view of the given `shape`: new axes in front, and axes of length 1, are repeated by stride 0.
+
+        Raises ValueError, naming both shapes, where an axis has another length than 1 or
+        the wanted one, or where there are more axes than wanted.
+        """
+        raise NotImplementedError
+
+    def reshape(self, shape: tuple[int, ...]) -> "StridedArray":
+        """The same elements, row by row, in another shape.
+
+        A view if this array is contiguous; otherwise its data are a new list of just these elements.
+        Raises ValueError, naming both shapes, if they don't have the same number of elements.
+        """
+        raise NotImplementedError
