@@ -47,9 +47,8 @@ def judged(dojo, name="mean", colour="green"):
 
 def solve(dojo, name="mean"):
     kata = dojo.kata(name)
-    kata.path.write_text(
-        kata.path.read_text().split('"""\n\n\n')[0] + '"""\n\n\n' + kata.reference.read_text()
-    )
+    lesson = kata.path.read_text().split('"""\n\n')[0] + '"""\n\n'
+    kata.path.write_text(lesson + kata.reference.read_text().split('"""\n\n', 1)[1])
 
 
 class TestWhereAmI:

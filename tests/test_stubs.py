@@ -6,7 +6,8 @@ import ast
 
 import pytest
 
-from dojo.stubs import LESSON, WHOLE, merge
+from dojo import stubs
+from dojo.stubs import LESSON, WHOLE, Merged, merge
 
 BASE = '''"""Means ∑xᵢ/n
 
@@ -223,6 +224,19 @@ def test_no_way_of_writing_loses_work(mine):
         if '"""' not in line:
             assert line in merged.text
     assert merge(BASE, yours, new(changes[1])).text == yours.replace("The lesson", "A lesson")
+
+
+def test_places_are_counted_in_characters():
+    """ast counts bytes: what stands behind a lesson's mathematics on its line stays there."""
+    yours = new(('√(∑d²/n)."""', '√(∑d²/n)."""  # μ: see above'), base=YOURS)
+    merged = merge(BASE, yours, new(("The spread of", "A spread of")))
+    assert merged.text == yours.replace("The spread of", "A spread of")
+
+
+def test_a_merge_that_would_lose_work_is_not_made(monkeypatch):
+    stub = new(("The lesson", "A lesson"))
+    monkeypatch.setattr(stubs._Merge, "run", lambda self: self.new.text)
+    assert merge(BASE, YOURS, stub) == Merged(YOURS, (WHOLE,))
 
 
 def test_done_twice_is_done_once():

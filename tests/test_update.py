@@ -175,6 +175,28 @@ class TestTheLearnersCode:
         assert done.news.overruled == [TEST_MEAN]
         assert done.news.tests == ["mean"]
 
+    def test_tests_are_not_merged_line_by_line(self, world, committed):
+        """An edit of mine at the top and one of the project's at the bottom would go together."""
+        text = world.read(TEST_MEAN)
+        (world.clone / TEST_MEAN).write_text(text.replace('"""Judges', '"""Hardly judges'))
+        if committed:
+            commit(world.clone)
+        world.publish((TEST_MEAN, "spread([1.0, 2.0, 6.0]), 3.0", "spread([1.0, 2.0, 9.0]), 5.0"))
+        update(world.dojo)
+        assert world.read(TEST_MEAN) == (world.project / TEST_MEAN).read_text()
+
+    def test_imports_of_other_katas_follow_them_to_their_numbers(self, world, committed):
+        own = "from katas.module_01_numbers.k01_mean import mean"
+        file = world.clone / COUNT
+        file.write_text(file.read_text().replace('1.\n"""\n', f'1.\n"""\n\n{own}\n'))
+        assert own in file.read_text()
+        self.edit(world, committed, COUNT)
+        world.move("k01_mean", "k05_mean")
+        world.publish()
+        update(world.dojo)
+        assert own.replace("k01", "k05") in file.read_text()
+        assert own not in file.read_text()
+
     def test_helper_files_stay(self, world, committed):
         helper = "katas/module_01_numbers/helpers.py"
         (world.clone / helper).write_text("x = 1\n")
@@ -306,10 +328,11 @@ class TestWhatComes:
         assert git(world.clone, "status", "--porcelain") == ""
 
     def test_hooks_and_an_untidy_index_are_no_hindrance(self, world):
-        hook = world.clone / ".git" / "hooks" / "pre-commit"
-        hook.parent.mkdir(exist_ok=True)
-        hook.write_text("#!/bin/sh\nexit 1\n")
-        hook.chmod(0o755)
+        for name in ("pre-commit", "reference-transaction"):
+            hook = world.clone / ".git" / "hooks" / name
+            hook.parent.mkdir(exist_ok=True)
+            hook.write_text("#!/bin/sh\nexit 1\n")
+            hook.chmod(0o755)
         world.solve()
         git(world.clone, "add", MEAN)
         mine = world.solve(body="    return 0.0\n")

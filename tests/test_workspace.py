@@ -46,6 +46,11 @@ class TestReset:
         commit(clone.root)
         self.check(clone)
 
+    def test_whose_lesson_has_notes_that_are_committed(self, clone):
+        (clone.root / MEAN).write_text(FILES[MEAN].replace("Worked by hand", "My notes. Worked by hand"))
+        commit(clone.root)
+        self.check(clone)
+
     def test_with_the_edits_pushed_to_a_fork(self, clone, tmp_path):
         git(tmp_path, "clone", "-q", "--bare", "clone", "fork.git")
         git(clone.root, "remote", "set-url", "origin", str(tmp_path / "fork.git"))
