@@ -50,9 +50,15 @@ def here() -> Dojo:
     dojo = find_dojo(Path.cwd())
     if dojo is None:
         raise DojoError(NO_DOJO.format(here=Path.cwd()))
-    if not dojo.apart:
-        from dojo.driver import install
+    return dojo
 
+
+def learner_here() -> Dojo:
+    """The dojo that a learner is in, whose git is told how to merge their stubs."""
+    from dojo.driver import install
+
+    dojo = here()
+    if not dojo.apart:
         install(dojo)
     return dojo
 
@@ -62,7 +68,7 @@ def main(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         from dojo.commands import where
 
-        where(here())
+        where(learner_here())
 
 
 @app.command("next")
@@ -70,7 +76,7 @@ def next_() -> None:
     """The kata that comes next: its lesson, and how to begin."""
     from dojo.commands import show_next
 
-    show_next(here())
+    show_next(learner_here())
 
 
 @app.command("list")
@@ -91,7 +97,7 @@ def hint(
     """One more hint, from a nudge to nearly the answer."""
     from dojo.commands import show_hint
 
-    show_hint(here(), kata, again)
+    show_hint(learner_here(), kata, again)
 
 
 @app.command()
@@ -110,7 +116,7 @@ def reset(kata: KataArgument = None) -> None:
     """Put the stub back; your file is kept."""
     from dojo.commands import do_reset
 
-    do_reset(here(), kata)
+    do_reset(learner_here(), kata)
 
 
 @app.command()
@@ -120,7 +126,7 @@ def update(
     """Take up new katas, lessons and tests; your code is kept."""
     from dojo.commands import do_update
 
-    do_update(here(), source)
+    do_update(learner_here(), source)
 
 
 @app.command()

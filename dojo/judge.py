@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -49,6 +50,7 @@ class Judge:
         self.native = False  # whether failures are shown in pytest's own way, too
         self.ran: dict[str, Ran] = {}
         self.problems: list[str] = []  # what the learner should know beside the verdicts
+        self.in_file: dict[Path, int] = {}  # the number of tests in each file that was collected whole
         self.patience: float | None = None  # seconds for each test, where the proofs set them
         self.stops_at: str | None = None  # the kata after which -x can't go on
         self._current: pytest.Item | None = None
@@ -124,6 +126,9 @@ class Judge:
 
     def select(self, items: list[pytest.Item]) -> None:
         """Skip what this run doesn't ask for or this machine doesn't have, each with its reason."""
+        # Counted before -k and -m leave some out; a test that was named by its id is no whole file.
+        named = any("::" in arg for arg in self.config.args)
+        self.in_file = {} if named else Counter(item.path for item in items)
         no_cuda: bool | None = None
         for item in items:
             if item.get_closest_marker("slow") and not self.config.option.slow:
@@ -226,7 +231,7 @@ class Judge:
             error, colour = None, "skipped"
         else:
             colour = colour_of(error, solution) if call.when == "call" else "amber"
-        report.dojo = verdict_of(item, kata, solution, colour, error)  # type: ignore[attr-defined]
+        report.dojo = verdict_of(item, kata, solution, colour, error, self.in_file.get(item.path, 0))  # type: ignore[attr-defined]
         if report.failed and not self.native:
             report.longrepr = "\n".join(report.dojo["lines"])  # type: ignore[attr-defined]
 

@@ -25,7 +25,8 @@ NAMED = 6
 
 
 def verdict_of(
-    item: pytest.Item, kata: Kata, solution: Path, colour: Colour | Literal["skipped"], error: BaseException | None
+    item: pytest.Item, kata: Kata, solution: Path, colour: Colour | Literal["skipped"], error: BaseException | None,
+    in_file: int = 0,
 ) -> dict[str, Any]:
     """What a test's report carries: plain values only, as xdist sends it from a worker."""
     verdict: dict[str, Any] = {
@@ -38,6 +39,7 @@ def verdict_of(
         "line": None,
         "order": item.session.items.index(item) if colour != "green" else 0,
         "total": _tests_of(item),
+        "in_file": in_file,
     }
     if colour in ("green", "skipped") or error is None:
         return verdict
@@ -79,9 +81,11 @@ class Ran:
     skipped: set[str] = field(default_factory=set)
     seconds: float = 0.0
     tests: int = 0  # in the kata's file, as far as this run selected them
+    in_file: int = 0  # all of them, or 0 where the run didn't collect the file whole
 
     def add(self, verdict: dict[str, Any], report: pytest.TestReport) -> None:
         self.tests = max(self.tests, verdict["total"])
+        self.in_file = max(self.in_file, verdict["in_file"])
         self.seconds += report.duration
         if verdict["colour"] == "skipped":
             self.skipped.add(verdict["id"])
@@ -92,6 +96,11 @@ class Ran:
     def total(self) -> int:
         """The tests that can be judged here."""
         return self.tests - len(self.skipped)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every test of the kata that can be judged here was."""
+        return len(self.verdicts) + len(self.skipped) == self.in_file
 
     @property
     def colour(self) -> Colour:
@@ -214,7 +223,7 @@ def write_down(judge: Judge) -> str | None:
                         file_hash=hash_file(judge.solutions.path(kata)),
                         tests_hash=hash_file(kata.test),
                         hints=record.hints_seen(name),
-                        whole=len(one.verdicts) == one.total,
+                        whole=one.whole,
                     )
                 )
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -353,9 +354,9 @@ def project_and_clone(folder: Path) -> Dojo:
 
 def git(folder: Path, *arguments: str, check: bool = True) -> str:
     """What `git ARGUMENTS` prints in `folder`."""
-    run = subprocess.run(
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, encoding="utf-8", check=False
-    )
+    env = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}  # not the user's habits
+    command = ["git", "-C", str(folder), *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=env, check=False)
     if check and run.returncode:
         raise AssertionError(f"git {' '.join(arguments)}: {run.stdout}{run.stderr}")
     return run.stdout + ("" if check else run.stderr)

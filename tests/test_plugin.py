@@ -246,6 +246,14 @@ class TestHabits:
         run = in_dojo(dojo, "katas", "-k", "words")
         assert "2 passed, 10 deselected" in run.stdout
 
+    def test_a_part_of_the_tests_makes_no_kata_green(self, dojo, in_dojo):
+        solve(dojo)
+        whole = "select whole from attempts order by rowid desc limit 1"
+        for args, expected in [(("katas", "-k", "words"), 0), (("katas/module_01/k01::TestWords",), 0), (("katas",), 1)]:
+            in_dojo(dojo, *args)
+            with sqlite3.connect(dojo / ".dojo" / "record.sqlite") as database:
+                assert database.execute(whole).fetchone()[0] == expected, args
+
     def test_junitxml(self, dojo, in_dojo):
         solve(dojo, extra="def above(x, limit):\n    return x >= limit")
         in_dojo(dojo, "katas", "--junitxml", "out.xml")

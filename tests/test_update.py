@@ -1,90 +1,21 @@
-"""`dojo update`, `dojo init` folders and a bare git pull: old checkouts, edited, brought up to date."""
+"""`dojo update` in a clone: old checkouts, edited, brought up to date."""
 
 from __future__ import annotations
-
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from dojo import update as update_module
-from dojo.apart import init, update_apart
 from dojo.curriculum import DojoError, open_dojo
-from dojo.driver import install
 from dojo.git import GitError
 from dojo.update import BEFORE, update
-from tests.synthetic import commit, git, make_dojo, project_and_clone
-
-ROOT = Path(__file__).resolve().parent.parent
-MEAN = "katas/module_01_numbers/k01_mean.py"
-MEDIAN = "katas/module_01_numbers/k02_median.py"
-COUNT = "katas/module_02_words/k01_count.py"
-TEST_MEAN = "katas/module_01_numbers/test_k01_mean.py"
-BODY = "    # my way: ∑/n\n    total = sum( numbers )\n    return total/len(numbers)  # done\n"
-
-
-class World:
-    """A project at work in `project`, and a learner's `clone` of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.dojo = project_and_clone(folder)
-        self.project, self.clone = folder / "project", folder / "clone"
-
-    def solve(self, path: str = MEAN, root: Path | None = None, body: str = BODY) -> str:
-        """Write a solution into the first stub of the learner's file."""
-        file = (root or self.clone) / path
-        text = file.read_text().replace("    raise NotImplementedError\n", body, 1)
-        file.write_text(text)
-        return text
-
-    def publish(self, *changes: tuple[str, str, str]) -> str:
-        """The project replaces texts in files, and publishes."""
-        for path, old, new in changes:
-            file = self.project / path
-            text = file.read_text()
-            assert text.count(old) == 1, (path, old)
-            file.write_text(text.replace(old, new))
-        return commit(self.project)
-
-    def move(self, old: str, new: str) -> None:
-        """The project gives a kata another number."""
-        for folder in ("katas", "reference"):
-            for file in (self.project / folder).rglob(f"*{old}*"):
-                file.rename(file.with_name(file.name.replace(old, new)))
-        for file in self.project.rglob("*.py"):
-            file.write_text(file.read_text().replace(old, new))
-
-    def read(self, path: str) -> str:
-        return (self.clone / path).read_text()
-
-    def state(self) -> dict[str, object]:
-        """Everything that a failed update must leave as it was."""
-        files = {p.relative_to(self.clone): p.read_bytes() for p in self.clone.rglob("*") if p.is_file()}
-        files = {p: text for p, text in files.items() if p.parts[0] not in (".git", ".dojo")}
-        return {"files": files, "head": git(self.clone, "rev-parse", "HEAD"),
-                "branch": git(self.clone, "symbolic-ref", "HEAD"),
-                "status": git(self.clone, "status", "--porcelain")}  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def nobody(tmp_path, monkeypatch):
-    """A user whom git doesn't know."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("EMAIL", raising=False)
+from tests.synthetic import commit, git, make_dojo
+from tests.world import BODY, COUNT, LESSON, MEAN, MEDIAN, TEST_MEAN, World, unknown_to_git
 
 
 @pytest.fixture
-def world(tmp_path):
+def world(tmp_path, monkeypatch):
+    unknown_to_git(tmp_path / "home", monkeypatch)
     return World(tmp_path)
-
-
-LESSON = (MEAN, "it stands where the numbers balance", "it is where a beam of them balances, ∑(xᵢ - m) = 0")
 
 
 @pytest.mark.parametrize("committed", [True, False])
@@ -434,150 +365,3 @@ class TestNothingIsChanged:
         world.dojo.state.mkdir()
         (world.dojo.state / "kept").write_text("a file")
         self.check(world, "no copy of .* can be made.*Nothing was changed")
-
-
-class TestAFolderApart:
-    @pytest.fixture
-    def apart(self, world, tmp_path):
-        world.solve()  # in the clone; the folder gets the stub all the same
-        return init(world.dojo, tmp_path / "mine")
-
-    def renew(self, world, *changes):
-        world.publish(*changes)
-        update(world.dojo)
-
-    def test_has_the_stubs_unsolved(self, apart, world):
-        assert (apart.root / MEAN).read_text() == (world.project / MEAN).read_text()
-        assert apart.clone == world.clone
-        assert [kata.path.exists() for kata in apart.katas] == [True] * 3
-        assert not (apart.root / TEST_MEAN).exists()
-
-    def test_takes_up_a_lesson_a_new_number_and_a_conflict(self, apart, world):
-        mine = world.solve(MEAN, apart.root)
-        count = world.solve(COUNT, apart.root)
-        world.move("k02_median", "k03_median")
-        self.renew(world, LESSON, (COUNT, "count(text: str)", "count(text: str, n: int)"))
-        done = update_apart(open_dojo(apart.root))
-        assert (apart.root / MEAN).read_text() == mine.replace(*LESSON[1:])
-        assert (apart.root / COUNT).read_text() == count
-        assert (apart.root / COUNT.replace(".py", ".new-stub.py")).exists()
-        assert done.news.moved == {"median": (MEDIAN, MEDIAN.replace("k02", "k03"))}
-        assert not (apart.root / MEDIAN).exists()
-        assert (done.kept.folder / MEAN).read_text() == mine
-        again = update_apart(open_dojo(apart.root))
-        assert not again.news
-
-    def test_moves_work_with_its_kata_and_keeps_that_of_a_removed_one(self, apart, world):
-        median, count = world.solve(MEDIAN, apart.root), world.solve(COUNT, apart.root)
-        world.move("k02_median", "k03_median")
-        for path in (COUNT, COUNT.replace("k01", "test_k01")):
-            (world.project / path).unlink()
-        self.renew(world)
-        done = update_apart(open_dojo(apart.root))
-        assert (apart.root / MEDIAN.replace("k02", "k03")).read_text() == median
-        assert (done.kept.folder / COUNT).read_text() == count
-        assert not (apart.root / COUNT).exists()
-
-    def test_is_as_it_was_after_a_failure(self, apart, world, monkeypatch):
-        world.solve(MEAN, apart.root)
-        self.renew(world, LESSON, (COUNT, "How often", "How many times"))
-        before = {p: p.read_bytes() for p in apart.root.rglob("*.py")}
-        from dojo import apart as module
-
-        write, left = module.write, [1]
-
-        def failing(path, content):
-            if path.suffix == ".py" and content != before.get(path) and ".dojo" not in path.parts:
-                left[0] -= 1
-                if left[0] < 0:
-                    raise OSError("no space left on device")
-            write(path, content)
-
-        monkeypatch.setattr(module, "write", failing)
-        with pytest.raises(DojoError, match=r"no space left.*as they were"):
-            update_apart(open_dojo(apart.root))
-        kept = apart.state / "kept"
-        after = {p: p.read_bytes() for p in apart.root.rglob("*.py") if not p.is_relative_to(kept)}
-        assert after == before
-        monkeypatch.undo()
-        update_apart(open_dojo(apart.root))
-        assert LESSON[2] in (apart.root / MEAN).read_text()
-
-    def test_is_not_made_where_something_is(self, world, tmp_path):
-        (tmp_path / "full").mkdir()
-        (tmp_path / "full" / "thesis.tex").write_text("x")
-        with pytest.raises(DojoError, match=r"isn't empty.*thesis\.tex"):
-            init(world.dojo, tmp_path / "full")
-        assert len(list((tmp_path / "full").iterdir())) == 1
-        with pytest.raises(DojoError, match=r"is a dojo already.*dojo update"):
-            init(world.dojo, world.clone)
-        with pytest.raises(DojoError, match="outside it"):
-            init(world.dojo, world.clone / "solutions")
-        with pytest.raises(DojoError, match="is a file"):
-            init(world.dojo, tmp_path / "full" / "thesis.tex")
-
-    def test_a_conflict_with_quotes_in_the_path(self, world, tmp_path):
-        odd = tmp_path / 'a "clone" of λ'
-        world.clone.rename(odd)
-        made = init(open_dojo(odd), tmp_path / "mine too")
-        assert made.clone == odd
-        assert made.deadline == 10
-
-
-class TestABareGitPull:
-    def pull(self, world, *options):
-        who = ["-c", "user.name=Me", "-c", "user.email=me@example.org"]
-        command = ["git", "-C", str(world.clone), *who, "pull", "-q", *options]
-        env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
-
-    def test_refuses_while_edits_are_not_committed(self, world):
-        mine = world.solve()
-        world.publish(LESSON)
-        assert self.pull(world, "--no-rebase").returncode != 0
-        assert world.read(MEAN) == mine
-
-    @pytest.mark.parametrize("way", ["--no-rebase", "--rebase"])
-    def test_keeps_the_code_under_the_new_lesson(self, world, way):
-        install(world.dojo)
-        mine = world.solve()
-        commit(world.clone)
-        docstring = (MEAN, "The mean of `numbers`, of which", "The mean of all `numbers`, of which")
-        added = (COUNT, "raise NotImplementedError", "raise NotImplementedError\n\n\nX = 1")
-        world.publish(LESSON, docstring, added)
-        run = self.pull(world, way)
-        assert run.returncode == 0, run.stderr
-        assert world.read(MEAN) == mine.replace(*LESSON[1:]).replace(*docstring[1:])
-
-    @pytest.mark.parametrize("way", ["--no-rebase", "--rebase"])
-    def test_lays_the_new_stub_beside_in_a_conflict(self, world, way):
-        install(world.dojo)
-        mine = world.solve()
-        commit(world.clone)
-        world.publish(
-            (MEAN, "mean(numbers: list[float])", "mean(numbers: list[float], weights: list[float])")
-        )
-        run = self.pull(world, way)
-        assert run.returncode == 0, run.stderr
-        assert world.read(MEAN) == mine
-        assert world.read(MEAN.replace(".py", ".new-stub.py")) == (world.project / MEAN).read_text()
-
-    @pytest.mark.parametrize("driver", [True, False])
-    def test_loses_nothing_where_the_driver_is_of_no_help(self, world, driver):
-        if driver:
-            install(world.dojo)
-            git(world.clone, "config", "merge.dojo-stub.driver", f'"{sys.executable}" -m no_dojo %O %A %B %P')
-        world.solve()
-        commit(world.clone)
-        world.publish((MEAN, "    raise NotImplementedError\n\n\ndef spread", "    ...\n\n\ndef spread"))
-        assert self.pull(world, "--no-rebase").returncode != 0
-        assert BODY in world.read(MEAN)
-        assert BODY in git(world.clone, "show", f"HEAD:{MEAN}")
-        assert git(world.clone, "ls-files", "--unmerged") != ""
-
-    def test_is_told_of_the_driver_once(self, world):
-        install(world.dojo)
-        config = (world.clone / ".git" / "config").read_text()
-        install(world.dojo)
-        assert (world.clone / ".git" / "config").read_text() == config
-        assert "-m dojo merge-stub %O %A %B %P" in config

@@ -120,6 +120,27 @@ class TestHessian:
         assert_close(got, np.array([[12 + 8 * h**2 + 12, 3 + h**2], [3 + h**2, 0.0]]))
 
 
+class TestDefaultSteps:
+    @pytest.mark.parametrize(
+        ("name", "farthest"), [("gradient", 1e-5), ("directional", 1e-5), ("jacobian", 1e-5), ("hessian", 2e-4)]
+    )
+    def test_how_far_from_x_the_function_is_called(self, name, farthest):
+        places = []
+
+        def f(x):
+            places.append(float(np.abs(x).max()))
+            return x * 1.0 if name == "jacobian" else 1.0
+
+        run = {
+            "gradient": lambda x: gradient(f, x),
+            "directional": lambda x: directional_derivative(f, x, np.array([0.0, 1.0])),
+            "jacobian": lambda x: jacobian(f, x),
+            "hessian": lambda x: hessian(f, x),
+        }[name]
+        run(np.zeros(2))
+        assert_close(max(places) / farthest, 1.0)
+
+
 OPERATIONS = {
     "x + y": (lambda x, y: x + y, lambda x, y, dx, dy: dx + dy),
     "x - y": (lambda x, y: x - y, lambda x, y, dx, dy: dx - dy),
