@@ -160,6 +160,8 @@ class _Writer(cst.CSTVisitor):
     def _add(self, node: cst.CSTNode, new: cst.CSTNode) -> None:
         start, end = self._span(node)
         old = self.source[start:end]
+        if getattr(node, "lpar", ()) and not old.startswith("(") and hasattr(new, "lpar"):
+            new = new.with_changes(lpar=(), rpar=())  # the node's own parentheses stand outside of its span
         text = self.module.code_for_node(new).strip()
         if isinstance(new, cst.SimpleStatementLine):
             text = "pass"
