@@ -132,6 +132,10 @@ class TestMemoize:
         fast = memoize(lambda a, b: a - b)
         assert_equal([fast(a=5, b=3), fast(b=3, a=5), fast(a=3, b=5)], [2, 2, -2])
 
+    def test_arguments_of_equal_hash_are_told_apart(self):
+        fast = memoize(lambda x: x * 10)  # hash(-1) is hash(-2)
+        assert_equal([fast(-1), fast(-2), fast(-1)], [-10, -20, -10])
+
     def test_none_is_an_answer(self):
         calls = []
         fast = memoize(lambda x: calls.append(x))
@@ -235,12 +239,12 @@ class TestBatches:
     def test_takes_no_more_items_than_it_needs(self):
         taken = []
 
-        def endless():
-            while True:
-                taken.append(len(taken))
-                yield taken[-1]
+        def source():
+            for i in range(100):
+                taken.append(i)
+                yield i
 
-        iterator = iter(Batches(endless(), 3))
+        iterator = iter(Batches(source(), 3))
         assert_equal([next(iterator), next(iterator)], [[0, 1, 2], [3, 4, 5]])
         assert_equal(len(taken), 6)
 

@@ -175,10 +175,19 @@ class TestSampleRows:
         # 600 each are expected, with a standard deviation of 19: five of them are allowed.
         assert_close(counts.astype(float), np.full(5, 600.0), rtol=0, atol=95)
 
+    def test_every_set_of_rows_is_as_likely(self):
+        x = np.array([[1.0], [2.0], [4.0], [8.0], [16.0]])
+        sums = np.array([sample_rows(x, 2, seed=s).sum() for s in range(1500)])
+        # The sum says which two rows they are.
+        counts = np.array([(sums == 2.0**i + 2.0**j).sum() for j in range(5) for i in range(j)])
+        # 150 each are expected, with a standard deviation of 12: more than five of them are allowed.
+        assert_close(counts.astype(float), np.full(10, 150.0), rtol=0, atol=65)
+
     def test_the_global_state_is_left_alone(self, rng):
-        before = np.random.get_state()[1].copy()
+        _, before, place, *_ = np.random.get_state()
         sample_rows(rng.normal(size=(6, 2)), 3, seed=1)
-        if not np.array_equal(before, np.random.get_state()[1]):
+        _, after, new_place, *_ = np.random.get_state()
+        if place != new_place or not np.array_equal(before, after):
             fail("numpy's global random state was changed.", evidence="global state")
 
     def test_rejects_more_rows_than_there_are(self):

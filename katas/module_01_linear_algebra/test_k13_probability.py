@@ -185,6 +185,14 @@ class TestRejection:
         with raises(ValueError, 4, 3.5):
             rejection_sample(lambda x: np.full_like(x, 4.0), 0.0, 1.0, 3.5, 20, rng)
 
+    def test_a_density_that_is_above_somewhere_is_one_too(self, rng):
+        with raises(ValueError, 0.9):
+            rejection_sample(hill, 0.0, 2.0, 0.9, 300, rng)
+
+    def test_no_two_draws_are_the_same(self, rng):
+        draws, _ = rejection_sample(hill, 0.0, 2.0, 1.0, 3000, rng)
+        assert_close(len(np.unique(draws)), 3000)
+
     def test_a_density_at_its_bound_is_none(self, rng):
         draws, _ = rejection_sample(lambda x: np.full_like(x, 4.0), 0.0, 1.0, 4.0, 5, rng)
         assert_close(len(draws), 5)

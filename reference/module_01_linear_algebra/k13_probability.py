@@ -7,12 +7,12 @@ import numpy as np
 
 
 def bernoulli_pmf(k: np.ndarray, p: float) -> np.ndarray:
-    return np.select([k == 1, k == 0], [p, 1 - p], 0.0)
+    return np.select([k == 1, k == 0], [p, 1 - p])
 
 
 def _log_factorial(k: np.ndarray) -> np.ndarray:
     """log k! of whole numbers k ≥ 0, from a table of running sums."""
-    table = np.cumsum(np.log(np.arange(1, k.max(initial=0) + 1)))
+    table = np.cumsum(np.log(np.arange(1, k.max() + 1)))
     return np.concatenate([[0.0], table])[k]
 
 
