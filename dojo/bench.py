@@ -70,7 +70,8 @@ def measure(pair: Pair, folder: Path, runs: int = RUNS) -> Figure:
             run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
             seconds = time.perf_counter() - start
             if run.returncode not in (0, 1):
-                raise DojoError(f"{' '.join(command)} ended with {run.returncode}: {run.stdout[-300:]}{run.stderr[-300:]}")
+                said = run.stdout[-300:] + run.stderr[-300:]
+                raise DojoError(f"{' '.join(command)} ended with {run.returncode}: {said}")
             if turn:
                 found.append(seconds)
     return Figure(pair, statistics.median(times[0]), statistics.median(times[1]))
@@ -82,9 +83,7 @@ def pristine_copy(dojo: Dojo, folder: Path) -> None:
 
     ignored = shutil.ignore_patterns(".git", ".dojo", ".tox", ".venv", "__pycache__", "*.egg-info", ".*_cache")
     shutil.copytree(dojo.clone, folder, ignore=ignored, dirs_exist_ok=True)
-    stubs = subprocess.run(
-        ["git", "-C", str(dojo.clone), "archive", "HEAD", "katas"], capture_output=True, check=False
-    )
+    stubs = subprocess.run(["git", "-C", str(dojo.clone), "archive", "HEAD", "katas"], capture_output=True, check=False)
     if stubs.returncode == 0:
         subprocess.run(["tar", "-x", "-C", str(folder)], input=stubs.stdout, check=True)
 
@@ -100,8 +99,7 @@ def run_bench(dojo: Dojo) -> int:
             good = figure.ratio <= pair.target
             met = met and good
             print(pair.what)
-            print(
-                f"  {figure.seconds:.3f} s over {figure.baseline:.3f} s = {figure.ratio:.2f}x, target {pair.target:g}x: "
-                f"{'met' if good else 'MISSED'}  (medians of {RUNS}, in turn)"
-            )
+            figures = f"{figure.seconds:.3f} s over {figure.baseline:.3f} s = {figure.ratio:.2f}x"
+            verdict = "met" if good else "MISSED"
+            print(f"  {figures}, target {pair.target:g}x: {verdict}  (medians of {RUNS}, in turn)")
     return 0 if met else 1

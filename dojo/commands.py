@@ -76,9 +76,7 @@ def where(dojo: Dojo) -> None:
         for one in katas:
             line.append(_mark(one.colour), STYLES[one.colour])
         out.print(line, soft_wrap=True)
-    legend = Text(
-        "  ".join(f"{_mark(colour)} {colour}" for colour in ("green", "red", "amber", "todo")), "dim"
-    )
+    legend = Text("  ".join(f"{_mark(colour)} {colour}" for colour in ("green", "red", "amber", "todo")), "dim")
     out.print(legend)
     out.print()
     again = [one for one in all_of_them if one.note and one.colour == "green"]
@@ -135,9 +133,7 @@ def show_list(dojo: Dojo, module: str | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    chosen = [
-        m for m in dojo.modules if module is None or m.startswith(module.rstrip("/").rsplit("/", 1)[-1])
-    ]
+    chosen = [m for m in dojo.modules if module is None or m.startswith(module.rstrip("/").rsplit("/", 1)[-1])]
     if not chosen:
         raise DojoError(f"no module begins with '{module}'; there are {', '.join(dojo.modules)}")
     with _record(dojo) as record:

@@ -178,9 +178,7 @@ def _close_scalars(
     if isinstance(expected, int) and not isinstance(actual, int) and rtol is None and atol is None:
         tolerances = TOLERANCES["float64"]  # an exact whole number, computed in floating point
     if not _all_close(as_numpy(actual), as_numpy(expected), *tolerances, equal_nan):
-        raise Wrong(
-            "values", "differs", actual=actual, expected=expected, where=where, tolerances=tolerances
-        )
+        raise Wrong("values", "differs", actual=actual, expected=expected, where=where, tolerances=tolerances)
 
 
 def _close_arrays(
@@ -204,9 +202,7 @@ def _close_arrays(
         _check_device(actual, expected, where)
     tolerances = tolerances_for(expected, rtol, atol)
     if not _all_close(as_numpy(actual), as_numpy(expected), *tolerances, equal_nan):
-        raise Wrong(
-            "values", "differs", actual=actual, expected=expected, where=where, tolerances=tolerances
-        )
+        raise Wrong("values", "differs", actual=actual, expected=expected, where=where, tolerances=tolerances)
 
 
 def _check_tensor(actual: Any, expected: Any, where: str) -> None:

@@ -202,9 +202,12 @@ def _sides(actual: Any, expected: Any) -> list[str]:
 def _around_difference(one: str, other: str, width: int = 70) -> tuple[str, str]:
     """Two long texts, cut so that the place where they part is in sight."""
     one, other = one.replace("\n", " "), other.replace("\n", " ")
-    same = len(os.path.commonprefix([one, other]))
+    same = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
     start = max(0, same - 20) if max(len(one), len(other)) > width else 0
-    cut = [f"{'… ' if start else ''}{t[start : start + width]}{' …' if len(t) > start + width else ''}" for t in (one, other)]
+    cut = [
+        f"{'… ' if start else ''}{t[start : start + width]}{' …' if len(t) > start + width else ''}"
+        for t in (one, other)
+    ]
     return cut[0], cut[1]
 
 
@@ -265,7 +268,9 @@ def _definition(solution: Path, function: str | None) -> int | None:
         tree = ast.parse(solution.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
         return None
-    return next((n.lineno for n in ast.walk(tree) if getattr(n, "name", None) == function), None)
+    defined = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef))
+    # The last one of a name is the one that counts.
+    return max((n.lineno for n in defined if n.name == function), default=None)
 
 
 def _function_in(error: BaseException, solution: Path) -> str | None:

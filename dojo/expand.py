@@ -74,14 +74,9 @@ def _matches(folder: Path, part: str) -> list[Path]:
     wanted = part.removesuffix(".py").removeprefix("test_")
     entries = [e for e in folder.iterdir() if e.is_dir() or (e.suffix == ".py" and e.name.startswith("test_k"))]
     bare = {entry: entry.stem.removeprefix("test_") for entry in entries if not entry.name.startswith("__")}
-    for fits in (
-        lambda name: name == wanted or name.split("_", 1)[-1] == wanted,
-        lambda name: name.startswith(f"{wanted}_"),
-        lambda name: name.startswith(wanted),
-    ):
-        if found := [entry for entry, name in bare.items() if fits(name)]:
-            return found
-    return []
+    exactly = [e for e, name in bare.items() if wanted in (name, name.split("_", 1)[-1])]
+    word = [e for e, name in bare.items() if name.startswith(f"{wanted}_")]
+    return exactly or word or [e for e, name in bare.items() if name.startswith(wanted)]
 
 
 def _shown(match: Path, given: str, cwd: Path) -> str:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -17,7 +17,7 @@ from dojo import deadline, guard
 from dojo.compare import Wrong
 from dojo.curriculum import Dojo, DojoError, Kata, open_dojo
 from dojo.solutions import Solutions, find_tree
-from dojo.verdict import colour_of
+from dojo.verdict import Colour, colour_of
 
 if TYPE_CHECKING:
     from dojo.report import Ran
@@ -33,7 +33,7 @@ def load_what_the_run_needs(config: pytest.Config, args: list[str]) -> None:
     if any(arg == w or arg.startswith((f"{w}=", "-n")) for arg in args for w in wanted):
         manager = config.pluginmanager
         if not manager.has_plugin("xdist"):
-            from xdist import plugin as xdist
+            from xdist import plugin as xdist  # type: ignore[import-untyped]
 
             manager.unblock("xdist")  # under its own name, by which other plugins look for it
             manager.register(xdist, "xdist")
@@ -227,13 +227,15 @@ class Judge:
         from dojo.report import verdict_of
 
         solution = self.solutions.path(kata)
+        colour: Colour | Literal["skipped"] = "amber"  # where it failed before the call or after it
         if report.skipped:
             error, colour = None, "skipped"
-        else:
-            colour = colour_of(error, solution) if call.when == "call" else "amber"
-        report.dojo = verdict_of(item, kata, solution, colour, error, self.in_file.get(item.path, 0))  # type: ignore[attr-defined]
+        elif call.when == "call":
+            colour = colour_of(error, solution)
+        verdict = verdict_of(item, kata, solution, colour, error, self.in_file.get(item.path, 0))
+        vars(report)["dojo"] = verdict
         if report.failed and not self.native:
-            report.longrepr = "\n".join(report.dojo["lines"])  # type: ignore[attr-defined]
+            report.longrepr = "\n".join(verdict["lines"])
 
     def _is_replaying(self, item: pytest.Item, error: BaseException | None, when: str) -> bool:
         replay = sys.modules.get("dojo.replay")

@@ -34,17 +34,17 @@ def kata(name: str) -> ModuleType:
 
 
 def is_green(dojo: Dojo, kata: Kata) -> bool:
-    """Whether the learner's file is recorded green as it is now; without a record nothing is."""
-    from dojo.record import Record, hash_file
+    """Whether the learner's file is known to be green as it is now; without a record nothing is."""
+    from dojo import progress
+    from dojo.record import Record
 
     database = dojo.state / "record.sqlite"
     if not database.exists():
         return False
     try:
         with Record(database) as record:
-            attempts = record.attempts(kata.name)
-        return bool(attempts) and attempts[-1].solved and attempts[-1].file_hash == hash_file(kata.path)
-    except Exception:
+            return progress.is_green(kata, record)
+    except DojoError:
         return False
 
 

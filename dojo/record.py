@@ -156,13 +156,9 @@ class Record:
 
     def count(self, kata: str, tree: str = "yours") -> int:
         """The number of attempts."""
-        return int(
-            self._read("SELECT COUNT(*) FROM attempts WHERE tree = ? AND kata = ?", (tree, kata))[0][0]
-        )
+        return int(self._read("SELECT COUNT(*) FROM attempts WHERE tree = ? AND kata = ?", (tree, kata))[0][0])
 
-    def newest_first(
-        self, kata: str | None = None, tree: str | None = "yours", limit: int = -1
-    ) -> Iterator[Attempt]:
+    def newest_first(self, kata: str | None = None, tree: str | None = "yours", limit: int = -1) -> Iterator[Attempt]:
         """The attempts from the last to the first, `limit` of them at most (-1: all)."""
         asked = {name: value for name, value in (("tree", tree), ("kata", kata)) if value is not None}
         where = f"WHERE {' AND '.join(f'{name} = ?' for name in asked)}" if asked else ""

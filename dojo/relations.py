@@ -60,9 +60,7 @@ class _Relation:
         self.actual, self.expected = actual, expected
         self.rtol, self.atol = rtol, atol
         self.sizes = sizes
-        self.finite = expected.dtype.kind in "b" or bool(
-            np.isfinite(actual).all() and np.isfinite(expected).all()
-        )
+        self.finite = expected.dtype.kind in "b" or bool(np.isfinite(actual).all() and np.isfinite(expected).all())
 
     def _equal(self, one: Any, other: Any) -> bool:
         return bool(np.all(isclose(one, other, self.rtol, self.atol)))
@@ -104,9 +102,7 @@ class _Relation:
                 if self._equal(self.actual, np.flip(self.expected, axis)):
                     return f"Your answer is the expected one back to front{self._along(axis)}."
                 for step in (1, -1):
-                    if self.expected.shape[axis] > 2 and self._equal(
-                        self.actual, np.roll(self.expected, step, axis)
-                    ):
+                    if self.expected.shape[axis] > 2 and self._equal(self.actual, np.roll(self.expected, step, axis)):
                         way = "forward" if step == 1 else "back"
                         return f"Your answer is the expected one moved {way} by one{self._along(axis)}."
         return None
@@ -242,7 +238,7 @@ def _factor_names(ratio: float, sizes: list[Size]) -> str:
 
 
 def _known_factors(sizes: list[Size]) -> Iterator[tuple[float, str]]:
-    for value, text in (
+    yield from (
         (math.log(2), "ln 2, so the logarithm may have another base"),
         (1 / math.log(2), "1/ln 2, so the logarithm may have another base"),
         (math.log(10), "ln 10, so the logarithm may have another base"),
@@ -253,8 +249,7 @@ def _known_factors(sizes: list[Size]) -> Iterator[tuple[float, str]]:
         (1 / math.sqrt(2 * math.pi), "1/√(2π)"),
         (180 / math.pi, "180/π, degrees in place of radians"),
         (math.pi / 180, "π/180, radians in place of degrees"),
-    ):
-        yield value, text
+    )
     seen: set[int] = set()
     for size in sizes:
         n = size.value

@@ -80,8 +80,6 @@ def become_quiet(config: pytest.Config) -> None:
         os.dup2(null, fd)
     sys.stdin = open(os.devnull)  # noqa: SIM115 - lives as long as the child
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    sys.__stdout__ = sys.stdout
-    sys.__stderr__ = sys.stderr
 
 
 class Child:

@@ -19,13 +19,22 @@ from dojo.verdict import Colour, summary
 if TYPE_CHECKING:
     from dojo.judge import Judge
 
-MARKUP = {"todo": {"yellow": True}, "amber": {"yellow": True, "bold": True}, "red": {"red": True}, "green": {"green": True}}
+MARKUP = {
+    "todo": {"yellow": True},
+    "amber": {"yellow": True, "bold": True},
+    "red": {"red": True},
+    "green": {"green": True},
+}
 NAMED = 6
 """Names of further failing tests that are listed under the first."""
 
 
 def verdict_of(
-    item: pytest.Item, kata: Kata, solution: Path, colour: Colour | Literal["skipped"], error: BaseException | None,
+    item: pytest.Item,
+    kata: Kata,
+    solution: Path,
+    colour: Colour | Literal["skipped"],
+    error: BaseException | None,
     in_file: int = 0,
 ) -> dict[str, Any]:
     """What a test's report carries: plain values only, as xdist sends it from a worker."""
@@ -46,7 +55,7 @@ def verdict_of(
     if colour == "todo":
         from dojo.verdict import frames
 
-        path, line, function = frames(error)[-1]
+        _, line, function = frames(error)[-1]
         verdict["lines"] = [f"{function}() isn't written yet."]
         verdict["line"] = line
         return verdict

@@ -80,9 +80,7 @@ def scaffold(dojo: Dojo, name: str, module: str) -> list[str]:
     if dojo.apart:
         raise DojoError(f"katas are written in the clone: cd {dojo.clone}, then dojo new again")
     if not STEM.fullmatch(f"k01_{name}") or keyword.iskeyword(name):
-        raise DojoError(
-            f"'{name}' can't be a kata's name; expected small letters, digits and _: gradient_descent"
-        )
+        raise DojoError(f"'{name}' can't be a kata's name; expected small letters, digits and _: gradient_descent")
     taken = next((kata for kata in dojo.katas if kata.name == name), None)
     if taken is not None:
         raise DojoError(f"there is a kata '{name}' already: {taken.module}/{taken.stem}; names are unique")
@@ -105,9 +103,7 @@ def scaffold(dojo: Dojo, name: str, module: str) -> list[str]:
         with target.open("x", encoding="utf-8") as file:
             file.write(text.format(**words))
     readme = dojo.clone / "katas" / module / "README.md"
-    begun = (
-        readme.read_text(encoding="utf-8") if readme.exists() else f"# {module}\n\nTODO: what it builds.\n"
-    )
+    begun = readme.read_text(encoding="utf-8") if readme.exists() else f"# {module}\n\nTODO: what it builds.\n"
     last = begun.rstrip().rsplit("\n", 1)[-1]
     # A list of katas goes on as it began: as a table's row, or as a point.
     line = f"| {stem} | TODO |" if last.startswith("|") else f"- {stem}: TODO"

@@ -162,7 +162,7 @@ class SolutionLoader(SourceFileLoader):
         path = self.get_filename(fullname)
         return self.source_to_code(self.get_data(path), path)
 
-    def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> Any:
+    def source_to_code(self, data: Any, path: Any = "<string>") -> Any:  # type: ignore[override]
         tree = ast.parse(data, path)
         lend_all = self.name.startswith("reference.")
         package = self.name.rsplit(".", 1)[0]
@@ -178,7 +178,7 @@ class SolutionLoader(SourceFileLoader):
                 node.module, node.level = wanted.replace("katas.", "reference.", 1), 0
             elif (lent := self.solutions.lend(wanted, self.kata)) != wanted:
                 node.module, node.level = lent, 0
-        return compile(tree, path, "exec", dont_inherit=True, optimize=_optimize)
+        return compile(tree, path, "exec", dont_inherit=True)
 
     def exec_module(self, module: ModuleType) -> None:
         if self.kata is None:

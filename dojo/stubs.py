@@ -172,11 +172,7 @@ class Source:
         if not self.text[self.starts[line - 1] : start].strip() or line < node.lineno:
             start = self.starts[line - 1]  # with the indentation
         colon, doc_end = max(colon, start), max(doc_end, start)
-        while (
-            line > 1
-            and start == self.starts[node.lineno - 1]
-            and self.lines[line - 2].lstrip().startswith("#")
-        ):
+        while line > 1 and start == self.starts[node.lineno - 1] and self.lines[line - 2].lstrip().startswith("#"):
             line -= 1
         at = (min(self.starts[line - 1], start), start, colon, doc_end, end)
         lead, head, doc_text, rest = (self.text[a:b] for a, b in pairwise(at))
@@ -228,9 +224,7 @@ class _Merge:
             text = text[:start] + piece + text[end:]
         return text
 
-    def _units(
-        self, base: dict[str, Unit], yours: dict[str, Unit], new: dict[str, Unit], prefix: str
-    ) -> None:
+    def _units(self, base: dict[str, Unit], yours: dict[str, Unit], new: dict[str, Unit], prefix: str) -> None:
         added: dict[int, str] = {}
         place = self.yours.doc_at[1] if not prefix else None
         for name, theirs in new.items():
@@ -303,11 +297,7 @@ class _Merge:
 
 
 def _is_text(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _name(node: ast.stmt) -> str:
@@ -315,11 +305,7 @@ def _name(node: ast.stmt) -> str:
     if isinstance(node, Function | ast.ClassDef):
         return node.name
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    if (
-        isinstance(node, ast.Assign | ast.AnnAssign)
-        and len(targets) == 1
-        and isinstance(targets[0], ast.Name)
-    ):
+    if isinstance(node, ast.Assign | ast.AnnAssign) and len(targets) == 1 and isinstance(targets[0], ast.Name):
         return targets[0].id
     return ast.unparse(node)
 

@@ -10,6 +10,7 @@ milliseconds; it is done in a forked child, so nothing has to be put back.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -35,14 +36,14 @@ def module_from_source(source: str, name: str, path: Path) -> ModuleType:
     return module
 
 
-def swap_in(items: list[pytest.Item], old: ModuleType, new: ModuleType) -> None:
+def swap_in(items: Sequence[pytest.Item], old: ModuleType, new: ModuleType) -> None:
     """Make the tests `items`, which hold objects of the module `old`, hold those of `new`."""
     sys.modules[old.__name__] = new
     twins: dict[int, Any] = {id(old): new}
     for name, value in vars(old).items():
-        if not name.startswith("__") and getattr(value, "__module__", None) == old.__name__:
-            if name in vars(new):
-                twins[id(value)] = vars(new)[name]
+        own = not name.startswith("__") and getattr(value, "__module__", None) == old.__name__
+        if own and name in vars(new):
+            twins[id(value)] = vars(new)[name]
     constants = {
         name: value
         for name, value in vars(old).items()
@@ -53,9 +54,9 @@ def swap_in(items: list[pytest.Item], old: ModuleType, new: ModuleType) -> None:
         for name, value in list(names.items()):
             if id(value) in twins:
                 names[name] = twins[id(value)]
-            elif isinstance(value, Unloadable) and name in vars(new):
-                names[name] = vars(new)[name]
-            elif name in constants and value is constants[name]:
+            elif (isinstance(value, Unloadable) and name in vars(new)) or (
+                name in constants and value is constants[name]
+            ):
                 names[name] = vars(new)[name]
     for item in items:
         callspec = getattr(item, "callspec", None)

@@ -63,7 +63,7 @@ def fail(sentence: str, *, evidence: Any = MISSING) -> None:
     raise Wrong("own", sentence, evidence=evidence)
 
 
-class raises:  # noqa: N801 - reads as pytest's own
+class raises:
     """`with raises(ValueError, 4, 5):` expects that exception, with 4 and 5 in its message.
 
     Each of `words` must be in the message, in any order and case.  A number
@@ -113,7 +113,7 @@ class raises:  # noqa: N801 - reads as pytest's own
 def _stands_in(word: object, text: str) -> bool:
     if isinstance(word, int | float) and not isinstance(word, bool):
         number = re.escape(f"{word:g}" if isinstance(word, float) else str(word))
-        return re.search(rf"(?<![\w.]){number}(?:\.0*)?(?![\w]|\.\d)", text.replace("−", "-")) is not None
+        return re.search(rf"(?<!\w)(?<!\d\.){number}(?:\.0*)?(?![\w]|\.\d)", text.replace("−", "-")) is not None
     return str(word).lower() in text.lower()
 
 

@@ -99,9 +99,7 @@ def _source(git: Git, source: str | None) -> tuple[str, str]:
     if source is not None:
         remote = next((r for r in remotes if source.startswith(f"{r}/")), None)
         if remote is None:
-            raise DojoError(
-                f"--from {source}: expected REMOTE/BRANCH with one of the remotes {', '.join(remotes)}"
-            )
+            raise DojoError(f"--from {source}: expected REMOTE/BRANCH with one of the remotes {', '.join(remotes)}")
         return remote, source.removeprefix(f"{remote}/")
     remote = next((r for r in ("upstream", "origin") if r in remotes), None)
     if remote is None:
@@ -132,9 +130,7 @@ def _online(git: Git, remote: str, *arguments: str) -> str:
         return git(*arguments)
     except GitError as error:
         address = git.maybe("remote", "get-url", remote) or remote
-        raise DojoError(
-            f"{address} can't be reached, or lacks the branch: {error}. Nothing was changed."
-        ) from error
+        raise DojoError(f"{address} can't be reached, or lacks the branch: {error}. Nothing was changed.") from error
 
 
 # --- the commits --------------------------------------------------------------------------------------
@@ -174,9 +170,7 @@ class _Merge:
         self.news, self.beside, self.keep = self.plan.news, self.plan.beside, self.plan.keep
         self._see_other_files(*files)
 
-    def _see_other_files(
-        self, base: dict[str, bytes], yours: dict[str, bytes], new: dict[str, bytes]
-    ) -> None:
+    def _see_other_files(self, base: dict[str, bytes], yours: dict[str, bytes], new: dict[str, bytes]) -> None:
         names = {path: _kata_of_test(path) for path in (*base, *new)}
         before = {name: base[path] for path, name in names.items() if name and path in base}
         after = {name: new[path] for path, name in names.items() if name and path in new}

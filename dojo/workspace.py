@@ -39,9 +39,7 @@ class Kept:
         try:
             write(target, content)
         except OSError as error:
-            raise DojoError(
-                f"no copy of {path} can be made as {target}: {error}. Nothing was changed."
-            ) from error
+            raise DojoError(f"no copy of {path} can be made as {target}: {error}. Nothing was changed.") from error
         self.paths.append(path)
         return target
 
@@ -159,9 +157,7 @@ def _functions(content: bytes, written: bool) -> set[str]:
     except (SyntaxError, ValueError):
         return {NO_PYTHON} if written else set()
     named = [("", node) for node in body]
-    named += [
-        (f"{node.name}.", inner) for node in body if isinstance(node, ast.ClassDef) for inner in node.body
-    ]
+    named += [(f"{node.name}.", inner) for node in body if isinstance(node, ast.ClassDef) for inner in node.body]
     return {
         prefix + node.name
         for prefix, node in named

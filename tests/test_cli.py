@@ -134,9 +134,7 @@ class TestList:
         assert "mean" not in said
 
     def test_no_such_module(self, dojo):
-        assert "module_01_numbers, module_02_words" in run("list", "--module", "module_9", status=2).replace(
-            "\n", " "
-        )
+        assert "module_01_numbers, module_02_words" in run("list", "--module", "module_9", status=2).replace("\n", " ")
 
     def test_fits_into_60_columns(self, dojo):
         toml = dojo.kata("mean").toml
@@ -230,9 +228,7 @@ class TestFiles:
             file.unlink()
         (project / "katas/module_02_words/test_k02_sort.py").write_text("")
         (project / "katas/module_02_words/k02_sort.py").write_text("")
-        (project / "pyproject.toml").write_text(
-            FILES.get("pyproject.toml", "") + "[tool.dojo]\ndeadline = 9\n"
-        )
+        (project / "pyproject.toml").write_text(FILES.get("pyproject.toml", "") + "[tool.dojo]\ndeadline = 9\n")
         commit(project)
         said = run("update")
         for line in (
@@ -281,9 +277,7 @@ class TestFiles:
 class TestForAuthors:
     def test_check_hands_its_options_on(self, dojo, monkeypatch):
         asked = {}
-        monkeypatch.setattr(
-            proofs, "run_check", lambda dojo, names, **options: asked.update(options, names=names) or 1
-        )
+        monkeypatch.setattr(proofs, "run_check", lambda dojo, names, **options: asked.update(options, names=names) or 1)
         run("check", "mean", "count", "--module", "module_01", "--mutants", "--changed", "main", "--json",
             "--jobs", "2", "--seeds", "3", status=1)  # fmt: skip
         expected = {"names": ["mean", "count"], "modules": ["module_01"], "mutants": True, "changed": "main"}

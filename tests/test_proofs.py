@@ -66,11 +66,21 @@ class TestTodo:
         assert "on the stub test_nothing is green, expected todo" in todo["problems"][0]
 
     def test_a_test_that_fails_on_the_stub_for_another_reason(self, dojo):
-        change(dojo, TEST, "    def test_smallest_and_largest(self):\n", "    def test_smallest_and_largest(self):\n        raise KeyError(1)\n")
+        change(
+            dojo,
+            TEST,
+            "    def test_smallest_and_largest(self):\n",
+            "    def test_smallest_and_largest(self):\n        raise KeyError(1)\n",
+        )
         assert "is red, expected todo: KeyError" in proof(check(dojo), "todo")["problems"][0]
 
     def test_a_stub_that_is_written_already(self, dojo):
-        change(dojo, STUB, '    """The smallest and the largest entry of x (n,)."""\n    raise NotImplementedError', '    """The smallest and the largest entry of x (n,)."""\n    return float(x.min()), float(x.max())')
+        change(
+            dojo,
+            STUB,
+            '    """The smallest and the largest entry of x (n,)."""\n    raise NotImplementedError',
+            '    """The smallest and the largest entry of x (n,)."""\n    return float(x.min()), float(x.max())',
+        )
         assert proof(check(dojo), "todo")["good"] == 11
 
 
@@ -80,22 +90,42 @@ class TestGreen:
         assert "the reference fails TestAbove::test_the_limit_itself" in proof(check(dojo), "green")["problems"][0]
 
     def test_a_test_that_fails_for_some_seeds(self, dojo):
-        change(dojo, TEST, "class TestBounds:", "def test_lucky():\n    bounds(np.ones(2))\n    assert np.random.rand() < 0.6\n\n\nclass TestBounds:")
+        change(
+            dojo,
+            TEST,
+            "class TestBounds:",
+            "def test_lucky():\n    bounds(np.ones(2))\n    assert np.random.rand() < 0.6\n\n\nclass TestBounds:",
+        )
         green = proof(check(dojo, "--seeds", "12"), "green")
         assert any("test_lucky with --seed" in problem for problem in green["problems"])
         assert green["good"] > 12 * 12
 
     def test_tests_that_need_an_order(self, dojo):
-        change(dojo, TEST, "class TestBounds:", "SEEN = []\n\n\ndef test_first():\n    bounds(np.ones(2))\n    SEEN.append(1)\n\n\ndef test_second():\n    bounds(np.ones(2))\n    assert SEEN\n    SEEN.clear()\n\n\nclass TestBounds:")
+        change(
+            dojo,
+            TEST,
+            "class TestBounds:",
+            "SEEN = []\n\n\ndef test_first():\n    bounds(np.ones(2))\n    SEEN.append(1)\n\n\ndef test_second():\n    bounds(np.ones(2))\n    assert SEEN\n    SEEN.clear()\n\n\nclass TestBounds:",
+        )
         assert any("test_second" in problem for problem in proof(check(dojo, "--seeds", "8"), "green")["problems"])
 
     def test_a_reference_that_warns(self, dojo):
-        change(dojo, REFERENCE, "return x > limit", "return np.sqrt(x - 10) > limit - 100 if x is None else x > np.log(np.zeros(1))[0] * 0 + limit if False else (x > limit) | (np.log(x * 0) > 0)")
+        change(
+            dojo,
+            REFERENCE,
+            "return x > limit",
+            "return np.sqrt(x - 10) > limit - 100 if x is None else x > np.log(np.zeros(1))[0] * 0 + limit if False else (x > limit) | (np.log(x * 0) > 0)",
+        )
         assert "the reference warns" in proof(check(dojo), "green")["problems"][0]
 
 
 def test_a_variant_that_a_test_rejects(dojo):
-    change(dojo, TEST, "assert_close(bounds(np.array([2.5, -1.25, 7.75])), (-1.25, 7.75))", "answer = bounds(np.array([2.5, -1.25, 7.75]))\n        assert_close(answer, (-1.25, 7.75))\n        assert type(answer[0]) is float")
+    change(
+        dojo,
+        TEST,
+        "assert_close(bounds(np.array([2.5, -1.25, 7.75])), (-1.25, 7.75))",
+        "answer = bounds(np.array([2.5, -1.25, 7.75]))\n        assert_close(answer, (-1.25, 7.75))\n        assert type(answer[0]) is float",
+    )
     change(dojo, TOML, "min(x.tolist()), max(x.tolist())", "x.min(), x.max()")
     variants = proof(check(dojo), "variants")
     assert (variants["good"], variants["total"]) == (1, 2)
@@ -111,7 +141,10 @@ class TestMistakes:
 
     def test_one_that_is_caught_but_not_named(self, dojo):
         """A second mistake that gives the same answers: nobody can say which it was."""
-        (dojo / TOML).write_text((dojo / TOML).read_text() + '\n[[mistakes]]\nfind = "x > limit"\nswap = "~(x < limit)"\nsays = "Something else."\n')
+        (dojo / TOML).write_text(
+            (dojo / TOML).read_text()
+            + '\n[[mistakes]]\nfind = "x > limit"\nswap = "~(x < limit)"\nsays = "Something else."\n'
+        )
         report = check(dojo)
         assert report["katas"][0]["named"] == 7
         assert "not 'Something else.'" in " ".join(proof(report, "mistakes")["problems"])
@@ -120,7 +153,10 @@ class TestMistakes:
         change(dojo, TOML, 'find = "x > limit"', 'find = "x >> limit"')
         report = check(dojo)
         assert not report["ok"]
-        assert "must stand exactly once in k01_play.py, but it stands there 0 times" in proof(report, "metadata")["problems"][0]
+        assert (
+            "must stand exactly once in k01_play.py, but it stands there 0 times"
+            in proof(report, "metadata")["problems"][0]
+        )
 
 
 @pytest.mark.parametrize(
@@ -140,12 +176,20 @@ def test_a_trivial_answer_that_passes(dojo, old, new, kind):
 class TestMutants:
     def test_one_that_survives_is_shown(self, dojo):
         change(dojo, TEST, "            np.array([False", "            np.array([False") if False else None
-        change(dojo, TEST, "assert_close(bounds(np.array([2.5, -1.25, 7.75])), (-1.25, 7.75))", "assert bounds(np.array([2.5, -1.25, 7.75]))[1] == 7.75")
+        change(
+            dojo,
+            TEST,
+            "assert_close(bounds(np.array([2.5, -1.25, 7.75])), (-1.25, 7.75))",
+            "assert bounds(np.array([2.5, -1.25, 7.75]))[1] == 7.75",
+        )
         report = check(dojo, "--mutants")
         mutants = report["katas"][0]["mutants"]
         assert mutants["survived"] > 0
         assert sum(mutants.values()) == proof(report, "mutants")["total"]
-        assert any("survives in bounds(), line" in problem and "x.min() -> x.max()" in problem for problem in proof(report, "mutants")["problems"])
+        assert any(
+            "survives in bounds(), line" in problem and "x.min() -> x.max()" in problem
+            for problem in proof(report, "mutants")["problems"]
+        )
 
     def test_what_only_numerical_code_gets_wrong(self, dojo):
         change(dojo, TEST, "pure()]", "]")
@@ -157,19 +201,28 @@ class TestMutants:
     def test_an_equivalent_is_counted_apart(self, dojo):
         change(dojo, REFERENCE, "return x > limit", "return (x > limit) & (x == x)")
         before = check(dojo, "--mutants")["katas"][0]["mutants"]
-        (dojo / TOML).write_text((dojo / TOML).read_text() + '\n[[equivalent]]\nchange = "(x > limit) & (x == x) -> (x > limit)"\nwhy = "x is finite."\n')
+        (dojo / TOML).write_text(
+            (dojo / TOML).read_text()
+            + '\n[[equivalent]]\nchange = "(x > limit) & (x == x) -> (x > limit)"\nwhy = "x is finite."\n'
+        )
         after = check(dojo, "--mutants")["katas"][0]["mutants"]
         assert after["equivalent"] == before["equivalent"] + 1
         assert after["survived"] == before["survived"] - 1
 
     def test_an_equivalent_that_a_test_kills_is_wrong(self, dojo):
-        (dojo / TOML).write_text((dojo / TOML).read_text() + '\n[[equivalent]]\nchange = "x > limit -> x >= limit"\nwhy = "Not so."\n')
+        (dojo / TOML).write_text(
+            (dojo / TOML).read_text() + '\n[[equivalent]]\nchange = "x > limit -> x >= limit"\nwhy = "Not so."\n'
+        )
         problems = proof(check(dojo, "--mutants"), "mutants")["problems"]
         assert any("lists 'x > limit -> x >= limit', but a test fails for it" in problem for problem in problems)
 
     def test_an_equivalent_that_is_no_mutant_is_stale(self, dojo):
-        (dojo / TOML).write_text((dojo / TOML).read_text() + '\n[[equivalent]]\nchange = "x > 99 -> x > 98"\nwhy = "Gone."\n')
-        assert any("no mutant is like that" in problem for problem in proof(check(dojo, "--mutants"), "mutants")["problems"])
+        (dojo / TOML).write_text(
+            (dojo / TOML).read_text() + '\n[[equivalent]]\nchange = "x > 99 -> x > 98"\nwhy = "Gone."\n'
+        )
+        assert any(
+            "no mutant is like that" in problem for problem in proof(check(dojo, "--mutants"), "mutants")["problems"]
+        )
 
     def test_only_changed_katas(self, dojo):
         git = ["git", "-C", str(dojo), "-c", "user.name=a", "-c", "user.email=a@b.c"]
@@ -184,7 +237,12 @@ class TestMutants:
 def test_a_file_that_is_not_the_one_tested(dojo):
     """Tests that judge another file than the learner's."""
     (dojo / "katas/module_01_play/answers.py").write_text((dojo / REFERENCE).read_text())
-    change(dojo, TEST, "from katas.module_01_play.k01_play import (", "import katas.module_01_play.k01_play  # noqa\nfrom katas.module_01_play.answers import (")
+    change(
+        dojo,
+        TEST,
+        "from katas.module_01_play.k01_play import (",
+        "import katas.module_01_play.k01_play  # noqa\nfrom katas.module_01_play.answers import (",
+    )
     planted = proof(check(dojo), "planted")
     assert planted["good"] < planted["total"]
     assert "passes with a raise planted in every function" in planted["problems"][0]
@@ -233,7 +291,12 @@ def test_two_katas_of_one_name(dojo):
 
 def test_a_kata_over_its_budget(dojo):
     change(dojo, TOML, "level = 1", "level = 1\nseconds = 0.05")
-    change(dojo, TEST, "class TestBounds:", "def test_slow():\n    import time\n\n    bounds(np.ones(2))\n    time.sleep(0.1)\n\n\nclass TestBounds:")
+    change(
+        dojo,
+        TEST,
+        "class TestBounds:",
+        "def test_slow():\n    import time\n\n    bounds(np.ones(2))\n    time.sleep(0.1)\n\n\nclass TestBounds:",
+    )
     report = check(dojo)
     assert "budget 0.05 s" in proof(report, "time")["problems"][0]
     assert report["katas"][0]["seconds"] > 0.1
@@ -241,7 +304,7 @@ def test_a_kata_over_its_budget(dojo):
 
 def test_a_reference_that_kills_its_process(dojo):
     """A crash that no except sees costs that one answer, and is told."""
-    change(dojo, TOML, 'swap = "text.split()"', 'swap = "__import__(\'os\')._exit(3)"')
+    change(dojo, TOML, 'swap = "text.split()"', "swap = \"__import__('os')._exit(3)\"")
     report = check(dojo)
     assert "crashed the process" in " ".join(proof(report, "mistakes")["problems"])
     assert proof(report, "green")["good"] == 60

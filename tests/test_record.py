@@ -46,9 +46,7 @@ def run(code: str, *arguments: object, **options) -> subprocess.Popen[str]:
     begin += "from tests.test_record import attempt\npath = Path(sys.argv[1])\n"
     root = Path(__file__).parent.parent
     command = [sys.executable, "-c", begin + code, *map(str, arguments)]
-    return subprocess.Popen(
-        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
 class TestTheLog:

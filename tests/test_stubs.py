@@ -42,9 +42,7 @@ class Running:
 
 # A learner's file: an import, a constant and a helper of their own, comments, odd formatting.
 YOURS = (
-    BASE.replace(
-        "import math\n", "import math\nfrom fractions import Fraction  # exact\n\nZERO = Fraction(0)\n"
-    )
+    BASE.replace("import math\n", "import math\nfrom fractions import Fraction  # exact\n\nZERO = Fraction(0)\n")
     .replace(
         '"""The mean of `x`."""\n    raise NotImplementedError\n',
         '"""The mean of `x`."""\n    # ∑ first, n last\n    total = _sum( x )   # mine\n'

@@ -63,9 +63,7 @@ class TestTheLearnersCode:
 
     def test_a_conflict_keeps_mine_and_lays_the_new_stub_beside(self, world, committed):
         mine = self.edit(world, committed)
-        world.publish(
-            LESSON, (MEAN, "mean(numbers: list[float])", "mean(numbers: list[float], weights: list[float])")
-        )
+        world.publish(LESSON, (MEAN, "mean(numbers: list[float])", "mean(numbers: list[float], weights: list[float])"))
         done = update(world.dojo)
         assert world.read(MEAN) == mine.replace(*LESSON[1:])
         beside = MEAN.replace(".py", ".new-stub.py")
@@ -171,9 +169,7 @@ class TestWhatComes:
         world.solve()
         (world.clone / "README.md").write_text("# A small dojo\n\nMy notes.\n")
         commit(world.clone)
-        world.publish(
-            ("pyproject.toml", "deadline = 10", "deadline = 20"), ("README.md", "# A", "# Our\n\n\nA")
-        )
+        world.publish(("pyproject.toml", "deadline = 10", "deadline = 20"), ("README.md", "# A", "# Our\n\n\nA"))
         done = update(world.dojo)
         assert "deadline = 20" in world.read("pyproject.toml")
         assert done.news.project
@@ -342,9 +338,7 @@ class TestNothingIsChanged:
         with pytest.raises(DojoError, match=r"detached HEAD.*git switch"):
             update(world.dojo)
 
-    @pytest.mark.parametrize(
-        ("source", "said"), [("nobody/main", "origin"), ("origin/none", "lacks the branch")]
-    )
+    @pytest.mark.parametrize(("source", "said"), [("nobody/main", "origin"), ("origin/none", "lacks the branch")])
     def test_from_where_nothing_is(self, world, source, said):
         self.check(world, said, source)
 

@@ -139,9 +139,7 @@ class TestABareGitPull:
         install(world.dojo)
         mine = world.solve()
         commit(world.clone)
-        world.publish(
-            (MEAN, "mean(numbers: list[float])", "mean(numbers: list[float], weights: list[float])")
-        )
+        world.publish((MEAN, "mean(numbers: list[float])", "mean(numbers: list[float], weights: list[float])"))
         run = self.pull(world, way)
         assert run.returncode == 0, run.stderr
         assert world.read(MEAN) == mine

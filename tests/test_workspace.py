@@ -63,9 +63,7 @@ class TestReset:
         git(clone.root, "remote", "remove", "origin")
         for n in range(3):
             file = clone.root / MEAN
-            file.write_text(
-                file.read_text().replace("raise NotImplementedError", f"return {n}.0", 1) + f"\n# {n}\n"
-            )
+            file.write_text(file.read_text().replace("raise NotImplementedError", f"return {n}.0", 1) + f"\n# {n}\n")
             commit(clone.root)
         self.check(clone)
 

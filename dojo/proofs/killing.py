@@ -159,7 +159,7 @@ def _count(session: ProofSession, kata: Kata, ends: dict[Mutant, tuple[str, str]
     count = result.mutants = MutantCount()
     tally = result.tally("mutants")
     explained = equivalents(kata.meta)
-    for mutant, (ended, test) in sorted(ends.items(), key=lambda pair: (pair[0].line, pair[0].change)):
+    for mutant, (ended, _) in sorted(ends.items(), key=lambda pair: (pair[0].line, pair[0].change)):
         entries = [entry for entry in explained if entry.covers(mutant)]
         for entry in entries:
             (entry.survivors if ended == "survived" else entry.killed).append(mutant)

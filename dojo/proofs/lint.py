@@ -97,9 +97,10 @@ def _stub(kata: Kata) -> Iterator[str]:
     for forbidden in _forbidden(kata):
         if not _names(lesson, forbidden):
             yield f"{name}: the tests forbid {forbidden}, which the lesson doesn't say"
-    if re.search(r"^pytestmark.*\bpure\(", kata.test.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
-        if not re.search(r"changes? (?:any of )?(?:its|their) arguments?|arguments? unchanged", " ".join(source.split())):
-            yield f'{name}: the tests are marked pure(); expected "No function changes its arguments." in the lesson'
+    marked = re.search(r"^pytestmark.*\bpure\(", kata.test.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    promise = r"changes? (?:any of )?(?:its|their) arguments?|arguments? unchanged"
+    if marked and not re.search(promise, " ".join(source.split())):
+        yield f'{name}: the tests are marked pure(); expected "No function changes its arguments." in the lesson'
     written = [node for node in _functions(tree) if not is_stub(node) and not _is_given(node)]
     for node in written:
         yield f"{name}: {node.name}() isn't a stub; expected a docstring and `raise NotImplementedError`"
@@ -146,9 +147,7 @@ def _signatures(kata: Kata, stub: ast.Module) -> Iterator[str]:
     given = dict(_signature_texts(ast.parse(kata.reference.read_text(encoding="utf-8"))))
     for function, signature in wanted.items():
         if function in given and given[function] != signature:
-            yield (
-                f"{kata.reference.name}: {function}{given[function]} differs from the stub's {function}{signature}"
-            )
+            yield (f"{kata.reference.name}: {function}{given[function]} differs from the stub's {function}{signature}")
 
 
 def _signature_texts(tree: ast.Module) -> Iterator[tuple[str, str]]:

@@ -176,7 +176,6 @@ class _Writer(cst.CSTVisitor):
         elif not isinstance(node, cst.BaseExpression | cst.SimpleStatementLine | cst.BaseSmallStatement):
             # An operator alone says little: its spaces belong to it.
             text = f" {text} "
-            old = old if old.startswith(" ") else old
         mutated = self.source[:start] + text + self.source[end:]
         self.mutants.append(
             Mutant(
@@ -211,7 +210,9 @@ def _is_docstring(node: cst.CSTNode) -> bool:
 def _binds_looser(node: cst.CSTNode, new: cst.CSTNode) -> bool:
     """Whether `new` needs parentheses where `node` stood."""
     loose = cst.BinaryOperation | cst.UnaryOperation | cst.BooleanOperation | cst.Comparison | cst.IfExp | cst.Lambda
-    return isinstance(new, loose) and not new.lpar and not isinstance(node, loose) and isinstance(node, cst.BaseExpression)
+    return (
+        isinstance(new, loose) and not new.lpar and not isinstance(node, loose) and isinstance(node, cst.BaseExpression)
+    )
 
 
 def _ignored_arguments(source: str) -> Iterator[Mutant]:
@@ -249,7 +250,9 @@ def _baked_constants(source: str) -> Iterator[Mutant]:
         in_messages = {id(n) for r in ast.walk(outer) if isinstance(r, ast.Raise) for n in ast.walk(r)}
         sizes = [n for n in ast.walk(outer) if _reads_a_size(n) and id(n) not in in_messages]
         for i, node in enumerate(sizes):
-            assert isinstance(node, ast.expr) and node.end_lineno and node.end_col_offset
+            assert isinstance(node, ast.expr)
+            assert node.end_lineno is not None
+            assert node.end_col_offset is not None
             start = starts[node.lineno - 1] + node.col_offset
             end = starts[node.end_lineno - 1] + node.end_col_offset
             text = data[start:end].decode()

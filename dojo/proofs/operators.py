@@ -31,7 +31,7 @@ TWINS = {
 }  # fmt: skip
 """Functions that are mistaken for each other."""
 
-_OTHER_COMPARISON = {
+_OTHER_COMPARISON: dict[type[cst.BaseCompOp], Callable[[], cst.BaseCompOp]] = {
     cst.LessThan: cst.GreaterThan,
     cst.GreaterThan: cst.LessThan,
     cst.LessThanEqual: cst.GreaterThanEqual,

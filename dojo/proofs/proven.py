@@ -39,7 +39,9 @@ def listed(dojo: Dojo) -> dict[str, str]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise DojoError(f"{path} is not valid JSON: {error}; delete it, and `dojo check --mutants` writes it anew") from error
+        raise DojoError(
+            f"{path} is not valid JSON: {error}; delete it, and `dojo check --mutants` writes it anew"
+        ) from error
     return {str(name): str(value) for name, value in found.items()}
 
 

@@ -8,6 +8,7 @@ reports.  Nothing is imported twice, and no patch can harm the next.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import random
 import resource
@@ -179,7 +180,9 @@ class ProofSession:
         tally.total, tally.good = len(judged), sum(one.colour == "todo" for one in judged)
         for one in judged:
             if one.colour != "todo":
-                tally.problems.append(f"on the stub {one.test} is {one.colour}, expected todo: {one.said or 'it passes'}")
+                tally.problems.append(
+                    f"on the stub {one.test} is {one.colour}, expected todo: {one.said or 'it passes'}"
+                )
 
     # --- proof 2: green -----------------------------------------------------------------------------
 
@@ -237,7 +240,9 @@ class ProofSession:
             tally.problems.append(f"{patch.label} isn't caught: {patch.says}")
         elif told != [patch.says]:
             heard = " / ".join(told) or "nothing of it"
-            tally.problems.append(f"{patch.label} fails {test}, where the learner is told {heard!r}, not {patch.says!r}")
+            tally.problems.append(
+                f"{patch.label} fails {test}, where the learner is told {heard!r}, not {patch.says!r}"
+            )
         else:
             result.named += 1
 
@@ -248,9 +253,7 @@ class ProofSession:
         return self._spoil(kata, target, TRIVIAL[kind])
 
     def _spoil(self, kata: Kata, target: str, spoil: Any) -> tuple[bool, bool]:
-        fresh = module_from_source(
-            kata.reference.read_text(encoding="utf-8"), kata.import_name, kata.reference
-        )
+        fresh = module_from_source(kata.reference.read_text(encoding="utf-8"), kata.import_name, kata.reference)
         view, watch = spoil_in(fresh, target, spoil)
         caught = False
         swap_in(self.items[kata], self._module(kata), view)
@@ -260,9 +263,7 @@ class ProofSession:
                 break
         return watch.applied, caught
 
-    def _take_trivial(
-        self, result: KataProofs, tally: Any, answer: tuple[bool, bool], target: str, kind: str
-    ) -> None:
+    def _take_trivial(self, result: KataProofs, tally: Any, answer: tuple[bool, bool], target: str, kind: str) -> None:
         applied, caught = answer
         if not applied and not caught:
             return
@@ -344,9 +345,7 @@ def _peak_megabytes(reset: bool = False) -> float:
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if reset:
-        try:
+        with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            pass
     peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
     return float(peak.split()[1]) / 1024

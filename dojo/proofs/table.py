@@ -52,9 +52,7 @@ def _row(result: KataProofs, with_mutants: bool) -> list[Text]:
         if count is None:
             cells += [Text("-", style="dim")] * 3
         else:
-            cells.append(
-                _cell(Tally(count.total - count.survived - count.equivalent, count.total - count.equivalent))
-            )
+            cells.append(_cell(Tally(count.total - count.survived - count.equivalent, count.total - count.equivalent)))
             cells += [Text(str(count.crashed + count.timed_out)), Text(str(count.equivalent))]
     metadata = result.proofs.get("metadata")
     cells.append(Text("ok", style="green") if metadata and metadata.ok else Text("NO", style="bold red"))
@@ -78,9 +76,7 @@ def _summary(results: list[KataProofs], problems: list[str]) -> str:
     text = f"{good} of {len(results)} katas proven, {sum(r.tests for r in results)} tests"
     counts = [result.mutants for result in results if result.mutants]
     if counts:
-        total = MutantCount(
-            *(sum(getattr(c, name) for c in counts) for name in MutantCount.__dataclass_fields__)
-        )
+        total = MutantCount(*(sum(getattr(c, name) for c in counts) for name in MutantCount.__dataclass_fields__))
         killed = total.killed + total.crashed + total.timed_out
         text += (
             f"; mutants: {total.total}, raw score {100 * killed / max(total.total, 1):.1f}% "

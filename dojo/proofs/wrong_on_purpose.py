@@ -145,7 +145,7 @@ def _has_changeable_argument(answer: Any, args: tuple[Any, ...], kwargs: dict[st
     return any((is_array(v) and 0 not in v.shape) or (type(v) in (list, dict) and v) for v in values)
 
 
-APPLIES = {
+APPLIES: dict[Spoil, Spoil] = {
     zeros: _has("biufcU"),
     first_argument: _has_another_argument,
     negated: _has("biufc"),
@@ -185,7 +185,7 @@ def spoiled(function: Callable[..., Any], spoil: Spoil, watch: Spoiled) -> Calla
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         answer = function(*args, **kwargs)
-        watch.applied |= APPLIES[spoil](answer, args, kwargs)
+        watch.applied |= bool(APPLIES[spoil](answer, args, kwargs))
         return spoil(answer, args, kwargs)
 
     return call

@@ -70,7 +70,10 @@ def word_counts(text: str) -> dict[str, int]:
 
 
 def flatten(items: list | tuple) -> list:
-    """The items of nested lists and tuples, of any depth, in order.  Anything else is one item: texts, dicts, None."""
+    """The items of nested lists and tuples, of any depth, in order.
+
+    Anything else is one item: texts, dicts, None.
+    """
     raise NotImplementedError
 
 

@@ -49,8 +49,9 @@ import numpy as np
 
 
 def one_hot(labels: np.ndarray, k: int) -> np.ndarray:
-    """A row for each of the labels (n,), ints from 0 to k - 1: float64 (n, k), 1 in the label's column, else 0.
+    """A row for each of the labels (n,), ints from 0 to k - 1: float64 (n, k).
 
+    It holds 1 in the label's column, else 0.
     Raises ValueError, naming the label and k, if one is negative or not below k.
     """
     raise NotImplementedError
@@ -79,7 +80,10 @@ def moving_average(x: np.ndarray, width: int) -> np.ndarray:
 
 
 def normalize_columns(x: np.ndarray) -> np.ndarray:
-    """Each column of `x` (n, d) divided by its Euclidean length, float64; a column of zeros stays as it is."""
+    """Each column of `x` (n, d) divided by its Euclidean length: float64 (n, d).
+
+    A column of zeros stays as it is.
+    """
     raise NotImplementedError
 
 

@@ -56,7 +56,15 @@ class TestParseCsv:
 
     @pytest.mark.parametrize(
         ("text", "record"),
-        [('a,"b\nc', 1), ('a\n"b"c\n', 2), ('a\nb\n"c', 3), ('"a\nb"\nx,"', 2), ('"a" ,b', 1), ('"a""', 1), ('x\n"a"b"', 2)],
+        [
+            ('a,"b\nc', 1),
+            ('a\n"b"c\n', 2),
+            ('a\nb\n"c', 3),
+            ('"a\nb"\nx,"', 2),
+            ('"a" ,b', 1),
+            ('"a""', 1),
+            ('x\n"a"b"', 2),
+        ],
     )
     def test_a_quote_out_of_place_is_an_error(self, text, record):
         with raises(ValueError, record):
@@ -88,7 +96,8 @@ class TestWordCounts:
         words = [["the", "Cat", "sat", "isn't", "mat"][i] for i in rng.integers(0, 5, 300)]
         counted = Counter(word.lower() for word in words)
         assert_equal(word_counts(", ".join(words)), dict(counted))
-        assert_equal(list(word_counts(", ".join(words)).items()), sorted(counted.items(), key=lambda p: (-p[1], p[0])))
+        in_order = sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
+        assert_equal(list(word_counts(", ".join(words)).items()), in_order)
 
 
 class TestFlatten:
@@ -123,10 +132,12 @@ class TestMemoize:
             return width * height
 
         fast = memoize(area)
-        answers = [fast(2, 3), fast(2, 3), fast(3, 2), fast(2, height=5), fast(2, height=5), fast(2, height=3), fast(2)]
+        answers = [fast(2, 3), fast(2, 3), fast(3, 2), fast(2, height=5), fast(2, height=5)]
+        answers += [fast(2, height=3), fast(2)]
         assert_equal(answers, [6, 6, 6, 10, 10, 6, 2])
-        assert_equal(calls[:4], [(2, 3), (3, 2), (2, 5), (2, 3)] if calls[3:4] == [(2, 3)] else [(2, 3), (3, 2), (2, 5), (2, 1)])
-        assert_equal(calls.count((2, 5)), 1)
+        # fast(2, 3) and fast(2, height=3) may be told apart: area(2, 3) is computed once or twice.
+        again = [(2, 3)] if len(calls) == 5 else []
+        assert_equal(calls, [(2, 3), (3, 2), (2, 5), *again, (2, 1)])
 
     def test_the_order_of_keywords_does_not_matter_to_the_answer(self):
         fast = memoize(lambda a, b: a - b)

@@ -168,9 +168,7 @@ class TestTrace:
         if peak > 2e6:
             fail(f"trace_of_product takes {peak / 1e6:.0f} MB: it makes the product.", evidence="made")
 
-    @pytest.mark.parametrize(
-        ("a", "b"), [((2, 3), (2, 3)), ((2, 3), (3, 4)), ((5, 1), (2, 5)), ((1, 3), (1, 1))]
-    )
+    @pytest.mark.parametrize(("a", "b"), [((2, 3), (2, 3)), ((2, 3), (3, 4)), ((5, 1), (2, 5)), ((1, 3), (1, 1))])
     def test_rejects_shapes_that_do_not_fit(self, a, b):
         with raises(ValueError, a, b):
             trace_of_product(np.zeros(a), np.zeros(b))

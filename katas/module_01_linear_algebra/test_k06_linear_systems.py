@@ -130,9 +130,7 @@ class TestForwardSubstitution:
         assert_close(forward_substitution(l, l @ x), x)
 
     def test_integers(self):
-        assert_close(
-            forward_substitution(np.array([[2, 0], [1, 4]]), np.array([1, 2])), np.array([1 / 2, 3 / 8])
-        )
+        assert_close(forward_substitution(np.array([[2, 0], [1, 4]]), np.array([1, 2])), np.array([1 / 2, 3 / 8]))
 
     def test_does_not_read_above_the_diagonal(self, rng):
         l, x = triangle(rng, 4), rng.standard_normal((4, 2))

@@ -46,9 +46,7 @@ def facing(vectors: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 class TestPowerIteration:
-    @pytest.mark.parametrize(
-        ("steps", "value", "vector"), [(0, 2, [1, 0]), (1, 14 / 5, [2, 1]), (2, 122 / 41, [5, 4])]
-    )
+    @pytest.mark.parametrize(("steps", "value", "vector"), [(0, 2, [1, 0]), (1, 14 / 5, [2, 1]), (2, 122 / 41, [5, 4])])
     def test_the_example_worked_by_hand(self, steps, value, vector):
         assert_close(power_iteration(A, np.array([1, 0]), steps), (value, unit(np.array(vector))))
 

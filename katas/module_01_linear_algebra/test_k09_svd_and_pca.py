@@ -139,9 +139,7 @@ class TestSvd:
         assert_close(vt[:2] @ vt[:2].T, np.eye(2))
         assert_close(u * s @ vt, a)
 
-    @pytest.mark.parametrize(
-        "a", [[[1, 1, 0], [1, 1, 0], [0, 0, 1]], [[1, 2, 3, 4], [2, 4, 6, 8], [0, 1, 0, 1]]]
-    )
+    @pytest.mark.parametrize("a", [[[1, 1, 0], [1, 1, 0], [0, 0, 1]], [[1, 2, 3, 4], [2, 4, 6, 8], [0, 1, 0, 1]]])
     def test_dependent_columns_of_small_numbers(self, a):
         u, s, vt = svd(np.array(a))
         assert_close(s, np.linalg.svd(a)[1])
@@ -283,6 +281,4 @@ class TestCompress:
         assert_close(actual, expected)
         error = np.sqrt(((actual - small) ** 2).mean() / small.var())
         if error > 0.5:
-            fail(
-                f"with a third of its numbers the photo is off by {error:.2f} of its contrast", evidence=error
-            )
+            fail(f"with a third of its numbers the photo is off by {error:.2f} of its contrast", evidence=error)

@@ -165,9 +165,7 @@ class TestPredict:
 
 class TestRidgeRows:
     def test_the_example_worked_by_hand(self):
-        actual = ridge_rows(
-            np.array([0, 0]), np.array([0, 1]), np.array([3, 1]), np.array([[1], [2]]), 1, 1.0
-        )
+        actual = ridge_rows(np.array([0, 0]), np.array([0, 1]), np.array([3, 1]), np.array([[1], [2]]), 1, 1.0)
         assert_close(actual, np.array([[5 / 6]]))
 
     @pytest.mark.parametrize("reg", [0.1, 4.0])
@@ -241,9 +239,7 @@ class TestSgd:
                 reg * p[users] - e[:, None] * q[items],
                 reg * q[items] - e[:, None] * p[users],
             )
-            for numbers, ids, gradient in zip(
-                (b, c, p, q), (users, items, users, items), gradients, strict=True
-            ):
+            for numbers, ids, gradient in zip((b, c, p, q), (users, items, users, items), gradients, strict=True):
                 numbers[ids] -= rate * gradient
         before = fields(start)
         assert_close(fields(sgd(start, users, items, stars, rate, reg, epochs, rng)), expected)

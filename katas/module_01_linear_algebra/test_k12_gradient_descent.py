@@ -212,9 +212,7 @@ class TestProjectBall:
 class TestProjectedGradient:
     def test_in_a_box_by_hand(self):
         # ½(x² + 4y²) on x ≥ 1, -½ ≤ y ≤ ½: the start [4 1] is projected to [4 ½] first.
-        path = projected_gradient(
-            valley_gradient, lambda x: x.clip([1, -0.5], [9, 0.5]), np.array([4, 1]), 0.4, 4
-        )
+        path = projected_gradient(valley_gradient, lambda x: x.clip([1, -0.5], [9, 0.5]), np.array([4, 1]), 0.4, 4)
         assert_close(path, np.array([[4, 0.5], [2.4, -0.3], [1.44, 0.18], [1, -0.108], [1, 0.0648]]))
 
     @pytest.mark.parametrize("steps", [0, 1, 5])
@@ -252,9 +250,7 @@ class TestProjectedGradient:
 
 class TestConstrainedQuadratic:
     def test_the_example_worked_by_hand(self):
-        x, multipliers = constrained_quadratic(
-            np.diag([2, 4]), np.zeros(2), np.array([[1, 1]]), np.array([3])
-        )
+        x, multipliers = constrained_quadratic(np.diag([2, 4]), np.zeros(2), np.array([[1, 1]]), np.array([3]))
         assert_close(x, np.array([2.0, 1.0]))
         assert_close(multipliers, np.array([-4.0]))
 
@@ -302,11 +298,7 @@ class TestConvexityViolation:
         def f(x: np.ndarray) -> float:
             return float(np.sin(x).sum() + 0.3 * x @ x)
 
-        gaps = [
-            f((points[i] + points[j]) / 2) - (f(points[i]) + f(points[j])) / 2
-            for i in range(n)
-            for j in range(i)
-        ]
+        gaps = [f((points[i] + points[j]) / 2) - (f(points[i]) + f(points[j])) / 2 for i in range(n) for j in range(i)]
         assert_close(convexity_violation(f, points), max(gaps))
 
     def test_a_violation_by_the_last_pair_is_found(self):

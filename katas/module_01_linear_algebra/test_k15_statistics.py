@@ -140,7 +140,9 @@ class TestMaximumLikelihood:
         assert_close(fit_poisson(x), (float(x.mean()), math.sqrt(x.mean() / n)))
 
     def test_errors_are_those_of_repeated_samples(self, rng):
-        fits = np.array([[fit_poisson(rng.poisson(3.0, 60))[0], fit_bernoulli(rng.random(60) < 0.2)[0]] for _ in range(600)])
+        fits = np.array(
+            [[fit_poisson(rng.poisson(3.0, 60))[0], fit_bernoulli(rng.random(60) < 0.2)[0]] for _ in range(600)]
+        )
         # The deviation of 600 estimates is known to 3%: five times that is allowed.
         assert_close(fits.std(0), np.array([math.sqrt(3 / 60), math.sqrt(0.16 / 60)]), rtol=0.15, atol=0)
 

@@ -79,7 +79,16 @@ class TestDecode:
             utf8_decode("aé€"[:2].encode() + b"z" + bytes([byte]) + b"ab")
 
     @pytest.mark.parametrize(
-        "form", [b"\xc0\xaf", b"\xc1\xbf", b"\xc0\x80", b"\xe0\x80\xaf", b"\xe0\x9f\xbf", b"\xf0\x80\x80\xaf", b"\xf0\x8f\xbf\xbf"]
+        "form",
+        [
+            b"\xc0\xaf",
+            b"\xc1\xbf",
+            b"\xc0\x80",
+            b"\xe0\x80\xaf",
+            b"\xe0\x9f\xbf",
+            b"\xf0\x80\x80\xaf",
+            b"\xf0\x8f\xbf\xbf",
+        ],
     )
     def test_rejects_an_overlong_form(self, form):
         with raises(ValueError, 2):
@@ -182,7 +191,9 @@ class TestElements:
                 for k in (-2, -1, 0, 1):
                     assert_close(mine[i, j, k], float(theirs[i, j, k]))
 
-    @pytest.mark.parametrize(("index", "named"), [((3, 0), (3, 3)), ((-4, 0), (-4, 3)), ((0, 5), (5, 5)), ((2, -6), (-6, 5))])
+    @pytest.mark.parametrize(
+        ("index", "named"), [((3, 0), (3, 3)), ((-4, 0), (-4, 3)), ((0, 5), (5, 5)), ((2, -6), (-6, 5))]
+    )
     def test_outside_is_an_error(self, index, named):
         mine, _ = both((3, 5))
         with raises(IndexError, *named):
@@ -191,7 +202,8 @@ class TestElements:
 
 class TestViews:
     @pytest.mark.parametrize(
-        ("shape", "axes"), [((2, 3), None), ((2, 3, 4), None), ((2, 3, 4), (1, 2, 0)), ((2, 3, 4), (0, 2, 1)), ((5,), None)]
+        ("shape", "axes"),
+        [((2, 3), None), ((2, 3, 4), None), ((2, 3, 4), (1, 2, 0)), ((2, 3, 4), (0, 2, 1)), ((5,), None)],
     )
     def test_transpose(self, shape, axes):
         mine, theirs = both(shape)
@@ -223,7 +235,16 @@ class TestViews:
         )
 
     @pytest.mark.parametrize(
-        ("shape", "wanted"), [((3,), (2, 3)), ((3, 1), (3, 4)), ((1, 4), (3, 4)), ((2, 1, 3), (5, 2, 4, 3)), ((2, 3), (2, 3)), ((), (2, 2)), ((1,), (1,))]
+        ("shape", "wanted"),
+        [
+            ((3,), (2, 3)),
+            ((3, 1), (3, 4)),
+            ((1, 4), (3, 4)),
+            ((2, 1, 3), (5, 2, 4, 3)),
+            ((2, 3), (2, 3)),
+            ((), (2, 2)),
+            ((1,), (1,)),
+        ],
     )
     def test_broadcast_to(self, shape, wanted):
         mine, theirs = both(shape)
@@ -233,7 +254,9 @@ class TestViews:
         mine, theirs = both((4, 3))
         same(mine.slice(0, 2, 3).broadcast_to((5, 3)), np.broadcast_to(theirs[2:3], (5, 3)), mine.data)
 
-    @pytest.mark.parametrize(("shape", "wanted"), [((3,), (4,)), ((2, 3), (3,)), ((2, 3), (3, 2)), ((2,), (2, 3)), ((3, 1), (4, 1))])
+    @pytest.mark.parametrize(
+        ("shape", "wanted"), [((3,), (4,)), ((2, 3), (3,)), ((2, 3), (3, 2)), ((2,), (2, 3)), ((3, 1), (4, 1))]
+    )
     def test_what_does_not_broadcast_is_an_error(self, shape, wanted):
         mine, _ = both(shape)
         with raises(ValueError, shape, wanted):
@@ -275,7 +298,9 @@ class TestContiguity:
 
 
 class TestReshape:
-    @pytest.mark.parametrize(("shape", "new"), [((2, 6), (3, 4)), ((2, 6), (12,)), ((12,), (2, 3, 2)), ((2, 3, 4), (6, 4)), ((1,), ())])
+    @pytest.mark.parametrize(
+        ("shape", "new"), [((2, 6), (3, 4)), ((2, 6), (12,)), ((12,), (2, 3, 2)), ((2, 3, 4), (6, 4)), ((1,), ())]
+    )
     def test_a_contiguous_array_stays_a_view(self, shape, new):
         mine, theirs = both(shape)
         same(mine.reshape(new), theirs.reshape(new), mine.data)

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-
-from dojo.testing import assert_close, assert_equal, from_scratch, pure, raises
 from katas.module_01_play.k01_play import (
     above,
     attend,
@@ -16,6 +14,8 @@ from katas.module_01_play.k01_play import (
     standardize,
     words,
 )
+
+from dojo.testing import assert_close, assert_equal, from_scratch, pure, raises
 
 pytestmark = [from_scratch("numpy.cov"), pure()]
 
