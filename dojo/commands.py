@@ -53,7 +53,7 @@ def _short(module: str) -> str:
 
 
 def _run_command(kata: Kata) -> str:
-    return f"pytest katas/{_short(kata.module)} -x"
+    return f"pytest katas/{_short(kata.module)}/{kata.name} -x"
 
 
 def _relative(kata: Kata) -> str:

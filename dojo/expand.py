@@ -76,7 +76,8 @@ def _matches(folder: Path, part: str) -> list[Path]:
     bare = {entry: entry.stem.removeprefix("test_") for entry in entries if not entry.name.startswith("__")}
     exactly = [e for e, name in bare.items() if wanted in (name, name.split("_", 1)[-1])]
     word = [e for e, name in bare.items() if name.startswith(f"{wanted}_")]
-    return exactly or word or [e for e, name in bare.items() if name.startswith(wanted)]
+    start = [e for e, name in bare.items() if name.startswith(wanted)]
+    return exactly or word or start or [e for e, name in bare.items() if name.split("_", 1)[-1].startswith(wanted)]
 
 
 def _shown(match: Path, given: str, cwd: Path) -> str:

@@ -56,7 +56,7 @@ class TestWhereAmI:
         said = run()
         assert "module_01_numbers   0/2  ··" in said
         assert "k01_mean  The mean: todo" in said
-        assert "pytest katas/module_01 -x" in said
+        assert "pytest katas/module_01/mean -x" in said
         assert "dojo hint mean" in said
         assert MEAN in said
 
@@ -106,7 +106,7 @@ class TestNext:
         said = run("next")
         assert "k01_mean  The mean  (module_01_numbers, about 5 minutes): todo" in said
         assert "The mean of x₁ … xₙ is their sum over n" in said
-        for line in (f"  edit   {MEAN}", "  judge  pytest katas/module_01 -x", "  hint   dojo hint mean"):
+        for line in (f"  edit   {MEAN}", "  judge  pytest katas/module_01/mean -x", "  hint   dojo hint mean"):
             assert line in said.splitlines()
 
     def test_says_when_only_optional_ones_are_left(self, dojo):
