@@ -85,8 +85,10 @@ def snapshot(value: Any) -> Any:
 
 def same(before: Any, after: Any) -> bool:
     """Whether the containers and arrays in `after` hold what the snapshot `before` does."""
-    if before is MISSING or before is after:
+    if before is MISSING:
         return True
+    if is_array(before) != is_array(after):
+        return False
     if is_tensor(before):
         torch_equal = before.shape == after.shape and before.dtype == after.dtype
         return bool(torch_equal and ((before == after) | ((before != before) & (after != after))).all())
@@ -98,10 +100,17 @@ def same(before: Any, after: Any) -> bool:
             unequal &= ~((before != before) & (after != after))
         return not unequal.any()
     if type(before) in (list, tuple):
-        return len(before) == len(after) and all(map(same, before, after))
+        return type(before) is type(after) and len(before) == len(after) and all(map(same, before, after))
     if type(before) is dict:
-        return list(before) == list(after) and all(same(before[key], after[key]) for key in before)
-    return bool(before == after) if type(before) is set else True
+        return (
+            type(after) is dict and list(before) == list(after) and all(same(before[key], after[key]) for key in before)
+        )
+    if before is after:
+        return True
+    try:
+        return bool(before == after)
+    except Exception:  # objects that can't be compared, and aren't the same ones
+        return False
 
 
 class LastCall:

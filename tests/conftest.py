@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,3 +30,11 @@ def in_dojo() -> Callable[..., subprocess.CompletedProcess[str]]:
         )  # fmt: skip
 
     return run
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the figures that tests have recorded; as properties of a report they come from xdist's workers, too."""
+    for report in terminalreporter.getreports(""):
+        for name, value in getattr(report, "user_properties", []):
+            if name == "figure":
+                terminalreporter.write_line(value)

@@ -115,15 +115,12 @@ def test_case(case, told):
     assert false_claims(case, text) == [], text
 
 
-def test_hit_rate_and_false_claims(told, capsys):
+def test_hit_rate_and_false_claims(told, record_property):
     known = [case for case in CASES if case not in UNKNOWN]
     hits = sum(case.says in told[case.name] for case in known)
     claims = [(case.name, claim) for case in CASES for claim in false_claims(case, told[case.name])]
-    with capsys.disabled():
-        print(
-            f"\ndiagnosis: {hits} of {len(known)} known mistakes named ({100 * hits / len(known):.0f}%), "
-            f"{len(claims)} false claims in {len(CASES)} wrong answers"
-        )
+    rate = f"{hits} of {len(known)} known mistakes named ({100 * hits / len(known):.0f}%)"
+    record_property("figure", f"diagnosis: {rate}, {len(claims)} false claims in {len(CASES)} wrong answers")
     assert hits >= 0.9 * len(known)
     assert claims == []
 

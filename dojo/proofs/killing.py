@@ -32,6 +32,9 @@ SECONDS = 45.0
 PATIENCE = 20.0
 """How many times its usual seconds (and one second more) a test may take on a mutant."""
 
+CRASHES = 8
+"""Tests that a mutant may crash before it counts as one that only crashes."""
+
 
 def prove_mutants(session: ProofSession) -> None:
     """Run the tests on every mutant of the chosen katas, and add what happened to the results."""
@@ -138,8 +141,10 @@ def _try(session: ProofSession, kata: Kata, mutant: Mutant, items: list[Any]) ->
     if mutant.target:
         mutated, watch = spoil_in(mutated, mutant.target, WRAPPED[mutant.spoil])
     swap_in(items, original, mutated)
-    ended, by = "survived", ""
+    ended, by, crashes = "survived", "", 0
     for item in items:
+        if crashes > CRASHES:
+            break
         session.judge.patience = 1.0 + PATIENCE * session.seconds[kata][item.nodeid]
         outcome = replay(item)
         if outcome.error is None:
@@ -148,7 +153,7 @@ def _try(session: ProofSession, kata: Kata, mutant: Mutant, items: list[Any]) ->
             return "timed out", item.nodeid
         if colour_of(outcome.error, kata.reference) == "red":
             return "killed", item.nodeid
-        ended, by = "crashed", item.nodeid
+        ended, by, crashes = "crashed", item.nodeid, crashes + 1
     if watch is not None and not watch.applied and ended == "survived":
         return "nothing", ""
     return ended, by

@@ -37,8 +37,8 @@ Worked by hand, f(x, y) = x² y at (3, 2):
     dual: (3 + ε)² · 2 = (9 + 6ε) · 2 = 18 + 12 ε: the first entry of ∇f
     symbols: d/dx (x·x)·y = (1·x + x·1)·y + (x·x)·0, which is 12 there
 
-No function changes its arguments, and a function that is handed in must not be
-able to do so to x either: it may be called with a copy.
+No function changes its arguments.  Nor may a function that is handed in be able
+to change x: call it with arrays of its own.
 
 Sources: Griewank and Walther 2008, "Evaluating Derivatives", chapters 1 and 3;
 Press et al. 2007, "Numerical Recipes", section 5.7 (the step).

@@ -118,7 +118,8 @@ def rejection_sample(
 ) -> tuple[np.ndarray, float]:
     """`n` draws from `density` on [low, high], (n,), and the share of all throws that was kept.
 
-    `density` takes an array of points and needn't be normalised.
+    `density` takes an array of points and needn't be normalised.  All that is
+    random comes from `rng`: equal generators give equal draws.
     Raises ValueError, naming the value and the bound, if it comes out above `bound` at a point thrown.
     """
     raise NotImplementedError

@@ -125,6 +125,7 @@ def permutation_test(x: np.ndarray, y: np.ndarray, shuffles: int, rng: np.random
 
     (1 + how many differ by as much or more) / (1 + shuffles): the division that
     happened counts as one, so that the answer is never 0.  As much means up to 1e-9.
+    All that is random comes from `rng`: equal generators give equal answers.
     """
     raise NotImplementedError
 
@@ -138,6 +139,7 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """The percentile interval: the (1 - level)/2 and (1 + level)/2 quantiles of the statistic's values.
 
-    `statistic` takes an array (n,) of values drawn from `x` (n,) with replacement.
+    `statistic` takes an array (n,) of values drawn from `x` (n,) with replacement;
+    it is called `resamples` times.  All that is random comes from `rng`, as above.
     """
     raise NotImplementedError

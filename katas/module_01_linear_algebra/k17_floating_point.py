@@ -134,7 +134,11 @@ def min_max_scale(x: np.ndarray) -> np.ndarray:
 
 
 def z_score(x: np.ndarray) -> np.ndarray:
-    """Each column of `x` (n, d) less its mean, over its standard deviation (with 1/n); 0 where it is constant."""
+    """Each column of `x` (n, d) less its mean, over its standard deviation (with 1/n); 0 where it is constant.
+
+    A column that is constant has entries that are all equal: the deviation that
+    is computed from eleven times 0.3 is some 5e-17, but the answer is still 0.
+    """
     raise NotImplementedError
 
 

@@ -82,6 +82,7 @@ class TestWordCounts:
             ("b a c b a b", ["b", "a", "c"]),
             ("b3b b_b b-b", ["b"]),
             ("Été ÉTÉ naïve", ["été", "naïve"]),
+            ("STRASSE Straße", ["strasse", "straße"]),
             ("'' ' ''a''", ["a"]),
             ("one\ttwo\ntwo", ["two", "one"]),
             ("", []),
@@ -146,6 +147,20 @@ class TestMemoize:
     def test_arguments_of_equal_hash_are_told_apart(self):
         fast = memoize(lambda x: x * 10)  # hash(-1) is hash(-2)
         assert_equal([fast(-1), fast(-2), fast(-1)], [-10, -20, -10])
+
+    def test_a_pair_is_no_keyword(self):
+        fast = memoize(lambda *args, **kwargs: (args, kwargs))
+        assert_equal(fast(("x", 1)), ((("x", 1),), {}))
+        assert_equal(fast(x=1), ((), {"x": 1}))
+
+    def test_values_of_equal_text_are_told_apart(self):
+        class Named:
+            def __repr__(self):
+                return "same"
+
+        one, other = Named(), Named()
+        fast = memoize(lambda x: x is one)
+        assert_equal([fast(one), fast(other)], [True, False])
 
     def test_none_is_an_answer(self):
         calls = []

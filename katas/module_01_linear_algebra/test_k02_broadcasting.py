@@ -74,6 +74,8 @@ class TestPairwiseDistances:
             pairwise_distances(np.zeros((2, 3)), np.zeros((4, 5)))
         with raises(ValueError, 3, 1):
             pairwise_distances(np.zeros((2, 3)), np.zeros((4, 1)))
+        with raises(ValueError, 1, 3):
+            pairwise_distances(np.zeros((2, 1)), np.zeros((4, 3)))
 
     def test_without_a_loop(self, rng):
         few, many = rng.normal(size=(4, 3)), rng.normal(size=(200, 3))

@@ -141,6 +141,26 @@ class TestDefaultSteps:
         assert_close(max(places) / farthest, 1.0)
 
 
+class TestWhatIsHandedIn:
+    @pytest.mark.parametrize("name", ["gradient", "directional", "jacobian", "hessian"])
+    def test_cannot_change_x(self, name):
+        x = np.array([3.0, 2.0, 0.5])
+
+        def f(z):
+            value = z**2 if name == "jacobian" else float(z @ z)
+            z[:] = 77.0
+            return value
+
+        run = {
+            "gradient": lambda: gradient(f, x),
+            "directional": lambda: directional_derivative(f, x, np.array([0.0, 1.0, 0.0])),
+            "jacobian": lambda: jacobian(f, x),
+            "hessian": lambda: hessian(f, x),
+        }[name]
+        run()
+        assert_close(x, np.array([3.0, 2.0, 0.5]))
+
+
 OPERATIONS = {
     "x + y": (lambda x, y: x + y, lambda x, y, dx, dy: dx + dy),
     "x - y": (lambda x, y: x - y, lambda x, y, dx, dy: dx - dy),

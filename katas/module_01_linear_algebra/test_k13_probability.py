@@ -193,6 +193,14 @@ class TestRejection:
         draws, _ = rejection_sample(hill, 0.0, 2.0, 1.0, 3000, rng)
         assert_close(len(np.unique(draws)), 3000)
 
+    def test_the_generator_decides(self):
+        def draws(seed):
+            return rejection_sample(hill, 0.0, 2.0, 1.0, 20, np.random.default_rng(seed))[0]
+
+        assert_close(draws(3), draws(3))
+        if np.array_equal(draws(3), draws(4)):
+            fail("Two generators give the same draws: `rng` isn't used.", evidence="same draws")
+
     def test_a_density_at_its_bound_is_none(self, rng):
         draws, _ = rejection_sample(lambda x: np.full_like(x, 4.0), 0.0, 1.0, 4.0, 5, rng)
         assert_close(len(draws), 5)

@@ -213,6 +213,15 @@ class TestPermutation:
         x, y = np.arange(10.0), 1000 + np.arange(12.0)
         assert_close(permutation_test(x, y, shuffles, rng), 1 / (1 + shuffles))
 
+    def test_the_generator_decides(self):
+        def values():
+            x, y = np.arange(6.0), np.arange(8.0) + 0.3  # exactly 0.30, with a deviation of 0.05
+            return np.array([permutation_test(x, y, 99, np.random.default_rng(seed)) for seed in range(8)])
+
+        assert_close(values(), values())
+        if len(set(values().tolist())) == 1:
+            fail("Eight generators give the same answer: `rng` isn't used.", evidence="same answer")
+
     def test_equal_samples_have_p_value_1(self, rng):
         assert_close(permutation_test(np.full(5, 0.1), np.full(3, 0.1), 20, rng), 1.0)
 
@@ -228,9 +237,9 @@ class TestBootstrap:
         from scipy import stats
 
         x = rng.normal(10, 3, 400)
-        low, high = bootstrap_interval(x, np.mean, 1500, rng, level)
+        low, high = bootstrap_interval(x, np.mean, 2500, rng, level)
         reach = stats.norm.ppf((1 + level) / 2) * x.std() / 20
-        # The quantiles of 1500 draws are off by some 0.06 standard errors: five times that is allowed.
+        # The quantiles of 2500 draws are off by some 0.054 standard errors: five times that is allowed.
         slack = 0.3 * x.std() / 20
         assert_close((low, high), (x.mean() - reach, x.mean() + reach), rtol=0, atol=slack)
 
@@ -238,6 +247,13 @@ class TestBootstrap:
         x = rng.normal(size=300)
         seeds = [np.random.default_rng(7) for _ in range(2)]
         assert_close(bootstrap_interval(x, np.mean, 200, seeds[0]), bootstrap_interval(x, np.mean, 200, seeds[1], 0.95))
+
+    def test_the_generator_decides(self, rng):
+        x = rng.normal(size=30)
+        one, two = (bootstrap_interval(x, np.mean, 50, np.random.default_rng(seed)) for seed in (3, 4))
+        assert_close(bootstrap_interval(x, np.mean, 50, np.random.default_rng(3)), one)
+        if one[0] == two[0] and one[1] == two[1]:
+            fail("Two generators give the same interval: `rng` isn't used.", evidence="same interval")
 
     def test_draws_as_many_as_there_are_with_replacement(self, rng):
         x = rng.normal(size=9)
@@ -250,15 +266,21 @@ class TestBootstrap:
         if all(len(set(sample)) == 9 for sample in drawn):
             fail("Every sample has each value once: they weren't drawn with replacement.", evidence="no replacement")
 
+    @pytest.mark.parametrize("level", [0.95, 0.8, 0.5])
+    def test_the_two_quantiles_leave_out_as_much_on_each_side(self, level, rng):
+        count = iter(range(1001))
+        got = bootstrap_interval(rng.normal(size=4), lambda sample: float(next(count)), 1001, rng, level)
+        # Of the values 0 to 1000; definitions of a quantile differ by less than the step between two of them.
+        assert_close(got, (500 * (1 - level), 500 * (1 + level)), rtol=0, atol=1.5)
+
     def test_a_statistic_that_never_changes(self, rng):
         assert_close(bootstrap_interval(rng.normal(size=5), lambda sample: 1 / 3, 7, rng), (1 / 3, 1 / 3))
 
     def test_any_statistic(self, rng):
         x = np.array([1.0, 2.0, 3.0, 4.0, 100.0])
-        low, high = bootstrap_interval(x, np.median, 400, rng)
-        assert low in x
-        assert high in x
-        assert low < high
+        # A sample's median is at most 1 with chance 0.06, at most 2 with 0.32, and so from above: the
+        # quantiles at 0.16 and 0.84 are more than six deviations of 400 draws away from the next value.
+        assert_close(bootstrap_interval(x, np.median, 400, rng, 0.68), (2.0, 4.0))
 
     def test_covers_the_truth_as_often_as_it_says(self, rng):
         hits = 0

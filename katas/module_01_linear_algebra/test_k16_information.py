@@ -140,6 +140,10 @@ class TestMutualInformation:
         joint = np.outer(distributions(rng, 3), distributions(rng, 5))
         assert_close(mutual_information(joint), 0.0)
 
+    def test_what_never_happens_counts_for_nothing(self):
+        joint = np.array([[0.375, 0.0, 0.125], [0.0, 0.0, 0.0], [0.125, 0.0, 0.375]])
+        assert_close(mutual_information(joint), math.log(2) + 0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+
     def test_all_of_it_between_a_variable_and_itself(self, rng):
         p = distributions(rng, 5)
         assert_close(mutual_information(np.diag(p)), float(-(p * np.log(p)).sum()))
@@ -167,8 +171,10 @@ class TestChannel:
 def shortest(weights):
     """The least expected length of a prefix-free code, over all lengths that Kraft's inequality allows."""
     n = len(weights)
-    fits = (ls for ls in itertools.product(range(1, n), repeat=n) if sum(2.0**-length for length in ls) <= 1)
-    return min(sum(w * length for w, length in zip(weights, ls, strict=True)) for ls in fits) / sum(weights)
+    heaviest_first = sorted(weights, reverse=True)
+    every = itertools.combinations_with_replacement(range(1, n), n)
+    fits = (ls for ls in every if sum(2.0**-length for length in ls) <= 1)
+    return min(sum(w * length for w, length in zip(heaviest_first, ls, strict=True)) for ls in fits) / sum(weights)
 
 
 def bits(weights, code):
@@ -183,6 +189,18 @@ class TestHuffman:
     @pytest.mark.parametrize("n", [2, 3, 5, 6])
     def test_no_code_is_shorter(self, n, rng):
         weights = dict(zip("uvwxyz", rng.gamma(0.5, 1.0, n).tolist(), strict=False))
+        assert_close(bits(weights, huffman_code(weights)), shortest(list(weights.values())))
+
+    @pytest.mark.parametrize(
+        "weights",
+        [
+            {"a": 15, "b": 7, "c": 6, "d": 6, "e": 5},  # where halving the total from the top (Fano) is too long
+            {"a": 3, "b": 3, "c": 2, "d": 2, "e": 2, "f": 2},
+            {"a": 2, "b": 13, "c": 3, "d": 21, "e": 5, "f": 1, "g": 8},
+            dict.fromkeys("abcdefg", 0.5),
+        ],
+    )
+    def test_no_code_is_shorter_where_halving_or_counting_off_is_not_the_best(self, weights):
         assert_close(bits(weights, huffman_code(weights)), shortest(list(weights.values())))
 
     @pytest.mark.parametrize(

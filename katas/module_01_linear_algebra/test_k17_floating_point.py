@@ -208,6 +208,13 @@ class TestLogSumExp:
         x = 5 * rng.normal(size=(3, 4, 5))
         assert_close(logsumexp(x, axis), oracle(x, axis=axis))
 
+    @pytest.mark.parametrize(("shape", "axis"), [((1, 4, 1), 1), ((2, 1, 5), 2), ((3, 1), 1)])
+    def test_only_that_axis_is_gone(self, shape, axis, rng):
+        from scipy.special import logsumexp as oracle
+
+        x = rng.normal(size=shape)
+        assert_close(logsumexp(x, axis), oracle(x, axis=axis))
+
     def test_the_last_axis_unless_told_otherwise(self, rng):
         from scipy.special import logsumexp as oracle
 
@@ -243,6 +250,15 @@ class TestScaling:
         from sklearn.preprocessing import scale
 
         assert_close(z_score(table), scale(table))
+
+    @pytest.mark.parametrize("value", [0.3, -0.7, 1 / 3])
+    def test_a_constant_column_is_0_though_its_mean_is_rounded(self, value):
+        # One of these lengths at least has a mean that isn't the value, however it is summed.
+        for n in (10, 11, 13, 19):
+            x = np.column_stack([np.full(n, value), np.arange(n) * 1.0])
+            assert_close(z_score(x)[:, 0], np.zeros(n))
+            assert_close(min_max_scale(x)[:, 0], np.zeros(n))
+            assert_close(robust_scale(x)[:, 0], np.zeros(n))
 
     def test_robust_matches_scikit_learn(self, table):
         from sklearn.preprocessing import robust_scale as oracle

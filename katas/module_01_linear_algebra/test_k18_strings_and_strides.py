@@ -191,6 +191,13 @@ class TestElements:
                 for k in (-2, -1, 0, 1):
                     assert_close(mine[i, j, k], float(theirs[i, j, k]))
 
+    def test_every_index_of_a_view(self):
+        mine, theirs = both((3, 4))
+        view, expected = mine.transpose().slice(0, None, None, -1), theirs.T[::-1]
+        for i in range(-4, 4):
+            for j in range(-3, 3):
+                assert_close(view[i, j], float(expected[i, j]))
+
     @pytest.mark.parametrize(
         ("index", "named"), [((3, 0), (3, 3)), ((-4, 0), (-4, 3)), ((0, 5), (5, 5)), ((2, -6), (-6, 5))]
     )
