@@ -177,8 +177,7 @@ def _close_scalars(
     tolerances = tolerances_for(expected, rtol, atol)
     if isinstance(expected, int) and not isinstance(actual, int) and rtol is None and atol is None:
         tolerances = TOLERANCES["float64"]  # an exact whole number, computed in floating point
-    if not _all_close(as_numpy(actual), as_numpy(expected), *tolerances, equal_nan):
-        raise Wrong("values", "differs", actual=actual, expected=expected, where=where, tolerances=tolerances)
+    _check_values(actual, expected, where, tolerances, equal_nan)
 
 
 def _close_arrays(
@@ -201,6 +200,10 @@ def _close_arrays(
     if is_tensor(expected):
         _check_device(actual, expected, where)
     tolerances = tolerances_for(expected, rtol, atol)
+    _check_values(actual, expected, where, tolerances, equal_nan)
+
+
+def _check_values(actual: Any, expected: Any, where: str, tolerances: tuple[float, float], equal_nan: bool) -> None:
     if not _all_close(as_numpy(actual), as_numpy(expected), *tolerances, equal_nan):
         raise Wrong("values", "differs", actual=actual, expected=expected, where=where, tolerances=tolerances)
 
@@ -254,9 +257,10 @@ def equal(actual: Any, expected: Any, where: str = "") -> None:
             close(actual, expected, rtol=0, atol=0, where=where)
             return
         raise _wrong_type(actual, expected, where)
-    same_kind = (
-        isinstance(actual, type(expected)) or isinstance(expected, type(actual)) or _both_numbers(actual, expected)
-    )
+    if is_scalar(actual) and is_scalar(expected):
+        same_kind = _is_truth(actual) == _is_truth(expected)  # in Python True == 1, but they aren't one answer
+    else:
+        same_kind = isinstance(actual, type(expected)) or isinstance(expected, type(actual))
     if not same_kind:
         raise _wrong_type(actual, expected, where)
     if isinstance(expected, dict):
@@ -271,10 +275,6 @@ def equal(actual: Any, expected: Any, where: str = "") -> None:
             raise Wrong("length", message, actual=actual, expected=expected, where=where)
     elif actual != expected and not (actual != actual and expected != expected):
         raise Wrong("equal", "differs", actual=actual, expected=expected, where=where)
-
-
-def _both_numbers(actual: Any, expected: Any) -> bool:
-    return is_scalar(actual) and is_scalar(expected) and _is_truth(actual) == _is_truth(expected)
 
 
 def _is_truth(value: Any) -> bool:

@@ -128,7 +128,11 @@ class Dual:
         raise NotImplementedError
 
     def __pow__(self, exponent: float) -> Dual:
-        """self to a plain number's power; for the powers 0 and 1 the value may be 0."""
+        """self to a plain number's power.
+
+        Whole powers may be of a negative value too, and those from 0 up of the
+        value 0: 0⁰ is 1, and the slope of any number's power 0 is 0.
+        """
         raise NotImplementedError
 
 
