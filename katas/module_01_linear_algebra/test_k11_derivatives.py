@@ -203,7 +203,8 @@ class TestDual:
         assert_close((got.value, got.slope), (value, slope))
 
     @pytest.mark.parametrize(
-        ("power", "value", "slope"), [(0, 1.0, 0.0), (1, -1.5, 2.0), (2, 2.25, -6.0), (3, -3.375, 13.5), (-1, -2 / 3, -8 / 9)]
+        ("power", "value", "slope"),
+        [(0, 1.0, 0.0), (1, -1.5, 2.0), (2, 2.25, -6.0), (3, -3.375, 13.5), (-1, -2 / 3, -8 / 9)],
     )
     def test_whole_powers_of_a_negative_value(self, power, value, slope):
         got = Dual(-1.5, 2.0) ** power
