@@ -33,7 +33,7 @@ def load_what_the_run_needs(config: pytest.Config, args: list[str]) -> None:
     if any(arg == w or arg.startswith((f"{w}=", "-n")) for arg in args for w in wanted):
         manager = config.pluginmanager
         if not manager.has_plugin("xdist"):
-            from xdist import plugin as xdist  # type: ignore[import-untyped]
+            from xdist import plugin as xdist
 
             manager.unblock("xdist")  # under its own name, by which other plugins look for it
             manager.register(xdist, "xdist")
