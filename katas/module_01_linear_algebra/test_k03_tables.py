@@ -324,3 +324,35 @@ class TestOutlierFlags:
 
     def test_no_spread_but_for_one(self):
         assert_equal(outlier_flags([3, 3, 2.5, 3, 3, 3]), [False, False, True, False, False, False])
+
+
+class TestWhatIsEasilyOverlooked:
+    def test_filling_leaves_a_zero_alone(self):
+        got = fill_missing_by_group({"g": ["a", "a", "a"], "x": [0, None, 4]}, "x", ["g"])
+        assert_close(got["x"], [0, 2.0, 4])
+
+    def test_a_zero_may_be_an_outlier(self):
+        assert_equal(list(outlier_flags([10, 11, 12, 13, 0])), [False, False, False, False, True])
+
+    def test_few_values_have_quartiles_too(self):
+        # Of 1 2 100: quartiles 1.5 and 51, so the upper fence with k = 0.5 is 75.75.
+        assert_equal(list(outlier_flags([1, 2, 100], 0.5)), [False, False, True])
+        assert_equal(list(outlier_flags([5])), [False])
+
+    def test_groups_by_three_columns(self):
+        table = {"a": [1, 1, 1, 1], "b": [2, 2, 2, 2], "c": [3, 4, 3, 4], "x": [5.0, 7.0, None, 9.0]}
+        assert_close(fill_missing_by_group(table, "x", ["a", "b", "c"])["x"], [5.0, 7.0, 5.0, 9.0])
+        got = group_summary(table, ["a", "b", "c"], "x")
+        assert_equal([got["a"], got["b"], got["c"], got["count"]], [[1, 1], [2, 2], [3, 4], [1, 2]])
+
+    def test_groups_whose_values_read_alike_when_joined(self):
+        table = {"a": ["x", "xy", "x"], "b": ["yz", "z", "yz"], "x": [1.0, 3.0, None]}
+        assert_equal(group_summary(table, ["a", "b"], "x")["count"], [1, 1])
+        assert_close(fill_missing_by_group(table, "x", ["a", "b"])["x"], [1.0, 3.0, 1.0])
+
+    def test_the_key_column_keeps_its_place(self):
+        left = {"x": [1, 2], "id": ["b", "a"], "y": [3, 4]}
+        right = {"z": [5, 6], "id": ["a", "b"]}
+        got = left_join(left, right, "id")
+        assert_equal(list(got), ["x", "id", "y", "z"])
+        assert_equal(got, {"x": [1, 2], "id": ["b", "a"], "y": [3, 4], "z": [6, 5]})
