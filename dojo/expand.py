@@ -26,8 +26,7 @@ def expand(args: list[str], dojo: Dojo, cwd: Path) -> list[str]:
 
 def _expand_one(arg: str, dojo: Dojo, cwd: Path) -> list[str]:
     path, *rest = arg.split("::", 1)
-    path, bracket = path, ""
-    tail = "".join(f"::{part}" for part in rest) + bracket
+    tail = "".join(f"::{part}" for part in rest)
     if not path:
         return [arg]
     target = Path(cwd, path)

@@ -22,7 +22,6 @@ from dojo.verdict import Colour, colour_of
 if TYPE_CHECKING:
     from dojo.report import Ran
 
-# As in dojo.replay, which is loaded when a test fails.
 SLOW_DEADLINE = 300.0
 MARKS = {"todo": "t", "amber": "A", "red": "R"}
 

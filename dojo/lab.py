@@ -12,14 +12,19 @@ from dojo.curriculum import Dojo, DojoError, Kata, find_dojo
 from dojo.solutions import Solutions
 
 
+def _here() -> Dojo:
+    dojo = find_dojo(Path.cwd())
+    if dojo is None:
+        raise DojoError(f"{Path.cwd()} is in no dojo: start the notebook in the clone")
+    return dojo
+
+
 def kata(name: str) -> ModuleType:
     """The module of the kata `name`: your file if it is green, else the reference.  Says which.
 
     Raises DojoError outside of a dojo and for an unknown name.
     """
-    dojo = find_dojo(Path.cwd())
-    if dojo is None:
-        raise DojoError(f"{Path.cwd()} is in no dojo: start the notebook in the clone")
+    dojo = _here()
     wanted = dojo.kata(name)
     yours = is_green(dojo, wanted)
     tree = None if yours else dojo.clone / "reference"
@@ -53,9 +58,7 @@ def data(name: str) -> Any:
 
     Raises DojoError for an unknown name, and the loader's error where the package that has it is missing.
     """
-    dojo = find_dojo(Path.cwd())
-    if dojo is None:
-        raise DojoError(f"{Path.cwd()} is in no dojo: start the notebook in the clone")
+    dojo = _here()
     if str(dojo.clone) not in sys.path:
         sys.path.insert(0, str(dojo.clone))
     loaders = importlib.import_module("fixtures.data")

@@ -62,7 +62,6 @@ class Solutions(MetaPathFinder):
         self.is_green = is_green
         self.borrowed: dict[str, set[str]] = {}  # the kata that is lent → the katas that import it
         self._by_import = {kata.import_name: kata for kata in dojo.katas}
-        self._guard: Callable[[Path], Any] | None = None
 
     def install(self) -> None:
         sys.meta_path.insert(0, self)

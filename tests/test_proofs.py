@@ -175,7 +175,6 @@ def test_a_trivial_answer_that_passes(dojo, old, new, kind):
 
 class TestMutants:
     def test_one_that_survives_is_shown(self, dojo):
-        change(dojo, TEST, "            np.array([False", "            np.array([False") if False else None
         change(
             dojo,
             TEST,
