@@ -48,6 +48,7 @@ class Judge:
         self.impl: str | None = None
         self.native = False  # whether failures are shown in pytest's own way, too
         self.ran: dict[str, Ran] = {}
+        self.uncollected: list[tuple[str, list[str]]] = []  # files whose tests couldn't be loaded, and why
         self.problems: list[str] = []  # what the learner should know beside the verdicts
         self.in_file: dict[Path, int] = {}  # the number of tests in each file that was collected whole
         self.patience: float | None = None  # seconds for each test, where the proofs set them
@@ -213,6 +214,16 @@ class Judge:
 
             self._current.stash[OPERANDS] = (left, right)
 
+    def note_uncollected(self, report: pytest.CollectReport) -> None:
+        """Keep why a file's tests can't be loaded: pytest's own words are turned off with its tracebacks."""
+        if not report.failed:
+            return
+        from dojo.missing import said_of
+
+        text = report.longreprtext.strip()
+        last = text.splitlines()[-1].removeprefix("E").strip() if text else "for no reason that pytest gives"
+        self.uncollected.append((report.nodeid, said_of(self.dojo, text) or [last]))
+
     # --- its verdict --------------------------------------------------------------------------------
 
     def judge(self, item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
@@ -266,7 +277,7 @@ class Judge:
     def tell(self, terminal: Any) -> None:
         from dojo.report import tell
 
-        if self.ran or self.problems:
+        if self.ran or self.problems or self.uncollected:
             tell(self, terminal)
 
     def write_down(self, session: pytest.Session) -> None:

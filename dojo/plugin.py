@@ -58,6 +58,9 @@ class Hooks:
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         self.judge.select(items)
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self.judge.note_uncollected(report)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         self.judge.prepare(item)

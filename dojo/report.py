@@ -63,6 +63,10 @@ def verdict_of(
 
     if colour == "amber":
         finding = not_judged(error, solution)
+        if isinstance(error, ModuleNotFoundError):
+            from dojo.missing import said_of
+
+            finding.lines += said_of(kata.dojo, error)
         # A crash that one of the mistakes gives as well is worth its sentence.
         if finding.line is not None and not isinstance(error, SyntaxError | ImportError):
             finding = _with_mistakes(finding, explain(item, kata, solution, error))
@@ -129,10 +133,12 @@ def tell(judge: Judge, terminal: Any) -> None:
     """Write the block of each kata in the order of the curriculum, then what to do next."""
     katas = {kata.name: kata for kata in judge.dojo.katas}
     ran = sorted(((n, one) for n, one in judge.ran.items() if one.verdicts), key=lambda pair: katas[pair[0]].order)
-    if not ran:
+    uncollected = [] if judge.native else judge.uncollected
+    if not ran and not uncollected:
         return
     terminal.ensure_newline()
     terminal.section("dojo", "-")
+    _uncollected(terminal, uncollected)
     shown_todo = False
     open_katas = []
     for name, one in ran:
@@ -147,9 +153,24 @@ def tell(judge: Judge, terminal: Any) -> None:
             continue
         shown_todo = shown_todo or colour == "todo"
         _failures(judge, terminal, one)
-    _next_steps(judge, terminal, open_katas, katas, ran)
+    if ran:
+        _next_steps(judge, terminal, open_katas, katas, ran)
     for problem in judge.problems:
         terminal.write_line(f"note   {problem}", yellow=True)
+
+
+def _uncollected(terminal: Any, files: list[tuple[str, list[str]]]) -> None:
+    """The files whose tests can't be loaded: each reason once, as one missing package stops many."""
+    reasons: dict[tuple[str, ...], list[str]] = {}
+    for file, lines in files:
+        reasons.setdefault(tuple(lines), []).append(file)
+    for reason, named in reasons.items():
+        more = f" and {len(named) - 1} more" if len(named) > 1 else ""
+        terminal.write("amber  ", **MARKUP["amber"])
+        terminal.write_line(f"{named[0]}{more} can't be loaded")
+        for text in reason:
+            for part in _wrapped(text, max(60, min(terminal._tw.fullwidth, 100) - 4)):
+                terminal.write_line(f"    {part}")
 
 
 def _headline(terminal: Any, kata: Kata, one: Ran) -> None:

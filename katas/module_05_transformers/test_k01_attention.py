@@ -1,0 +1,99 @@
+"""Judges k01_attention against torch's own kernels, in float64."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dojo.testing import assert_close, from_scratch, pure
+from katas.module_05_transformers.k01_attention import attention, causal_mask, softmax
+
+pytestmark = [
+    from_scratch(
+        "torch.softmax",
+        "torch.nn.functional.softmax",
+        "torch.Tensor.softmax",
+        "torch.nn.Softmax",
+        "torch.nn.functional.scaled_dot_product_attention",
+    ),
+    pure(),
+]
+
+
+def qkv(n: int, m: int, d_k: int = 16, d_v: int = 8, lead: tuple[int, ...] = (2, 3)):
+    """Random float64 q, k and v with leading dimensions `lead`."""
+    return (
+        torch.randn(*lead, n, d_k, dtype=torch.float64),
+        torch.randn(*lead, m, d_k, dtype=torch.float64),
+        torch.randn(*lead, m, d_v, dtype=torch.float64),
+    )
+
+
+class TestSoftmax:
+    @pytest.mark.parametrize("dim", [0, 1, -1])
+    def test_matches_torch_along_any_axis(self, dim):
+        x = torch.randn(4, 5, 6, dtype=torch.float64)
+        assert_close(softmax(x, dim), torch.softmax(x, dim))
+
+    def test_large_scores_do_not_overflow(self):
+        x = torch.tensor([1e4, 1e4 - 1, -1e4])
+        assert_close(softmax(x), torch.softmax(x.double(), -1).float())
+
+    def test_minus_infinity_gets_no_weight(self):
+        x = torch.tensor([0.0, float("-inf"), 0.0])
+        assert_close(softmax(x), torch.tensor([0.5, 0.0, 0.5]))
+
+    def test_a_fully_masked_slice_is_zeros(self):
+        x = torch.full((2, 3), float("-inf"))
+        x[1] = 0.0
+        assert_close(softmax(x), torch.tensor([[0.0] * 3, [1 / 3] * 3]))
+
+    def test_keeps_the_dtype(self):
+        assert softmax(torch.zeros(3, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+class TestAttention:
+    def test_the_example_worked_by_hand(self):
+        q = torch.tensor([[1.0, 0, 1, 0]])
+        k = torch.tensor([[1.0, 0, 1, 0], [0, 1, 0, 1]])
+        _, weights = attention(q, k, torch.eye(2))
+        assert_close(weights, torch.tensor([[0.7311, 0.2689]]), atol=1e-4, rtol=0)
+
+    @pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
+    @pytest.mark.parametrize("d_k", [4, 16])
+    def test_matches_torch(self, lead, d_k):
+        q, k, v = qkv(n=5, m=7, d_k=d_k, lead=lead)
+        out, weights = attention(q, k, v)
+        assert_close(out, F.scaled_dot_product_attention(q, k, v))
+        assert_close(weights.sum(-1), torch.ones(*lead, 5, dtype=torch.float64))
+
+    def test_matches_torch_under_a_mask(self):
+        q, k, v = qkv(n=5, m=7)
+        mask = torch.rand(5, 7) > 0.4
+        mask[:, 0] = True
+        out, _ = attention(q, k, v, mask)
+        assert_close(out, F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
+
+    def test_a_masked_key_has_no_influence(self):
+        q, k, v = qkv(n=4, m=4)
+        out, _ = attention(q, k, v, causal_mask(4, 4))
+        k[..., 3, :] = 1e3
+        v[..., 3, :] = 1e3
+        again, _ = attention(q, k, v, causal_mask(4, 4))
+        assert_close(again[..., :3, :], out[..., :3, :])
+
+    def test_gradients_reach_q_k_and_v(self):
+        inputs = [x.requires_grad_() for x in qkv(n=2, m=3, d_k=4, d_v=2)]
+        assert torch.autograd.gradcheck(lambda *a: attention(*a)[0], inputs)
+
+    def test_rejects_q_and_k_of_different_width(self):
+        with pytest.raises(ValueError, match="4.*5"):
+            attention(torch.zeros(3, 2, 4), torch.zeros(3, 2, 5), torch.zeros(3, 2, 4))
+
+
+class TestCausalMask:
+    def test_square(self):
+        assert_close(causal_mask(4, 4), torch.ones(4, 4).tril().bool())
+
+    def test_new_tokens_see_the_cache_and_themselves(self):
+        expected = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]).bool()
+        assert_close(causal_mask(2, 5), expected)
