@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import wraps
 from types import FunctionType, ModuleType
@@ -174,8 +175,11 @@ def _mapped(answer: Any, array: Callable[[Any], Any], number: Callable[[Any], An
         return type(answer)(_mapped(one, array, number, text) for one in answer)
     if isinstance(answer, tuple) and hasattr(answer, "_fields"):
         return type(answer)(*(_mapped(one, array, number, text) for one in answer))
-    if type(answer) is dict:
-        return {key: _mapped(one, array, number, text) for key, one in answer.items()}
+    if isinstance(answer, dict):
+        changed = copy(answer)  # a Counter stays one, and a defaultdict keeps its factory
+        for key, one in answer.items():
+            changed[key] = _mapped(one, array, number, text)
+        return changed
     return answer
 
 
