@@ -14,10 +14,10 @@ def _check(k: int, n_experts: int) -> None:
 
 
 def route(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    _check(k, logits.shape[-1])
-    top, experts = logits.topk(k, dim=-1)
+    _check(k, logits.shape[1])
+    top, experts = logits.topk(k)
     # What is left out of the softmax cancels when the k are scaled to sum to 1.
-    return experts, top.softmax(-1)
+    return experts, top.softmax(1)
 
 
 def balance_loss(logits: Tensor, experts: Tensor) -> Tensor:
@@ -49,7 +49,6 @@ class MixtureOfExperts(nn.Module):
         self.capacity_factor = capacity_factor
         self.router = nn.Linear(d_model, n_experts, bias=False)
         self.experts = nn.ModuleList(GatedFeedForward(d_model, d_ff) for _ in range(n_experts))
-        self.dropped = 0
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         rows = x.flatten(0, -2)
