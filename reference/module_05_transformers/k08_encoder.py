@@ -9,7 +9,7 @@ from katas.module_05_transformers.k06_normalization_layers import LayerNorm
 
 
 def padding_mask(lengths: Tensor, n: int) -> Tensor:
-    for length in lengths.flatten().tolist():
+    for length in lengths.flatten():
         if not 1 <= length <= n:
             raise ValueError(f"lengths must be in 1 … {n}, as n = {n}, got {length}")
     return torch.arange(n) < lengths[..., None, None, None]

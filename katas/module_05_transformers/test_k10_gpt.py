@@ -1,0 +1,183 @@
+"""Judges k10_gpt against transformers' GPT2LMHeadModel: logits, loss and gradients with the same weights."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dojo.testing import assert_close, assert_equal, from_scratch, pure, raises
+from katas.module_05_transformers.k10_gpt import GPT, GPTConfig, next_token_loss
+
+pytestmark = [
+    from_scratch("transformers", "torch.nn.TransformerEncoderLayer", "torch.nn.TransformerDecoderLayer"),
+    pure(),
+]
+
+SIZES = [(61, 12, 24, 4, 2), (17, 9, 10, 1, 3), (30, 7, 18, 6, 1)]
+
+
+def sizes(case: tuple[int, ...]) -> dict:
+    return dict(zip(("vocab_size", "context", "d_model", "heads", "layers"), case, strict=True))
+
+
+def gpt2(case: tuple[int, ...]) -> nn.Module:
+    """transformers' model of these sizes in float64, all parameters random: biases and norms, too."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    vocab_size, context, d_model, heads, layers = case
+    config = GPT2Config(
+        vocab_size=vocab_size, n_positions=context, n_embd=d_model, n_head=heads, n_layer=layers,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, attn_implementation="eager",
+    )  # fmt: skip
+    model = GPT2LMHeadModel(config).double().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.4)
+    return model
+
+
+def both(case: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+    """The learner's model and transformers', with the same weights."""
+    theirs = gpt2(case)
+    model = GPT(GPTConfig(**sizes(case))).double()
+    model.load_gpt2(theirs.state_dict())
+    return model, theirs
+
+
+def some_ids(case: tuple[int, ...], batch: int, n: int) -> torch.Tensor:
+    return torch.randint(0, case[0], (batch, n))
+
+
+class TestLogits:
+    @pytest.mark.parametrize("case", SIZES)
+    @pytest.mark.parametrize("batch", [1, 3])
+    def test_match_transformers(self, case, batch):
+        model, theirs = both(case)
+        for n in (1, 5, case[1]):
+            ids = some_ids(case, batch, n)
+            assert_close(model(ids), theirs(ids).logits.detach())
+
+    def test_tokens_see_only_what_stands_before_them(self):
+        model, _ = both(SIZES[0])
+        ids = some_ids(SIZES[0], 2, 10)
+        other = ids.clone()
+        other[:, 6:] = (other[:, 6:] + 1) % 61
+        first, second = model(ids), model(other)
+        assert_close(second[:, :6], first[:, :6])
+        assert_equal(bool((second[:, 6] - first[:, 6]).abs().max() > 1e-3), True)
+
+    def test_a_row_longer_than_the_context_is_refused(self):
+        model = GPT(GPTConfig(**sizes(SIZES[1])))
+        with raises(ValueError, 10, 9):
+            model(some_ids(SIZES[1], 1, 10))
+        assert_equal(tuple(model(some_ids(SIZES[1], 1, 9)).shape), (1, 9, 17))
+
+    @pytest.mark.gpu
+    def test_on_a_gpu(self):
+        model, _ = both(SIZES[0])
+        ids = some_ids(SIZES[0], 2, 8)
+        expected = model(ids)
+        assert_close(model.cuda()(ids.cuda()).cpu(), expected)
+
+
+class TestGradients:
+    @pytest.mark.parametrize("case", SIZES)
+    def test_of_every_parameter_match_transformers(self, case):
+        model, theirs = both(case)
+        ids = some_ids(case, 3, case[1])
+        loss = next_token_loss(model(ids), ids)
+        out = theirs(ids, labels=ids)
+        assert_close(loss.float(), out.loss)  # they compute it in float32
+        expected = F.cross_entropy(out.logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+        loss.backward()
+        expected.backward()
+        # Their gradients, put where the learner's model keeps the weights.
+        gradients = GPT(GPTConfig(**sizes(case))).double()
+        gradients.load_gpt2({name: parameter.grad for name, parameter in theirs.named_parameters()})
+        assert_close({n: p.grad for n, p in model.named_parameters()}, {n: p.detach() for n, p in gradients.named_parameters()})
+
+    def test_under_a_random_upstream_gradient(self):
+        model, theirs = both(SIZES[2])
+        ids = some_ids(SIZES[2], 2, 6)
+        upstream = torch.randn(2, 6, 30, dtype=torch.float64)
+        expected = torch.autograd.grad(theirs(ids).logits, theirs.transformer.wte.weight, upstream)
+        assert_close(torch.autograd.grad(model(ids), model.token_embedding.weight, upstream), expected)
+
+
+class TestParameters:
+    @pytest.mark.parametrize("case", SIZES)
+    def test_as_many_as_transformers_has(self, case):
+        count = sum(p.numel() for p in GPT(GPTConfig(**sizes(case))).parameters())
+        assert_equal(count, sum(p.numel() for p in gpt2(case).parameters()))
+
+    def test_embeddings_and_logits_share_one_matrix(self):
+        case = SIZES[0]
+        model, _ = both(case)
+        ids = torch.full((1, 3), 5)
+        before = model(ids)
+        with torch.no_grad():
+            model.token_embedding.weight[40] *= 3  # not among the ids: only its logit can change
+        after = model(ids)
+        rest = [i for i in range(61) if i != 40]
+        assert_close(after[..., rest], before[..., rest])
+        assert_close(after[..., 40], 3 * before[..., 40])
+
+    def test_loading_leaves_the_state_as_it_is(self):
+        theirs = gpt2(SIZES[2])
+        state = {name: value.clone() for name, value in theirs.state_dict().items()}
+        model = GPT(GPTConfig(**sizes(SIZES[2]))).double()
+        model.load_gpt2(state)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.zero_()
+        assert_close(state, dict(theirs.state_dict()))
+
+
+class TestStart:
+    @pytest.mark.parametrize("layers", [2, 8])
+    def test_matrices_of_002_and_smaller_ones_on_the_stream(self, layers):
+        model = GPT(GPTConfig(300, 200, 64, 4, layers))
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 2:
+                on_the_stream = name.endswith(("out_proj.weight", "down_proj.weight"))
+                std = 0.02 / math.sqrt(2 * layers) if on_the_stream else 0.02
+                # Six standard errors of a standard deviation over so many numbers, and of a mean.
+                n = parameter.numel()
+                assert_close(parameter.std().item(), std, atol=6 * std / math.sqrt(2 * n), rtol=0)
+                assert_close(parameter.mean().item(), 0.0, atol=6 * std / math.sqrt(n), rtol=0)
+
+    def test_biases_of_0_and_norms_of_1(self):
+        vectors = {n: p.detach() for n, p in GPT(GPTConfig(30, 8, 12, 3, 2)).named_parameters() if p.dim() == 1}
+        expected = {n: torch.ones_like(p) if n.endswith("weight") else torch.zeros_like(p) for n, p in vectors.items()}
+        assert_close(vectors, expected)
+
+    def test_a_fresh_model_knows_nothing(self):
+        model = GPT(GPTConfig(50, 16, 32, 4, 2))
+        ids = torch.randint(0, 50, (8, 16))
+        # Logits of about 0.02² · √32 · 50 change log 50 by some thousandths.
+        assert_close(next_token_loss(model(ids), ids).item(), math.log(50), atol=0.1, rtol=0)
+
+
+class TestNextTokenLoss:
+    def test_the_example_worked_by_hand(self):
+        loss = next_token_loss(torch.zeros(2, 3, 4), torch.tensor([[3, 0, 1], [2, 2, 0]]))
+        assert_close(loss, torch.tensor(1.3863), atol=1e-4, rtol=0)  # 4 digits
+
+    @pytest.mark.parametrize(("batch", "n", "vocab"), [(1, 2, 5), (3, 6, 4)])
+    def test_each_row_predicts_the_token_after_it(self, batch, n, vocab):
+        logits = torch.randn(batch, n, vocab, dtype=torch.float64) * 2
+        ids = torch.randint(0, vocab, (batch, n))
+        p = logits.softmax(-1)
+        nats = [-p[b, t, ids[b, t + 1]].log() for b in range(batch) for t in range(n - 1)]
+        assert_close(next_token_loss(logits, ids), sum(nats) / len(nats))
+
+    def test_gradients(self):
+        logits = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
+        ids = torch.randint(0, 3, (2, 4))
+        assert torch.autograd.gradcheck(lambda y: next_token_loss(y, ids), logits)
+
+    def test_a_row_of_one_token_is_refused(self):
+        with raises(ValueError, 1):
+            next_token_loss(torch.zeros(2, 1, 4), torch.zeros(2, 1, dtype=torch.long))
