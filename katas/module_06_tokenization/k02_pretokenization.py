@@ -68,8 +68,9 @@ def split_cl100k(text: str, digits: int = 3) -> list[str]:
 
 
 def word_counts(texts: Iterable[str], split: Callable[[str], list[str]] = split_gpt2) -> dict[bytes, int]:
-    """How often each word, as its UTF-8 bytes, occurs in all `texts` together; any order.
+    """How often each word, as its UTF-8 bytes, occurs in all `texts` together.
 
+    A dict or a Counter, in any order.
     Each text is split for itself, so that no word crosses from one to the next.
     `texts` may be a generator.
     """

@@ -1,11 +1,11 @@
 """The Transformer's encoder: the reference."""
 
 import torch
-from katas.module_05_transformers.k07_feed_forward import FeedForward
 from torch import Tensor, nn
 
 from katas.module_05_transformers.k02_multi_head_attention import MultiHeadAttention
 from katas.module_05_transformers.k06_normalization_layers import LayerNorm
+from katas.module_05_transformers.k07_feed_forward import FeedForward
 
 
 def padding_mask(lengths: Tensor, n: int) -> Tensor:

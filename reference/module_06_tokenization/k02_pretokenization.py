@@ -24,4 +24,4 @@ def split_cl100k(text: str, digits: int = 3) -> list[str]:
 
 
 def word_counts(texts: Iterable[str], split: Callable[[str], list[str]] = split_gpt2) -> dict[bytes, int]:
-    return dict(Counter(word.encode() for text in texts for word in split(text)))
+    return Counter(word.encode() for text in texts for word in split(text))
