@@ -72,7 +72,7 @@ class GPT(nn.Module):
         raise NotImplementedError
 
     def forward(self, ids: Tensor) -> Tensor:
-        """The logits (b, n, vocab_size) of the tokens that follow ids (b, n).
+        """The logits (b, n, vocab_size) of the tokens that follow ids (b, n), on their device.
 
         Raises ValueError, naming n and the context, if n is larger.
         """
@@ -94,6 +94,7 @@ class GPT(nn.Module):
 def next_token_loss(logits: Tensor, ids: Tensor) -> Tensor:
     """The mean cross-entropy, in nats, of ids (b, n) under the logits (b, n, V) of the rows before each.
 
+    A scalar, finite for any finite logits, ±1e4 included.
     Raises ValueError, naming n, if it is below 2: then nothing is predicted.
     """
     raise NotImplementedError

@@ -32,16 +32,32 @@ pytestmark = [
 SIZES = [(12, 3, 20), (8, 2, 5)]
 
 
+@pytest.fixture
+def one_thread():
+    """Small products run faster on one thread, above all where others use the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def randn(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64)
 
 
-def randomize(module):
-    """The module in float64 with random parameters, those too that start at 0 or 1."""
+def randomize(module, lively=False):
+    """The module in float64 with random parameters, those too that start at 0 or 1.
+
+    A lively one has larger matrices and no random norms and biases: what a model
+    writes then hangs on its source, where otherwise its biases often decide alone.
+    """
     module.double()
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.5)
+            if lively and parameter.ndim == 2:
+                parameter.normal_()
+            elif not lively:
+                parameter.normal_(std=0.5)
     return module
 
 
@@ -90,7 +106,7 @@ def block_pair(d_model, heads, d_ff, pre_norm=False):
 class Oracle(nn.Module):
     """Torch's layers put together as the lesson says, with the weights of the learner's `model`."""
 
-    def __init__(self, model, d_model, heads, layers, d_ff, pre_norm):
+    def __init__(self, model, d_model, heads, layers, d_ff, pre_norm, lively=False):
         super().__init__()
         options = {"dropout": 0.0, "batch_first": True, "norm_first": pre_norm}
         norms = [nn.LayerNorm(d_model) if pre_norm else None for _ in range(2)]
@@ -98,7 +114,7 @@ class Oracle(nn.Module):
         decoder = nn.TransformerDecoderLayer(d_model, heads, d_ff, **options)
         self.encoder = nn.TransformerEncoder(encoder, layers, norms[0], enable_nested_tensor=False)
         self.decoder = nn.TransformerDecoder(decoder, layers, norms[1])
-        randomize(self)
+        randomize(self, lively)
         self.embedding = model.embedding.weight.detach().clone().requires_grad_()
         self.positions = model.positions.weight.detach().clone().requires_grad_()
         self.head = [p.detach().clone().requires_grad_() for p in (model.head.weight, model.head.bias)]
@@ -126,18 +142,18 @@ class Oracle(nn.Module):
         return F.linear(x, *self.head)
 
 
-def model_pair(d_model=12, heads=3, layers=2, d_ff=20, pre_norm=False, vocab_size=11, max_length=7):
-    """The learner's model and the oracle, with the same random weights."""
-    mine = randomize(Transformer(vocab_size, max_length, d_model, heads, layers, d_ff, pre_norm))
-    return mine, Oracle(mine, d_model, heads, layers, d_ff, pre_norm)
+def model_pair(d_model=12, heads=3, layers=2, d_ff=20, pre_norm=False, lively=False):
+    """The learner's model with 11 tokens and 7 positions, and the oracle, with the same random weights."""
+    mine = randomize(Transformer(11, 7, d_model, heads, layers, d_ff, pre_norm), lively)
+    return mine, Oracle(mine, d_model, heads, layers, d_ff, pre_norm, lively)
 
 
-def sample(n=6, m=4, batch=(3,), vocab_size=11):
+def sample(n=6, m=4, batch=(3,)):
     """Random source ids, target ids and a padding mask."""
     lengths = torch.randint(1, n, (*batch, 1, 1, 1))
     return (
-        torch.randint(vocab_size, (*batch, n)),
-        torch.randint(vocab_size, (*batch, m)),
+        torch.randint(11, (*batch, n)),
+        torch.randint(11, (*batch, m)),
         torch.arange(n) < lengths,
     )
 
@@ -344,18 +360,17 @@ class TestTeacherForcingLoss:
 
 
 class TestGreedyDecode:
-    @pytest.mark.parametrize(("batch", "start"), [((5,), 10), ((2, 3), 4), ((), 0)])
+    @pytest.mark.parametrize(("batch", "start"), [((30,), 10), ((5, 6), 4), ((), 0)])
     @pytest.mark.parametrize("steps", [1, 4, 7])
     def test_each_token_is_the_likeliest_after_those_before_it(self, batch, start, steps):
-        mine, theirs = model_pair(pre_norm=True)
+        mine, theirs = model_pair(pre_norm=True, lively=True)
         source, _, mask = sample(batch=batch)
-        for hide in (None, mask):
-            ids = torch.full((source.reshape(-1, 6).shape[0], 1), start)
+        for hidden in (None, mask):
+            flat = source.reshape(-1, 6), None if hidden is None else hidden.reshape(-1, 1, 1, 6)
+            ids = torch.full((len(flat[0]), 1), start)
             for _ in range(steps):
-                flat = None if hide is None else hide.reshape(-1, 1, 1, 6)
-                logits = theirs(source.reshape(-1, 6), ids, flat)
-                ids = torch.cat([ids, logits[:, -1:].argmax(-1)], 1)
-            written = greedy_decode(mine, source, steps, start, hide)
+                ids = torch.cat([ids, theirs(flat[0], ids, flat[1])[:, -1:].argmax(-1)], 1)
+            written = greedy_decode(mine, source, steps, start, hidden)
             assert_close(written, ids[:, 1:].reshape(*batch, steps))
 
     def test_encodes_once_and_builds_no_graph(self):
@@ -367,17 +382,18 @@ class TestGreedyDecode:
         assert_equal(len(memories), 1)
         assert_equal([out.requires_grad for out in (*memories, *outputs)], [False] * (1 + len(outputs)))
 
-    def test_a_trained_model_reverses_digits_that_it_has_not_seen(self):
+    def test_a_trained_model_reverses_digits_that_it_has_not_seen(self, one_thread):
         length, start = 4, 10
-        numbers = torch.randperm(10**length)
-        texts = numbers[:, None] // 10 ** torch.arange(length) % 10
+        texts = torch.randperm(10**length)[:, None] // 10 ** torch.arange(length) % 10
         held_out, train = texts[:500], texts[500:]
         model = Transformer(11, length, 32, 4, 1, 64, pre_norm=True)
         optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-        # 50 steps do with torch's own initial values, 150 with a normal of 0.02, whatever the seed.
-        for _ in range(300):
+        # Torch's own initial values need about 60 steps, a normal of 0.02 about 150, whatever the seed.
+        for _ in range(400):
             batch = train[torch.randint(len(train), (64,))]
             loss = teacher_forcing_loss(model, batch, batch.flip(-1), start)
+            if loss.item() < 0.005:
+                break
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

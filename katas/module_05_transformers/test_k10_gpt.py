@@ -96,7 +96,8 @@ class TestGradients:
         # Their gradients, put where the learner's model keeps the weights.
         gradients = GPT(GPTConfig(**sizes(case))).double()
         gradients.load_gpt2({name: parameter.grad for name, parameter in theirs.named_parameters()})
-        assert_close({n: p.grad for n, p in model.named_parameters()}, {n: p.detach() for n, p in gradients.named_parameters()})
+        expected = {name: parameter.detach() for name, parameter in gradients.named_parameters()}
+        assert_close({name: parameter.grad for name, parameter in model.named_parameters()}, expected)
 
     def test_under_a_random_upstream_gradient(self):
         model, theirs = both(SIZES[2])
@@ -147,6 +148,9 @@ class TestStart:
                 n = parameter.numel()
                 assert_close(parameter.std().item(), std, atol=6 * std / math.sqrt(2 * n), rtol=0)
                 assert_close(parameter.mean().item(), 0.0, atol=6 * std / math.sqrt(n), rtol=0)
+                # A normal variable's mean distance from 0, which tells it from a uniform one.
+                distance, error = std * math.sqrt(2 / math.pi), 6 * std * math.sqrt((1 - 2 / math.pi) / n)
+                assert_close(parameter.abs().mean().item(), distance, atol=error, rtol=0)
 
     def test_biases_of_0_and_norms_of_1(self):
         vectors = {n: p.detach() for n, p in GPT(GPTConfig(30, 8, 12, 3, 2)).named_parameters() if p.dim() == 1}
@@ -156,7 +160,8 @@ class TestStart:
     def test_a_fresh_model_knows_nothing(self):
         model = GPT(GPTConfig(50, 16, 32, 4, 2))
         ids = torch.randint(0, 50, (8, 16))
-        # Logits of about 0.02² · √32 · 50 change log 50 by some thousandths.
+        # Logits of about 0.02 · √32 = 0.11 make a loss of about log 50 + 0.11² / 2, and its mean over 120
+        # tokens scatters by 0.01.
         assert_close(next_token_loss(model(ids), ids).item(), math.log(50), atol=0.1, rtol=0)
 
 
@@ -172,6 +177,10 @@ class TestNextTokenLoss:
         p = logits.softmax(-1)
         nats = [-p[b, t, ids[b, t + 1]].log() for b in range(batch) for t in range(n - 1)]
         assert_close(next_token_loss(logits, ids), sum(nats) / len(nats))
+
+    def test_large_logits_do_not_overflow(self):
+        logits = torch.tensor([[[1e4, -1e4, 0.0], [-1e4, 0.0, 1e4], [0.0, 0.0, 0.0]]])
+        assert_close(next_token_loss(logits, torch.tensor([[2, 0, 1]])), torch.tensor(5e3))
 
     def test_gradients(self):
         logits = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)

@@ -88,7 +88,7 @@ def greedy_decode(
     model: Transformer, source: Tensor, steps: int, start: int, source_mask: Tensor | None = None
 ) -> Tensor:
     memory = model.encode(source, source_mask)
-    ids = torch.full((*source.shape[:-1], 1), start, device=source.device)
+    ids = source.new_full((*source.shape[:-1], 1), start)
     for _ in range(steps):
         logits = model.decode(ids, memory, source_mask)[..., -1, :]
         ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], -1)

@@ -3,6 +3,7 @@
 import heapq
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import pairwise
 
 Pair = tuple[int, int]
 
@@ -13,20 +14,15 @@ def merge_word(word: list[int], pair: Pair, new: int) -> tuple[list[int], dict[P
     changes: defaultdict[Pair, int] = defaultdict(int)
     i = 0
     while i < len(word):
-        if word[i] == first and word[i + 1 : i + 2] == [second]:
-            # What stood on either side of the two has a new neighbour.
+        match = word[i] == first and word[i + 1 : i + 2] == [second]
+        token = new if match else word[i]
+        if match:
             changes[pair] -= 1
-            if merged:
-                changes[word[i - 1] if merged[-1] != new else second, first] -= 1
-                changes[merged[-1], new] += 1
-            merged.append(new)
-            i += 2
-        else:
-            if merged and merged[-1] == new:
-                changes[second, word[i]] -= 1
-                changes[new, word[i]] += 1
-            merged.append(word[i])
-            i += 1
+        if i and (match or merged[-1] == new):  # one of these neighbours is new
+            changes[word[i - 1], word[i]] -= 1
+            changes[merged[-1], token] += 1
+        merged.append(token)
+        i += 1 + match
     return merged, {pair: change for pair, change in changes.items() if change}
 
 
@@ -36,44 +32,45 @@ class MergeQueue:
         self._heap: list[tuple[int, Pair]] = []
 
     def add(self, pair: Pair, change: int) -> None:
+        # The entry with the old count stays in the heap; best() knows it by its count and drops it.
         self._counts[pair] += change
-        # The entry with the old count stays where it is; best() knows it by its count.
         heapq.heappush(self._heap, (-self._counts[pair], pair))
 
     def best(self) -> tuple[Pair, int] | None:
         while self._heap:
-            count, pair = self._heap[0]
-            if count and -count == self._counts[pair]:
-                return pair, -count
+            count, pair = -self._heap[0][0], self._heap[0][1]
+            if count == self._counts[pair] != 0:
+                return pair, count
             heapq.heappop(self._heap)
         return None
 
 
 def train_bpe(counts: Mapping[bytes, int], merges: int, min_count: int = 2) -> list[tuple[bytes, bytes]]:
+    tokens = [bytes([byte]) for byte in range(256)]
     words = [list(word) for word in counts]
     weights = list(counts.values())
-    tokens = [bytes([byte]) for byte in range(256)]
-    total: defaultdict[Pair, int] = defaultdict(int)
-    where: defaultdict[Pair, set[int]] = defaultdict(set)  # the words that have, or once had, the pair
+    changes: defaultdict[Pair, int] = defaultdict(int)
+    where: defaultdict[Pair, set[int]] = defaultdict(set)  # the words in which a pair stands, or once stood
     for i, word in enumerate(words):
-        for pair in zip(word, word[1:], strict=False):
-            total[pair] += weights[i]
+        for pair in pairwise(word):
+            changes[pair] += weights[i]
             where[pair].add(i)
     queue = MergeQueue()
     learned: list[tuple[bytes, bytes]] = []
-    while True:
-        for pair, change in total.items():
+    while len(learned) < merges:
+        for pair, change in changes.items():
             queue.add(pair, change)
         top = queue.best()
-        if len(learned) >= merges or top is None or top[1] < min_count:
-            return learned
-        best = top[0]
+        if top is None or top[1] < min_count:
+            break
+        best, _ = top
         learned.append((tokens[best[0]], tokens[best[1]]))
-        new = len(tokens)
         tokens.append(tokens[best[0]] + tokens[best[1]])
-        total = defaultdict(int)
-        for i in where.pop(best):
-            words[i], changes = merge_word(words[i], best, new)
-            for pair, change in changes.items():
-                total[pair] += change * weights[i]
-                where[pair].add(i)
+        changes = defaultdict(int)
+        for i in where[best]:
+            words[i], in_word = merge_word(words[i], best, len(tokens) - 1)
+            for pair, change in in_word.items():
+                changes[pair] += weights[i] * change
+                if change > 0:
+                    where[pair].add(i)
+    return learned
