@@ -142,9 +142,13 @@ def _try(session: ProofSession, kata: Kata, mutant: Mutant, items: list[Any]) ->
         mutated, watch = spoil_in(mutated, mutant.target, WRAPPED[mutant.spoil])
     swap_in(items, original, mutated)
     ended, by, crashes = "survived", "", 0
-    for item in items:
+    # A size that is baked in over all tests may be one that harms none; then each test bakes its own.
+    again = [True] * len(items) if BAKED in mutant.source else []
+    for item, afresh in [*((item, False) for item in items), *zip(items, again, strict=False)]:
         if crashes > CRASHES:
             break
+        if afresh:
+            baked.values.clear()
         session.judge.patience = 1.0 + PATIENCE * session.seconds[kata][item.nodeid]
         outcome = replay(item)
         if outcome.error is None:

@@ -8,7 +8,8 @@ next to it.  All other counts stay what they were.  So keep them:
     per merge      take the best pair; rewrite its words; change the counts by what
                    came and what went
 
-**What changes in a word.**  Merging (a, n) into N in b·a·n·a·n·a gives b·N·N·a:
+**What changes in a word.**  Worked by hand: merging (a, n) into N turns b·a·n·a·n·a
+into b·N·N·a, and
 
     went   (b, a) 1    (a, n) 2    (n, a) 2
     came   (b, N) 1    (N, N) 1    (N, a) 1

@@ -21,7 +21,7 @@ def settled() -> list[str]:
     return [c for c in characters if old.category(c) == unicodedata.category(c) != "Cn" and c != "ſ"]
 
 
-def any_text(check, alphabet=None, examples: int = 150) -> None:
+def any_text(check, alphabet=None, examples: int = 60) -> None:
     """Let hypothesis look for a text that `check` fails on, and make it short."""
     import hypothesis
     from hypothesis import strategies as st
@@ -93,6 +93,7 @@ class TestSplitGPT2:
             ("  a", [" ", " a"]),
             ("a   ", ["a", "   "]),
             (" ", [" "]),
+            ("a  \x1c", ["a", " ", " \x1c"]),
             ("a\u3000\u00a0b", ["a", "\u3000", "\u00a0", "b"]),
             ("a \x1cb", ["a", " \x1c", "b"]),
             ("a\x85\x0b\x0cb", ["a", "\x85\x0b", "\x0c", "b"]),

@@ -23,7 +23,7 @@ def merge_word(word: list[int], pair: Pair, new: int) -> tuple[list[int], dict[P
             changes[merged[-1], token] += 1
         merged.append(token)
         i += 1 + match
-    return merged, {pair: change for pair, change in changes.items() if change}
+    return merged, changes
 
 
 class MergeQueue:
@@ -67,10 +67,9 @@ def train_bpe(counts: Mapping[bytes, int], merges: int, min_count: int = 2) -> l
         learned.append((tokens[best[0]], tokens[best[1]]))
         tokens.append(tokens[best[0]] + tokens[best[1]])
         changes = defaultdict(int)
-        for i in where[best]:
+        for i in where.pop(best):
             words[i], in_word = merge_word(words[i], best, len(tokens) - 1)
             for pair, change in in_word.items():
                 changes[pair] += weights[i] * change
-                if change > 0:
-                    where[pair].add(i)
+                where[pair].add(i)
     return learned
