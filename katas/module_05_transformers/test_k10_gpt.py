@@ -13,6 +13,7 @@ from katas.module_05_transformers.k10_gpt import GPT, GPTConfig, next_token_loss
 pytestmark = [
     from_scratch("transformers", "torch.nn.TransformerEncoderLayer", "torch.nn.TransformerDecoderLayer"),
     pure(),
+    pytest.mark.deadline(60),  # the first test imports transformers' GPT-2, which takes a busy machine a while
 ]
 
 SIZES = [(61, 12, 24, 4, 2), (17, 9, 10, 1, 3), (30, 7, 18, 6, 1)]

@@ -1,0 +1,111 @@
+"""Positions: sinusoids, learned vectors, T5's buckets, ALiBi
+
+Attention sees a set.  Shuffle the keys together with their values and its
+output doesn't change, so order must be told.  Four ways that models use:
+
+Sinusoidal (added to the embeddings).  Column pair i turns at its own speed,
+fast to slow, like the hands of a clock:
+
+    ωᵢ = base^(-2i/d)    PE(p, 2i) = sin(p ωᵢ)    PE(p, 2i + 1) = cos(p ωᵢ)
+
+Why pairs?  A shift by s rotates each pair by s ωᵢ whatever p is, so "s tokens
+back" is one linear map; PE(p) · PE(q) depends on p - q alone.
+
+Learned (added).  One trained vector a position, as in GPT-2 and BERT.  There is
+none beyond the last one trained, so a longer text must be an error.
+
+T5's buckets (a learned number a head and bucket, added to the scores).  Only the
+relative position key - query counts.  With s buckets a side, each distance
+below e = ⌊s/2⌋ has a bucket of its own; farther ones share, by their logarithm:
+
+    bucket(δ) = δ                                                  δ < e
+                min(e + ⌊log(δ/e) / log(max_distance/e) · (s - e)⌋, s - 1)   else
+
+    bidirectional:     s = buckets/2, δ = |key - query|; a key after the query
+                       (key > query) counts s upwards from s, all others from 0
+    not bidirectional: s = buckets,   δ = max(query - key, 0)
+
+ALiBi (added to the scores).  Nothing is learned: head h of H pays slopeₕ for each
+token of distance, so that a model reads texts longer than it was trained on.
+
+    H a power of 2:  slopes 2^(-8/H), 2^(-16/H), …, 2^(-8)
+    otherwise:       the slopes of the next lower power P, then every other one
+                     of 2P heads' slopes (first, third, …), H - P of them
+
+Worked by hand:
+
+    PE(1) for d = 4, base 10000: [sin 1, cos 1, sin 0.01, cos 0.01]
+                                 = [0.8415, 0.5403, 0.0100, 1.0000]
+    T5, 32 buckets, max_distance 128, bidirectional: s = 16, e = 8
+        3 before: 3     3 after: 16 + 3 = 19
+        20 before: 8 + ⌊log(20/8) / log(128/8) · 8⌋ = 8 + ⌊2.64⌋ = 10
+    ALiBi, 3 heads: 2 heads have 1/16, 1/256; the first of 4 heads' slopes is 1/4
+
+Positions are integer tensors, in any order and with gaps: (n,) for queries,
+(m,) for keys.  No function changes its arguments.
+
+Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.5; Raffel et
+al. 2020 (T5), section 2.1, and its code for the buckets; Press et al. 2022,
+"Train Short, Test Long", section 3, and its code for other head counts.
+
+From scratch: transformers may not be used.
+"""
+
+from torch import Tensor, nn
+
+
+def sinusoidal(positions: Tensor, d: int, base: float = 10000.0) -> Tensor:
+    """Sinusoidal encodings (n, d) in float64 of `positions` (n,); sine and cosine alternate.
+
+    float64, as a float32 angle of position 100,000 is off by up to 0.004.
+    Raises ValueError, naming d, if d is odd.
+    """
+    raise NotImplementedError
+
+
+class LearnedPositions(nn.Module):
+    """A trained vector for each of the positions 0 … max_length - 1.
+
+    Its one parameter is `weight` (max_length, d).  It starts out normal with mean 0
+    and standard deviation 0.02, as GPT-2's and BERT's.
+    """
+
+    def __init__(self, max_length: int, d: int) -> None:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """`x` (..., n, d) plus the vectors of positions start … start + n - 1; x stays as it was.
+
+        `start` counts the tokens that came before, as in decoding with a cache.
+        Raises ValueError, naming start + n and max_length, if there aren't that many.
+        """
+        raise NotImplementedError
+
+
+def relative_buckets(
+    query_positions: Tensor,
+    key_positions: Tensor,
+    buckets: int = 32,
+    max_distance: int = 128,
+    bidirectional: bool = True,
+) -> Tensor:
+    """T5's bucket of each pair: int64 (n, m), from 0 to buckets - 1.
+
+    `buckets` is even and at least 4, max_distance larger than e.
+    Where the formula's logarithm falls on a whole number between e and
+    max_distance, rounding decides; those distances aren't judged.
+    """
+    raise NotImplementedError
+
+
+def alibi_slopes(heads: int) -> Tensor:
+    """The slope of each head: float64 (heads,), in the order above."""
+    raise NotImplementedError
+
+
+def alibi_bias(heads: int, query_positions: Tensor, key_positions: Tensor) -> Tensor:
+    """-slope · |query - key|, to be added to the scores: float64 (heads, n, m).
+
+    It is symmetric: hiding the keys after a query is the causal mask's work.
+    """
+    raise NotImplementedError

@@ -1,0 +1,171 @@
+"""Scaling laws and the cost of training
+
+How large a model, on how many tokens, does a budget pay for?  Four counts
+answer it before a GPU is rented.
+
+Parameters.  A GPT-2 block holds four d × d attention matrices and two d × d_ff
+matrices, all with biases, and two LayerNorms (weight and bias).  A Llama block
+holds q and o, as wide as all query heads, k and v, as wide as all key-value
+heads, three d × d_ff matrices of the gated feed-forward layer, no biases at
+all, and two RMSNorms (weight only).  Both have one more norm before the head.
+A head tied to the token embeddings is the same tensor: it counts once.
+
+FLOPs.  A product of an (n, k) and a (k, m) matrix takes 2·n·k·m operations, one
+multiplication and one addition per term.  So each weight costs 2 per token in
+the forward pass and twice that in the backward pass (one product for the
+gradient of the inputs, one for that of the weights):
+
+    C ≈ 6 · N · D          N parameters, D training tokens
+
+The rule leaves out attention's two products without weights, Q Kᵀ and
+weights · V, which grow with the square of the length, and it counts embeddings
+that are only looked up.  The exact count does neither.
+
+Memory.  Training keeps, for each parameter, its weight, its gradient and two
+moments of Adam.  In bytes a parameter:
+
+    precision   weights   gradients   optimizer
+    fp32           4          4        8   both moments in float32
+    mixed          2          2       12   both moments and a master copy of
+                                           the weights, all in float32
+
+Both make 16: mixed precision saves time and activations, not this memory.
+
+Loss.  Trained models of many sizes follow a sum of three terms: what no model
+can predict, what a finite model misses, and what finite data misses:
+
+    L(N, D) = E + A / N^α + B / D^β
+    Hoffmann et al.: E = 1.69, A = 406.4, B = 410.7, α = 0.34, β = 0.28
+
+Put D = C / (6N) in and set the derivative to 0.  At the best split
+αA / N^α = βB / D^β, and so
+
+    N = (αA / βB)^(1/(α+β)) · (C / 6)^(β/(α+β))        D = C / (6N)
+
+Worked by hand:
+
+    GPT-2 small, d = 768, 12 blocks, d_ff = 3072, 50257 tokens, context 1024:
+    38,597,376 + 786,432 + 12 · 7,087,872 + 1,536 = 124,439,808 parameters
+
+    70 billion parameters, 1.4 trillion tokens:
+    C = 6 · 7e10 · 1.4e12 = 5.88e23
+    L = 1.69 + 0.0835 + 0.1632 = 1.9366
+
+No function changes its arguments.
+
+Source: Hoffmann et al. 2022, "Training Compute-Optimal Large Language Models",
+section 3.3 and appendix D.3; Kaplan et al. 2020, "Scaling Laws for Neural
+Language Models", section 2.1; Rajbhandari et al. 2020, "ZeRO", section 3.1.
+
+From scratch: transformers and torch.utils.flop_counter may not be used; numpy
+and scipy may.
+"""
+
+from numpy.typing import NDArray
+
+
+def gpt2_parameters(
+    vocab_size: int, context: int, d_model: int, layers: int, d_ff: int, tied: bool = True
+) -> int:
+    """The number of parameters of a GPT-2 language model, an int.
+
+    Token embeddings (vocab_size, d_model), learned positions (context, d_model),
+    `layers` blocks as above, a final LayerNorm, and a head without bias.  If
+    `tied`, the head is the token embeddings; else it is a matrix of its own.
+    """
+    raise NotImplementedError
+
+
+def llama_parameters(
+    vocab_size: int,
+    d_model: int,
+    layers: int,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    d_ff: int,
+    tied: bool = False,
+) -> int:
+    """The number of parameters of a Llama language model, an int.
+
+    `heads` query heads and `kv_heads` key and value heads, each `head_dim` wide;
+    heads · head_dim need not be d_model.  Positions are rotations and have no
+    parameters.  `tied` as in `gpt2_parameters`.
+    """
+    raise NotImplementedError
+
+
+def training_flops(n: int, d: int) -> int:
+    """The rule 6 · N · D for `n` parameters and `d` tokens, an int."""
+    raise NotImplementedError
+
+
+def gpt2_forward_flops(
+    batch: int, tokens: int, vocab_size: int, d_model: int, layers: int, d_ff: int
+) -> int:
+    """The exact FLOPs of the matrix products in one forward pass of GPT-2, an int.
+
+    `batch` sequences of `tokens` tokens each, and logits at every position.
+    Attention is computed plainly: all tokens × tokens scores, those that the
+    causal mask hides included.  Only matrix products count: no additions of
+    biases, no norms, softmax or activations, and no embedding look-ups.
+    """
+    raise NotImplementedError
+
+
+def training_memory(parameters: int, precision: str = "fp32") -> dict[str, int]:
+    """Bytes held while training with Adam, activations left out.
+
+    Returns {"weights": …, "gradients": …, "optimizer": …, "total": …}, ints, by the
+    table above; "total" is the sum of the other three.
+    `precision` is "fp32" or "mixed".  Raises ValueError, naming what was given
+    and both choices, for any other.
+    """
+    raise NotImplementedError
+
+
+def chinchilla_loss(
+    n: float | NDArray,
+    d: float | NDArray,
+    e: float = 1.69,
+    a: float = 406.4,
+    b: float = 410.7,
+    alpha: float = 0.34,
+    beta: float = 0.28,
+) -> float | NDArray:
+    """L(N, D) for `n` parameters and `d` tokens.
+
+    Two numbers give a float.  Float64 arrays broadcast against each other or
+    against a number, and give a float64 array.
+    """
+    raise NotImplementedError
+
+
+def optimal_split(
+    flops: float, a: float = 406.4, b: float = 410.7, alpha: float = 0.34, beta: float = 0.28
+) -> tuple[float, float]:
+    """The (N, D), as floats, with the least loss among all with 6 · N · D = `flops`.
+
+    In closed form: neither is rounded.
+    """
+    raise NotImplementedError
+
+
+def fit_chinchilla(
+    n: NDArray, d: NDArray, loss: NDArray
+) -> tuple[float, float, float, float, float]:
+    """Fit the law to runs; returns (E, A, B, α, β) as floats.
+
+    `n`, `d` and `loss` are float64 arrays of one length: a run each, in any
+    order, with losses that follow the law without noise.  n and d vary
+    independently, over at least two orders of magnitude, and α and β lie
+    between 0.2 and 0.6.
+
+    Any optimizer will do, scipy's included.  From 40 runs or more, E, α and β
+    must come within 0.02 of the truth, and the fitted law must predict other
+    runs within 0.5 %.  Five runs are enough for an answer that fits those five
+    within 5 %.
+
+    Raises ValueError, naming the number of runs and 5, for fewer than five runs.
+    """
+    raise NotImplementedError
