@@ -132,7 +132,7 @@ class TestTrainingFlops:
 
 class TestGPT2ForwardFlops:
     @pytest.mark.parametrize("sizes", GPT2_SIZES)
-    @pytest.mark.parametrize(("batch", "tokens"), [(1, 1), (3, 7), (2, 33)])
+    @pytest.mark.parametrize(("batch", "tokens"), [(1, 1), (3, 7)])
     def test_matches_torch_s_counter(self, sizes, batch, tokens):
         import torch
         from torch.utils.flop_counter import FlopCounterMode

@@ -31,7 +31,7 @@ def read_config(config: Mapping[str, Any]) -> LlamaConfig:
     if config.get("model_type") != "llama":
         raise ValueError(f"model_type must be 'llama', got {config.get('model_type')!r}")
     heads = config["num_attention_heads"]
-    rope = config["rope_parameters"] if "rope_parameters" in config else config
+    rope = config.get("rope_parameters", config)
     return LlamaConfig(
         vocab_size=config["vocab_size"],
         d_model=config["hidden_size"],
