@@ -1,4 +1,6 @@
-"""`dojo bench`: how fast it starts.  Benchmarks print figures; no test has a time limit for them.
+"""`dojo bench`: how fast it starts, and how fast the tokenizers are.
+
+Benchmarks print figures; no test has a time limit for them.
 
 Each pair of commands is timed in turn, so that both see the same machine; what
 counts is the ratio of the medians.
@@ -43,19 +45,25 @@ class Figure:
         return self.seconds / self.baseline
 
 
+STARTS = (("module_01", "numpy", 2.0), ("module_05", "torch", 1.25))
+"""A module, what its katas import, and how many times as long as that a first verdict may take."""
+
+
 def pairs(dojo: Dojo) -> list[Pair]:
-    """What is measured: the first verdict on a fresh clone's stubs."""
-    module = next((m for m in dojo.modules if m.startswith("module_01")), None)
-    if module is None:
-        raise DojoError(f"there is no module_01 in {dojo.clone / 'katas'} to start cold")
-    return [
+    """What is measured: the first verdict on a fresh clone's stubs, for each module of STARTS that there is."""
+    found = [
         Pair(
-            f"cold start: pytest katas/{module[:9]} -x, on stubs, over python -c 'import numpy, pytest'",
-            [sys.executable, "-m", "pytest", f"katas/{module[:9]}", "-x"],
-            [sys.executable, "-c", "import numpy, pytest"],
-            2.0,
+            f"cold start: pytest katas/{module} -x, on stubs, over python -c 'import {package}, pytest'",
+            [sys.executable, "-m", "pytest", f"katas/{module}", "-x"],
+            [sys.executable, "-c", f"import {package}, pytest"],
+            target,
         )
+        for module, package, target in STARTS
+        if any(name.startswith(module) for name in dojo.modules)
     ]
+    if not found:
+        raise DojoError(f"there is no module in {dojo.clone / 'katas'} to start cold")
+    return found
 
 
 def measure(pair: Pair, folder: Path, runs: int = RUNS) -> Figure:
@@ -102,4 +110,6 @@ def run_bench(dojo: Dojo) -> int:
             figures = f"{figure.seconds:.3f} s over {figure.baseline:.3f} s = {figure.ratio:.2f}x"
             verdict = "met" if good else "MISSED"
             print(f"  {figures}, target {pair.target:g}x: {verdict}  (medians of {RUNS}, in turn)")
-    return 0 if met else 1
+    from dojo.bench_tokenizers import run
+
+    return 0 if run(dojo) and met else 1

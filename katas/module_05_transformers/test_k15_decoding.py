@@ -192,6 +192,7 @@ class Model:
     def __init__(self, vocabulary: int, spread: float = 1.5) -> None:
         self.table = spread * torch.randn(211, vocabulary, dtype=torch.float64)
         self.calls: list[torch.Tensor] = []
+        self.known: dict[tuple[int, ...], list[float]] = {}
 
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
         assert ids.ndim == 2 and len(ids) > 0 and ids.dtype == torch.int64, "a model takes int64 (b, n), b ≥ 1"
@@ -200,8 +201,10 @@ class Model:
         return self.table[((ids + 1) * torch.arange(2, ids.shape[1] + 2) ** 2).cumsum(-1) % 211]
 
     def log_probs(self, ids: list[int]) -> list[float]:
-        with torch.no_grad():
-            return self(torch.tensor([ids]))[0, -1].log_softmax(-1).tolist()
+        if tuple(ids) not in self.known:
+            with torch.no_grad():
+                self.known[tuple(ids)] = self(torch.tensor([ids]))[0, -1].log_softmax(-1).tolist()
+        return self.known[tuple(ids)]
 
 
 def greedily(model: Model, ids: list[int], steps: int) -> list[int]:
@@ -312,8 +315,7 @@ class TestBeamSearch:
         assert_found(beam_search(model, prompt, 4, 256, 3, length_penalty), expected)
 
     @pytest.mark.parametrize("length_penalty", [0.0, 0.7, 3.0])
-    @pytest.mark.parametrize("beams", [1, 2, 3, 5])
-    @pytest.mark.parametrize("vocabulary", [3, 7])
+    @pytest.mark.parametrize(("vocabulary", "beams"), [(3, 1), (7, 2), (3, 3), (7, 5)])
     def test_keeps_the_best_beams(self, vocabulary, beams, length_penalty):
         for eos in (0, 1, 2):
             model = Model(vocabulary)
