@@ -163,8 +163,8 @@ def fit_chinchilla(
 
     Any optimizer will do, scipy's included.  From 40 runs or more, E, α and β
     must come within 0.02 of the truth, and the fitted law must predict other
-    runs within 0.5 %.  Five runs are enough for an answer that fits those five
-    within 5 %.
+    runs within 0.02 %: don't let the optimizer stop early.  Five runs are enough
+    for an answer that fits those five within 5 %.
 
     Raises ValueError, naming the number of runs and 5, for fewer than five runs.
     """
