@@ -118,8 +118,10 @@ class TestMinhash:
         here = minhash(items, 5, 3)
         # Another process salts Python's hash of a string with another number.
         salted = builtins.hash
-        monkeypatch.setattr(builtins, "hash", lambda x: salted(x) ^ 0x5EED)
-        assert_close(minhash(items, 5, 3), here)
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(builtins, "hash", lambda x: salted(x) ^ 0x5EED)
+            there = minhash(items, 5, 3)
+        assert_close(there, here)
 
     def test_an_empty_set_is_refused(self):
         with raises(ValueError, "empty"):
