@@ -10,6 +10,7 @@ end for the learner's code as it does for the mistake; else nothing is claimed.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,11 +29,21 @@ AGREEMENT = 1e-3
 """Two wrong answers are one where they are this much nearer to each other than to the right one."""
 
 
+MayDiffer = Callable[[pytest.Item, Patch | None], bool]
+"""Whether a test may end otherwise with a mistake (None: with the learner's code) than with the reference."""
+
+
 def fitting_mistakes(
-    item: pytest.Function, kata: Kata, module: ModuleType, error: BaseException, seconds: float
+    item: pytest.Function,
+    kata: Kata,
+    module: ModuleType,
+    error: BaseException,
+    seconds: float,
+    may_differ: MayDiffer = lambda test, patch: True,
 ) -> list[str]:
     """The sentences of the mistakes that explain `error`; one as a rule, none where nothing is sure.
 
+    What `may_differ` says can't fail isn't run.
     Runs in a forked child: it swaps modules and doesn't put them back.
     """
     if isinstance(error, Wrong) and error.kind == "forbidden":
@@ -55,6 +66,8 @@ def fitting_mistakes(
     for patch, text in sources:
         if time.monotonic() > end:
             return []
+        if not may_differ(item, patch):
+            continue
         try:
             mistaken = module_from_source(text, module.__name__, kata.reference)
         except Exception:
@@ -65,7 +78,7 @@ def fitting_mistakes(
         if theirs is not None and agree(mine, answer_of(item, theirs, test_file)):
             found.append((patch, mistaken))
     if found and (len(found) > 1 or not mine.strong):
-        found = _confirmed(item, module, current, found, test_file, end)
+        found = _confirmed(item, module, current, found, test_file, end, may_differ)
     return list(dict.fromkeys(patch.says for patch, _ in found))[:2]
 
 
@@ -76,9 +89,16 @@ def _confirmed(
     found: list[tuple[Patch, ModuleType]],
     test_file: Path,
     end: float,
+    may_differ: MayDiffer,
 ) -> list[tuple[Patch, ModuleType]]:
     """Those of `found` under which the other tests of the class end as they do for the learner."""
-    group = [i for i in item.session.items if isinstance(i, pytest.Function) and i.parent is item.parent]
+    group = [
+        i
+        for i in item.session.items
+        if isinstance(i, pytest.Function)
+        and i.parent is item.parent
+        and any(may_differ(i, patch) for patch in (None, *(patch for patch, _ in found)))
+    ]
     swap_in(group, current, module)
     current = module
     mine = {}

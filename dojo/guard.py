@@ -70,8 +70,13 @@ def parameter_names(function: Callable[..., Any]) -> list[str]:
         return []
 
 
+_ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None)})
+
+
 def snapshot(value: Any) -> Any:
     """A copy of the containers and arrays in `value`; everything else stays as it is."""
+    if type(value) in _ATOMS:
+        return value
     if is_tensor(value):
         return value.detach().clone()
     if is_array(value):
@@ -85,7 +90,7 @@ def snapshot(value: Any) -> Any:
 
 def same(before: Any, after: Any) -> bool:
     """Whether the containers and arrays in `after` hold what the snapshot `before` does."""
-    if before is MISSING:
+    if before is MISSING or (before is after and type(before) in _ATOMS):
         return True
     if is_array(before) != is_array(after):
         return False

@@ -58,12 +58,28 @@ def data(name: str) -> Any:
 
     Raises DojoError for an unknown name, and the loader's error where the package that has it is missing.
     """
-    dojo = _here()
-    if str(dojo.clone) not in sys.path:
-        sys.path.insert(0, str(dojo.clone))
-    loaders = importlib.import_module("fixtures.data")
-    load = getattr(loaders, f"load_{name}", None)
-    if load is None:
-        names = sorted(n.removeprefix("load_") for n in vars(loaders) if n.startswith("load_"))
-        raise DojoError(f"there is no data set '{name}'; there are {', '.join(names)}")
-    return load()
+    loaders = _fixtures("data")
+    names = {loader.removeprefix("load_"): loader for loader in vars(loaders) if loader.startswith("load_")}
+    return _load(loaders, names, "data set", name)
+
+
+def pretrained(name: str) -> Any:
+    """Where a real model or vocabulary lies: the folder of "minilm" or "smollm2", the files of "gpt2_vocabulary".
+
+    Raises DojoError for an unknown name, and the loader's error where the package that has it is missing.
+    """
+    names = {"gpt2_vocabulary": "gpt2_vocabulary_files", "minilm": "minilm_folder", "smollm2": "smollm2_folder"}
+    return _load(_fixtures("models"), names, "pretrained model", name)
+
+
+def _fixtures(name: str) -> ModuleType:
+    clone = str(_here().clone)
+    if clone not in sys.path:
+        sys.path.insert(0, clone)
+    return importlib.import_module(f"fixtures.{name}")
+
+
+def _load(loaders: ModuleType, names: dict[str, str], what: str, name: str) -> Any:
+    if name not in names:
+        raise DojoError(f"there is no {what} '{name}'; there are {', '.join(sorted(names))}")
+    return getattr(loaders, names[name])()

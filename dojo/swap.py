@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ def module_from_source(source: str, name: str, path: Path) -> ModuleType:
     """A module `name` made by running `source`; tracebacks and inspect take it for the file `path`."""
     module = ModuleType(name)
     module.__file__ = str(path)
-    code = compile(source, str(path), "exec", dont_inherit=True)
+    code = _compiled(source, str(path))
     # Decorators such as dataclass look their class's module up while it runs.
     before = sys.modules.get(name)
     sys.modules[name] = module
@@ -34,6 +35,11 @@ def module_from_source(source: str, name: str, path: Path) -> ModuleType:
         if before is not None:
             sys.modules[name] = before
     return module
+
+
+@lru_cache(maxsize=64)
+def _compiled(source: str, path: str) -> CodeType:
+    return compile(source, path, "exec", dont_inherit=True)
 
 
 def swap_in(items: Sequence[pytest.Item], old: ModuleType, new: ModuleType) -> None:

@@ -65,7 +65,9 @@ def run_check(
 def _chosen(dojo: Dojo, names: list[str], modules: list[str]) -> list[Kata]:
     wanted = [dojo.kata(name) for name in names]
     for module in modules:
-        found = [kata for kata in dojo.katas if kata.module.startswith(module.rstrip("/").rsplit("/", 1)[-1])]
+        name = module.rstrip("/").rsplit("/", 1)[-1]
+        name = f"module_{int(name):02d}" if name.isdecimal() else name
+        found = [kata for kata in dojo.katas if kata.module.startswith(name)]
         if not found:
             raise DojoError(f"no module begins with '{module}'; there are {', '.join(dojo.modules)}")
         wanted += found
@@ -118,6 +120,9 @@ def prove(
     # One thread a process: the children are what runs side by side, and a fork keeps no thread pool.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    # What the oracles' libraries say while they load isn't about the katas.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     missing = [kata for kata in katas if not kata.reference.exists() or not kata.stub.exists()]
     ready = [kata for kata in katas if kata not in missing]
     progress = _Progress() if show_progress and sys.stderr.isatty() else None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dojo.curriculum import Kata
 from dojo.deadline import DeadlineExceeded
-from dojo.proofs.mutants import BAKED, FirstValues, Mutant, covered_lines, equivalents, text_mutants
+from dojo.proofs.mutants import BAKED, FirstValues, Mutant, equivalents, text_mutants
 from dojo.proofs.pool import Job, run_jobs
 from dojo.proofs.result import MutantCount
 from dojo.proofs.wrong_on_purpose import WRAPPED, spoil_in, targets
@@ -24,6 +24,7 @@ from dojo.swap import module_from_source, swap_in
 from dojo.verdict import colour_of
 
 if TYPE_CHECKING:
+    from dojo.proofs.reach import Reach
     from dojo.proofs.session import ProofSession
 
 SECONDS = 45.0
@@ -39,10 +40,9 @@ CRASHES = 8
 def prove_mutants(session: ProofSession) -> None:
     """Run the tests on every mutant of the chosen katas, and add what happened to the results."""
     chosen = [kata for kata in session.items if kata.name in session.options.mutants_of]
-    lines = _lines_of_tests(session, chosen)
     ends: dict[tuple[Kata, Mutant], tuple[str, str]] = {}
     killers: Counter[str] = Counter()
-    for done in run_jobs(_jobs(session, chosen, lines, killers), session.options.jobs):
+    for done in run_jobs(_jobs(session, chosen, killers), session.options.jobs):
         kata, mutant = done.key
         ended, test = done.answer or (("timed out" if done.timed_out else "crashed"), "")
         killers[test] += ended == "killed"
@@ -50,26 +50,6 @@ def prove_mutants(session: ProofSession) -> None:
             ends[kata, mutant] = (ended, test)
     for kata in chosen:
         _count(session, kata, {mutant: end for (k, mutant), end in ends.items() if k == kata})
-
-
-def _lines_of_tests(session: ProofSession, chosen: list[Kata]) -> dict[Kata, dict[str, set[int]]]:
-    """For each kata, the lines of the reference that each test runs."""
-
-    def traced(kata: Kata) -> dict[str, set[int]]:
-        become_quiet(session.config)
-        found = {}
-        for item in session.items[kata]:
-            trace, lines = covered_lines(kata.reference)
-            sys.settrace(trace)
-            try:
-                replay(item)
-            finally:
-                sys.settrace(None)
-            found[item.nodeid] = lines
-        return found
-
-    jobs = [Job(kata, lambda kata=kata: traced(kata), 4 * SECONDS) for kata in chosen]  # type: ignore[misc]
-    return {done.key: done.answer or {} for done in run_jobs(jobs, session.options.jobs)}
 
 
 def mutants_of(kata: Kata, session: ProofSession) -> list[Mutant]:
@@ -84,21 +64,16 @@ def mutants_of(kata: Kata, session: ProofSession) -> list[Mutant]:
     return mutants
 
 
-def _jobs(
-    session: ProofSession, chosen: list[Kata], lines: dict[Kata, dict[str, set[int]]], killers: Counter[str]
-) -> Iterator[Job]:
+def _jobs(session: ProofSession, chosen: list[Kata], killers: Counter[str]) -> Iterator[Job]:
     for kata in chosen:
         session._say(kata, "mutants")
         module_level = _module_level_lines(kata)
         usual = session.seconds[kata]
+        reach = session.reach[kata]
         for mutant in mutants_of(kata, session):
-            items = [
-                item
-                for item in session.items[kata]
-                if not mutant.line
-                or mutant.line in module_level
-                or mutant.line in lines[kata].get(item.nodeid, {mutant.line})
-            ]
+            if mutant.target and not reach.can_spoil(mutant.target, mutant.spoil):
+                continue
+            items = [item for item in session.items[kata] if _feels(item.nodeid, mutant, reach, module_level)]
             items.sort(key=lambda item: (usual[item.nodeid] > 0.05, -killers[item.nodeid], usual[item.nodeid]))
 
             def run(kata: Kata = kata, mutant: Mutant = mutant, items: list[Any] = items) -> tuple[str, str]:
@@ -106,6 +81,13 @@ def _jobs(
                 return _try(session, kata, mutant, items)
 
             yield Job((kata, mutant), run, SECONDS)
+
+
+def _feels(test: str, mutant: Mutant, reach: Reach, module_level: set[int]) -> bool:
+    """Whether the test may run what the mutant changes."""
+    if mutant.target:
+        return reach.gets(test, mutant.target)
+    return mutant.line in module_level or mutant.line in (reach.lines.get(test) or {mutant.line})
 
 
 def _module_level_lines(kata: Kata) -> set[int]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import libcst as cst
@@ -278,17 +277,3 @@ class FirstValues:
 
     def __call__(self, key: str, read: Any) -> Any:
         return self.values.setdefault(key, read())
-
-
-def covered_lines(reference: Path) -> Any:
-    """A trace function and the set that it fills with the lines of `reference` that run."""
-    lines: set[int] = set()
-    name = str(reference)
-
-    def trace(frame: Any, event: str, argument: Any) -> Any:
-        if frame.f_code.co_filename != name:
-            return None
-        lines.add(frame.f_lineno)
-        return trace
-
-    return trace, lines

@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,6 +30,7 @@ from dojo.judge import Judge
 from dojo.patches import Patch, mistakes, variants
 from dojo.proofs import lint
 from dojo.proofs.pool import Done, Job, run_jobs
+from dojo.proofs.reach import Reach, Unit, changed_units, record
 from dojo.proofs.result import KataProofs
 from dojo.proofs.wrong_on_purpose import TRIVIAL, spoil_in, targets
 from dojo.replay import REPLAYING, become_quiet, replay
@@ -38,6 +40,10 @@ from dojo.verdict import colour_of
 
 JOB_SECONDS = 60.0
 """After which a child that proves something of one kata is ended."""
+
+
+RECORD_SECONDS = 180.0
+"""For all tests of a kata, traced."""
 
 
 @dataclass
@@ -71,6 +77,7 @@ class ProofSession:
         self.config: pytest.Config
         self.items: dict[Kata, list[pytest.Item]] = {}
         self.seconds: dict[Kata, dict[str, float]] = {}
+        self.reach: dict[Kata, Reach] = {}
 
     # --- hooks --------------------------------------------------------------------------------------
 
@@ -90,6 +97,7 @@ class ProofSession:
         if (torch := sys.modules.get("torch")) is not None:
             torch.set_num_threads(1)  # a child can't use the threads of an OpenMP pool that the parent has started
         self._warm_up()
+        self._see_what_tests_reach()
         for done in run_jobs(self._jobs(), self.options.jobs):
             self._take(done)
         if self.options.mutants_of:
@@ -114,6 +122,14 @@ class ProofSession:
                 times[item.nodeid] = replay(item).seconds
         gc.collect()
         gc.freeze()
+
+    def _see_what_tests_reach(self) -> None:
+        jobs = [
+            Job(kata, partial(record, self, kata, kata.name in self.options.mutants_of), RECORD_SECONDS)
+            for kata in self.items
+        ]
+        for done in run_jobs(jobs, self.options.jobs):
+            self.reach[done.key] = done.answer or Reach()
 
     def _say(self, kata: Kata, what: str) -> None:
         if self.options.on_progress is not None:
@@ -141,6 +157,8 @@ class ProofSession:
                 yield self._job(kata, (patch.kind, patch), proof, patch, text)
             for target in targets(self._module(kata), public_names(kata.stub)):
                 for kind in TRIVIAL:
+                    if not self.reach[kata].can_spoil(target, kind):
+                        continue
                     yield self._job(kata, ("trivial", target, kind), self._trivial, target, kind)
             yield self._job(kata, ("planted",), self._planted)
             yield self._job(kata, ("time",), self._time)
@@ -189,7 +207,8 @@ class ProofSession:
     def _green(self, kata: Kata, seed: int) -> tuple[list[Seen], list[str]]:
         self.config.option.seed = seed
         if (torch := sys.modules.get("torch")) is not None:
-            torch.set_num_threads(1 + seed % 2)
+            # On one seed: two threads take the core of the child beside this one.
+            torch.set_num_threads(2 if seed == 1 else 1)
         items = list(self.items[kata])
         random.Random(seed).shuffle(items)
         with warnings.catch_warnings(record=True) as warned:
@@ -210,7 +229,14 @@ class ProofSession:
     # --- proofs 3 and 4: variants and mistakes --------------------------------------------------------
 
     def _variant(self, kata: Kata, patch: Patch, text: str) -> list[Seen]:
-        return self._run(kata, module_from_source(text, kata.import_name, kata.reference), kata.reference)
+        """The tests that run what the variant changes; the others end as they do on the reference."""
+        module = module_from_source(text, kata.import_name, kata.reference)
+        return self._run(kata, module, kata.reference, self._reaching(kata, text))
+
+    def _reaching(self, kata: Kata, text: str) -> list[pytest.Item]:
+        """The tests, in their order, that run a function in which the patched `text` differs from the reference."""
+        units = changed_units(kata.reference.read_text(encoding="utf-8"), text)
+        return [item for item in self.items[kata] if self.reach[kata].runs(item.nodeid, units)]
 
     def _take_variant(self, result: KataProofs, tally: Any, seen: list[Seen], patch: Patch) -> None:
         bad = [one for one in seen if one.colour not in ("green", "skipped")]
@@ -226,10 +252,20 @@ class ProofSession:
         reference = self._module(kata)
         mistaken = module_from_source(text, kata.import_name, kata.reference)
         swap_in(self.items[kata], reference, mistaken)
-        for item in self.items[kata]:
+        source = kata.reference.read_text(encoding="utf-8")
+        units = changed_units(source, text)
+        changed: dict[Patch, list[Unit] | None] = {}
+
+        def may_differ(test: pytest.Item, other: Patch | None) -> bool:
+            if other is not None and other not in changed:
+                changed[other] = changed_units(source, other.apply(source))
+            return self.reach[kata].runs(test.nodeid, units if other is None else changed[other])
+
+        for item in self._reaching(kata, text):
             outcome = replay(item)
             if outcome.error is not None and isinstance(item, pytest.Function):
-                return item.name, fitting_mistakes(item, kata, mistaken, outcome.error, JOB_SECONDS / 3)
+                told = fitting_mistakes(item, kata, mistaken, outcome.error, JOB_SECONDS / 3, may_differ)
+                return item.name, told
         return "", []
 
     def _take_mistake(self, result: KataProofs, tally: Any, answer: tuple[str, list[str]], patch: Patch) -> None:
@@ -257,7 +293,8 @@ class ProofSession:
         view, watch = spoil_in(fresh, target, spoil)
         caught = False
         swap_in(self.items[kata], self._module(kata), view)
-        for item in self.items[kata]:
+        items = [item for item in self.items[kata] if self.reach[kata].gets(item.nodeid, target)]
+        for item in sorted(items, key=lambda item: self.seconds[kata][item.nodeid]):
             if replay(item).error is not None:
                 caught = True
                 break
@@ -319,10 +356,12 @@ class ProofSession:
 
     # --- tools ------------------------------------------------------------------------------------------
 
-    def _run(self, kata: Kata, module: ModuleType, solution: Path) -> list[Seen]:
-        """How every test of the kata ends with `module` in place of the reference."""
+    def _run(
+        self, kata: Kata, module: ModuleType, solution: Path, items: list[pytest.Item] | None = None
+    ) -> list[Seen]:
+        """How the tests `items` (None: all of the kata) end with `module` in place of the reference."""
         swap_in(self.items[kata], self._module(kata), module)
-        return [self._see(item, solution) for item in self.items[kata]]
+        return [self._see(item, solution) for item in (self.items[kata] if items is None else items)]
 
     def _see(self, item: pytest.Item, solution: Path) -> Seen:
         outcome = replay(item)

@@ -8,23 +8,24 @@ from rich.text import Text
 
 from dojo.proofs.result import KataProofs, MutantCount, Tally
 
+WIDTH = 120
+"""Columns of a log, which has no width of its own."""
+
 COLUMNS = ("todo", "green", "variants", "mistakes", "trivial", "planted")
 
 
 def show(results: list[KataProofs], problems: list[str], seconds: float) -> None:
     """Print a row a kata, then every problem under the kata's name, then one line that sums up."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
     with_mutants = any(result.mutants for result in results)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("kata", no_wrap=True)
-    for name in (*COLUMNS[:4], "named", *COLUMNS[4:]):
-        table.add_column(name, justify="right", no_wrap=True)
-    if with_mutants:
-        table.add_column("mutants", justify="right", no_wrap=True)
-        table.add_column("crash", justify="right", no_wrap=True)
-        table.add_column("equiv", justify="right", no_wrap=True)
-    for name in ("meta", "s", "MB"):
-        table.add_column(name, justify="right", no_wrap=True)
+    # On a narrow terminal the names give way, not the figures.
+    table.add_column("kata", no_wrap=True, min_width=3, overflow="ellipsis")
+    counts = ("mutants", "crash", "equiv") if with_mutants else ()
+    for name in (*COLUMNS[:4], "named", *COLUMNS[4:], *counts, "meta", "s", "MB"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=max(len(name), 4))
     for result in results:
         table.add_row(*_row(result, with_mutants))
     console.print(table)

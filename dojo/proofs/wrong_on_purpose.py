@@ -49,8 +49,15 @@ def detached(answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The right answer, cut off from its gradient."""
     if is_tensor(answer):
         return answer.detach()
-    if isinstance(answer, tuple | list):
+    if type(answer) in (tuple, list):
         return type(answer)(detached(one, args, kwargs) for one in answer)
+    if isinstance(answer, tuple) and hasattr(answer, "_fields"):
+        return type(answer)(*(detached(one, args, kwargs) for one in answer))
+    if isinstance(answer, dict):
+        changed = copy(answer)
+        for key, one in answer.items():
+            changed[key] = detached(one, args, kwargs)
+        return changed
     return answer
 
 
@@ -189,8 +196,20 @@ def spoiled(function: Callable[..., Any], spoil: Spoil, watch: Spoiled) -> Calla
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         answer = function(*args, **kwargs)
-        watch.applied |= bool(APPLIES[spoil](answer, args, kwargs))
+        watch.applied = watch.applied or bool(APPLIES[spoil](answer, args, kwargs))
         return spoil(answer, args, kwargs)
+
+    return call
+
+
+def noting(function: Callable[..., Any], note: Spoil) -> Callable[..., Any]:
+    """`function`, with `note` called on every answer and its call's arguments."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        answer = function(*args, **kwargs)
+        note(answer, args, kwargs)
+        return answer
 
     return call
 

