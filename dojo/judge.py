@@ -156,7 +156,7 @@ class Judge:
         if (numpy := sys.modules.get("numpy")) is not None:
             numpy.random.seed(seed)
         if (torch := sys.modules.get("torch")) is not None:
-            torch.manual_seed(seed)
+            _seed_torch(torch, seed)
 
     @contextmanager
     def watching(self, item: pytest.Item) -> Iterator[None]:
@@ -293,6 +293,14 @@ class Judge:
 
 _MARKUP = {"todo": "yellow", "amber": "yellow", "red": "red"}
 _scratch_cache: dict[Any, list[Any]] = {}
+
+
+def _seed_torch(torch: Any, seed: int) -> None:
+    """As torch.manual_seed does, which takes a millisecond for devices that a CPU build can't have."""
+    if torch.accelerator.current_accelerator() is None:
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def _duplicate_of_stderr() -> int | None:
