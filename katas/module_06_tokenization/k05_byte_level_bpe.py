@@ -49,7 +49,7 @@ def byte_letters() -> list[str]:
 def read_files(vocabulary: Path, merges: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """GPT-2's two files, both UTF-8: JSON of token → id, and the merges, one a line, the best first.
 
-    A line of merges has two tokens with a space in between.  A first line that begins
+    A line of merges has two tokens with a space in between: a tuple.  A first line that begins
     with "#version" is no merge, and neither is an empty line.
     """
     raise NotImplementedError

@@ -43,7 +43,8 @@ from collections.abc import Mapping
 
 
 def viterbi(text: str, model: Mapping[str, float]) -> list[str]:
-    """The most likely segmentation of `text` into pieces of `model`; [] for an empty text.
+    """The most likely segmentation of `text` into pieces of `model`, any of several that are equally
+    likely; [] for an empty text.
 
     The work grows with the text's length times that of the longest piece.
     Raises ValueError, naming the text, if no segmentation covers it.

@@ -27,12 +27,26 @@ def score(pieces: list[str], model: dict) -> float:
 
 def random_model(letters: str = "abc", longer: int = 12) -> dict[str, float]:
     """Log probabilities, in no order, of every letter and of some longer pieces; they don't sum to 1."""
-    pieces = set(letters) | {"".join(random.choices(letters, k=random.randint(2, 4))) for _ in range(longer)}
-    return {piece: math.log(random.uniform(0.01, 0.2)) for piece in sorted(pieces, key=lambda _: random.random())}
+    found = set(letters) | {"".join(random.choices(letters, k=random.randint(2, 4))) for _ in range(longer)}
+    pieces = sorted(found)  # a set's own order is another in each process
+    random.shuffle(pieces)
+    return {piece: math.log(random.uniform(0.01, 0.2)) for piece in pieces}
 
 
 def random_text(n: int, letters: str = "abc") -> str:
     return "".join(random.choices(letters, k=n))
+
+
+def assert_best(found: list[str], best: list[str], model: dict[str, float]) -> None:
+    """`found` is `best`, or another segmentation of the same text that is as good: "a", "aa" for "aa", "a"."""
+    as_good = (
+        isinstance(found, list)
+        and all(piece in model for piece in found)
+        and "".join(found) == "".join(best)
+        and math.isclose(score(found, model), score(best, model), abs_tol=1e-9)
+    )
+    if not as_good:
+        assert_equal(found, best)
 
 
 class TestViterbi:
@@ -44,7 +58,7 @@ class TestViterbi:
         for _ in range(15):
             model, text = random_model(), random_text(n)
             best = max(segmentations(text, model), key=lambda pieces: score(pieces, model))
-            assert_equal(viterbi(text, model), best)
+            assert_best(viterbi(text, model), best, model)
 
     def test_matches_tokenizers(self, hamlet):
         from tokenizers import Tokenizer
@@ -56,7 +70,7 @@ class TestViterbi:
         theirs = Tokenizer(Unigram([("<unk>", -99.0), *model.items()], unk_id=0, byte_fallback=False))
         for start in range(0, len(text) - 60, 60):
             part = text[start : start + 60]
-            assert_equal(viterbi(part, model), theirs.encode(part).tokens)
+            assert_best(viterbi(part, model), theirs.encode(part).tokens, model)
 
     def test_a_shorter_piece_may_be_worth_more(self):
         model = {"a": -1.0, "aa": -2.5, "b": -1.0, "aab": -3.5}
