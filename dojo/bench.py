@@ -110,6 +110,9 @@ def run_bench(dojo: Dojo) -> int:
             figures = f"{figure.seconds:.3f} s over {figure.baseline:.3f} s = {figure.ratio:.2f}x"
             verdict = "met" if good else "MISSED"
             print(f"  {figures}, target {pair.target:g}x: {verdict}  (medians of {RUNS}, in turn)")
+        from dojo import bench_watch
+
+        met = bench_watch.run(folder) and met
     from dojo.bench_tokenizers import run
 
     return 0 if run(dojo) and met else 1

@@ -112,11 +112,56 @@ def diff(
 
 
 @app.command()
+def watch(
+    kata: KataArgument = None,
+    manual: Annotated[bool, typer.Option("--manual", help="judge at Enter, not at each save")] = False,
+    poll: Annotated[bool, typer.Option("--poll", help="for folders that don't tell of saves")] = False,
+    cold: Annotated[bool, typer.Option("--cold", help="a new Python for each run")] = False,
+) -> None:
+    """Judge at each save, and go on to the next kata."""
+    from dojo.watch import run_watch
+
+    dojo = learner_here()
+    chosen = dojo.kata(kata) if kata is not None else None
+    raise typer.Exit(run_watch(dojo, chosen, manual=manual, poll=poll, cold=cold))
+
+
+@app.command()
 def reset(kata: KataArgument = None) -> None:
     """Put the stub back; your file is kept."""
     from dojo.commands import do_reset
 
     do_reset(learner_here(), kata)
+
+
+@app.command()
+def review(
+    kata: KataArgument = None,
+    done: Annotated[bool, typer.Option("--done", help="it is green: compare it with your solution")] = False,
+    give_up: Annotated[bool, typer.Option("--give-up", help="end it though it isn't green")] = False,
+    again: Annotated[bool, typer.Option("--again", help="begin it anew; the file so far is kept")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="list all that is due later, too")] = False,
+) -> None:
+    """Solved katas that you are about to forget: once more, from a fresh stub."""
+    from dojo.review import finish, show_review
+
+    if done or give_up:
+        if again:
+            raise DojoError("--again begins a review anew, --done and --give-up end it: which one?")
+        raise typer.Exit(finish(learner_here(), kata, give_up))
+    show_review(learner_here(), kata, again, everything)
+
+
+@app.command()
+def cards(
+    out: Annotated[Path, typer.Option(metavar="FILE.apkg", help="where to")] = Path("ml-dojo.apkg"),
+    module: Annotated[str | None, typer.Option(help="only this module: its name's beginning")] = None,
+    solved: Annotated[bool, typer.Option("--solved", help="only katas that you have solved")] = False,
+) -> None:
+    """Flashcards for Anki: the lessons' formulas, and what goes wrong in each kata."""
+    from dojo.cards import export
+
+    export(here(), out, module, solved)
 
 
 @app.command()

@@ -210,6 +210,7 @@ def show_diff(dojo: Dojo, name: str | None, yes: bool) -> int:
 
         if not typer.confirm("See it all the same?"):
             return 1
+    _note_look(dojo, kata, done)
     if not kata.path.exists():
         raise DojoError(f"{_relative(kata)} is missing: dojo reset {kata.name} puts the stub back")
     import difflib
@@ -223,6 +224,20 @@ def show_diff(dojo: Dojo, name: str | None, yes: bool) -> int:
     for line in lines:
         say(line, styles.get(line[:1], ""))
     return 0
+
+
+def _note_look(dojo: Dojo, kata: Kata, done: bool) -> None:
+    """Tell the record that the reference was looked at while something was still to be solved: see `dojo review`."""
+    from dojo.record import RecordError
+    from dojo.review_log import note_look, under_review
+
+    if done and under_review(kata) is None:
+        return
+    with _record(dojo) as record:
+        try:
+            note_look(kata, record)
+        except RecordError as error:
+            say(f"dojo: {error}", stderr=True)
 
 
 def _code(path: Path) -> list[str]:

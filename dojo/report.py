@@ -219,7 +219,10 @@ def _relative(path: Path, judge: Judge) -> str:
 def _next_steps(
     judge: Judge, terminal: Any, open_katas: list[Kata], katas: dict[str, Kata], ran: list[tuple[str, Ran]]
 ) -> None:
+    all_green = not open_katas and all(one.greens == one.total for _, one in ran)
     if judge.impl is not None:
+        if all_green and judge.solutions.tree == (judge.dojo.state / "review").resolve():
+            terminal.write_line(f"  next   dojo review --done {' '.join(name for name, _ in ran)}", green=True)
         return
     again = shlex.join(["pytest", *map(str, judge.config.invocation_params.args)])
     if open_katas:
@@ -227,7 +230,7 @@ def _next_steps(
         begun = [kata for kata in open_katas if judge.ran[kata.name].colour != "todo"]
         terminal.write_line(f"  again  {again}")
         terminal.write_line(f"  hint   dojo hint {(begun or open_katas)[0].name}")
-    elif all(one.greens == one.total for _, one in ran):
+    elif all_green:
         terminal.write_line("  next   dojo next", green=True)
 
 

@@ -1,0 +1,74 @@
+"""What the log and the folder of the dojo say of reviews."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dojo.curriculum import Dojo, Kata
+from dojo.record import Attempt, Record, hash_file, now
+from dojo.review_memory import LOOKED, MARK, REVIEW, YOURS, Expected, Memory, cards_of
+
+
+def clock() -> datetime:
+    """The time, UTC."""
+    return datetime.now(UTC)
+
+
+def review_tree(dojo: Dojo) -> Path:
+    """The tree of the stubs under review, as --impl takes it."""
+    return dojo.state / "review"
+
+
+def under_review(kata: Kata) -> Path | None:
+    """The file of the kata's unfinished review, or None; by its name, as updates renumber katas."""
+    from dojo.solutions import Solutions
+
+    return Solutions(kata.dojo, review_tree(kata.dojo)).in_tree(kata)
+
+
+def log_of(dojo: Dojo, record: Record) -> list[Attempt]:
+    """The attempts that count, the oldest first: the learner's own, and those of reviews, whose tree is REVIEW.
+
+    A review's tree is known by its end, as the dojo may have been moved since.
+    """
+    names = {kata.name for kata in dojo.katas}
+    here = str(review_tree(dojo).resolve())
+    found = []
+    for attempt in record.attempts(tree=None):
+        if attempt.kata not in names:
+            continue
+        if attempt.tree == YOURS:
+            found.append(attempt)
+        elif attempt.tree == here or Path(attempt.tree).parts[-2:] == review_tree(dojo).parts[-2:]:
+            found.append(replace(attempt, tree=REVIEW))
+    return found
+
+
+def memories(dojo: Dojo, record: Record) -> dict[str, Memory]:
+    """What is left of each kata that was solved, the most forgotten first."""
+    log = log_of(dojo, record)
+    expected = {name: expected_of(dojo.kata(name)) for name in {attempt.kata for attempt in log}}
+    return cards_of(log, expected, clock())
+
+
+def expected_of(kata: Kata) -> Expected:
+    """What the kata's TOML says, as far as a rating needs it."""
+    minutes = kata.meta.get("minutes")
+    return Expected(len(kata.meta.get("hints", [])), float(minutes) if isinstance(minutes, int | float) else 30.0)
+
+
+def note_look(kata: Kata, record: Record) -> None:
+    """Note that the learner looks at the reference: what is solved after that isn't remembered.
+
+    Raises RecordError where that isn't possible.
+    """
+    put_mark(kata, record, LOOKED)
+
+
+def put_mark(kata: Kata, record: Record, mark: str) -> None:
+    """Add BEGUN, GIVEN_UP or LOOKED to the log.  Raises RecordError where that isn't possible."""
+    hashes = hash_file(under_review(kata) or kata.path), hash_file(kata.test)
+    tree = str(review_tree(kata.dojo).resolve())
+    record.add(Attempt(kata.name, now(), tree, {MARK: mark}, 0.0, *hashes, record.hints_seen(kata.name), False))
