@@ -1,6 +1,6 @@
 """Scaling laws and the cost of training
 
-How large a model, on how many tokens, does a budget pay for?  Four counts
+How large a model, on how many tokens, does a budget pay for?  A few counts
 answer it before a GPU is rented.
 
 Parameters.  A GPT-2 block holds four d × d attention matrices and two d × d_ff
@@ -19,7 +19,17 @@ gradient of the inputs, one for that of the weights):
 
 The rule leaves out attention's two products without weights, Q Kᵀ and
 weights · V, which grow with the square of the length, and it counts embeddings
-that are only looked up.  The exact count does neither.
+that are only looked up.  The exact count does neither.  For b sequences of n
+tokens, with attention computed plainly, one forward pass takes
+
+    2·b·n · (weights of all matrices, the head's included)
+    + layers · 4·b·n² · heads · head_dim
+
+The second line is Q Kᵀ and weights · V at 2·b·n²·heads·head_dim each: the causal
+mask hides half of the scores after they are computed, so all n² count.  With
+grouped queries k and v have fewer weights, but every query head still scores
+every token: kv_heads is not in the second line.  The backward pass takes exactly
+twice the forward pass, attention's products included, so a step takes three.
 
 Memory.  Training keeps, for each parameter, its weight, its gradient and two
 moments of Adam.  In bytes a parameter:
@@ -30,6 +40,25 @@ moments of Adam.  In bytes a parameter:
                                            the weights, all in float32
 
 Both make 16: mixed precision saves time and activations, not this memory.
+
+Activations come on top: what the forward pass keeps for the backward pass.  For
+one layer like GPT-2's with d_ff = 4d, in 16 bits, dropout masks of one byte, and
+the few numbers of the norms' means and deviations left out, in bytes:
+
+    attention      2 input of q, k, v; 6 q, k, v; 2 input of the output matrix;
+                   1 dropout mask                                 11 · n·b·d
+                   2 softmax, 1 dropout mask, 2 dropped-out weights
+                                                             5 · heads·n²·b
+    feed-forward   2 input, 8 and 8 before and after GELU, 1 mask  19 · n·b·d
+    norms          2 input, twice                                  4 · n·b·d
+
+    none       n·b·d · (34 + 5·heads·n/d)     everything is kept
+    selective  n·b·d · 34     from q, k, v to weights · V is computed again
+    full       n·b·d · 2      only the layer's input is kept
+
+The term with n² is what long sequences run into.  Selective recomputation
+removes it for the price of a few products; full recomputation costs a second
+forward pass.
 
 Loss.  Trained models of many sizes follow a sum of three terms: what no model
 can predict, what a finite model misses, and what finite data misses:
@@ -51,11 +80,24 @@ Worked by hand:
     C = 6 · 7e10 · 1.4e12 = 5.88e23
     L = 1.69 + 0.0835 + 0.1632 = 1.9366
 
+    Llama 3 8B, d = 4096, 32 layers, 32 heads and 8 key-value heads 128 wide,
+    d_ff = 14336, 128256 tokens; one sequence of 8192.  A token passes, a layer:
+    q and o 33,554,432 + k and v 8,388,608 + feed-forward 176,160,768
+    + scores and averages 2 · 8192 · 4096 = 67,108,864; together 285,212,672
+    2 · 8192 · (32 · 285,212,672 + 525,336,576) = 158,140,695,838,720 FLOPs
+
+    One layer of GPT-3, d = 12288, 96 heads, one sequence of 2048:
+    n·b·d = 25,165,824 and 5 · 96 · 2048 / 12288 = 80
+    none 114 · 25,165,824 = 2,868,903,936 bytes
+    selective 34 · 25,165,824 = 855,638,016      full 50,331,648
+
 No function changes its arguments.
 
 Source: Hoffmann et al. 2022, "Training Compute-Optimal Large Language Models",
 section 3.3 and appendix D.3; Kaplan et al. 2020, "Scaling Laws for Neural
-Language Models", section 2.1; Rajbhandari et al. 2020, "ZeRO", section 3.1.
+Language Models", section 2.1; Rajbhandari et al. 2020, "ZeRO", section 3.1;
+Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer
+Models", sections 4.1 and 5; Ainslie et al. 2023, "GQA", section 2.2.
 
 From scratch: transformers and torch.utils.flop_counter may not be used; numpy
 and scipy may.
@@ -113,6 +155,26 @@ def gpt2_forward_flops(
     raise NotImplementedError
 
 
+def llama_forward_flops(
+    batch: int,
+    tokens: int,
+    vocab_size: int,
+    d_model: int,
+    layers: int,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    d_ff: int,
+) -> int:
+    """The exact FLOPs of the matrix products in one forward pass of Llama, an int.
+
+    Counted as in `gpt2_forward_flops`: logits at every position, hidden scores
+    included, matrix products only (so nothing for the rotations).  The sizes are
+    those of `llama_parameters`; heads · head_dim need not be d_model.
+    """
+    raise NotImplementedError
+
+
 def training_memory(parameters: int, precision: str = "fp32") -> dict[str, int]:
     """Bytes held while training with Adam, activations left out.
 
@@ -120,6 +182,19 @@ def training_memory(parameters: int, precision: str = "fp32") -> dict[str, int]:
     table above; "total" is the sum of the other three.
     `precision` is "fp32" or "mixed".  Raises ValueError, naming what was given
     and both choices, for any other.
+    """
+    raise NotImplementedError
+
+
+def activation_memory(
+    batch: int, tokens: int, d_model: int, heads: int, recompute: str = "none"
+) -> int:
+    """Bytes of activations that one layer keeps for the backward pass, an int.
+
+    By the formulas above: 16 bits, dropout, d_ff = 4 · d_model.  Exact for every
+    size, also where heads · tokens / d_model is no whole number.
+    `recompute` is "none", "selective" or "full".  Raises ValueError, naming what
+    was given and all three choices, for any other.
     """
     raise NotImplementedError
 

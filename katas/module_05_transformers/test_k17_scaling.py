@@ -5,10 +5,12 @@ import pytest
 
 from dojo.testing import assert_close, assert_equal, from_scratch, pure, raises
 from katas.module_05_transformers.k17_scaling import (
+    activation_memory,
     chinchilla_loss,
     fit_chinchilla,
     gpt2_forward_flops,
     gpt2_parameters,
+    llama_forward_flops,
     llama_parameters,
     optimal_split,
     training_flops,
@@ -71,8 +73,69 @@ def llama(vocab_size, d_model, layers, heads, kv_heads, head_dim, d_ff, tied):
         tie_word_embeddings=tied,
         bos_token_id=None,
         eos_token_id=None,
+        attn_implementation="eager",
     )
     return LlamaForCausalLM(config)
+
+
+def counted_flops(model, vocab_size: int, batch: int, tokens: int, backward: bool = False) -> int:
+    """What torch's counter counts; releases of transformers that rotate by a product have that left out."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        logits = model(torch.randint(vocab_size, (batch, tokens)), use_cache=False).logits
+        if backward:
+            logits.sum().backward()
+    modules = counter.get_flop_counts().items()
+    rotations = sum(sum(by_op.values()) for name, by_op in modules if name.endswith("rotary_emb"))
+    return counter.get_total_flops() - rotations
+
+
+def saved_bytes(batch: int, tokens: int, d_model: int, heads: int, recompute: str) -> int:
+    """The bytes that autograd keeps for one bfloat16 layer, each memory once, weights and norms' statistics not."""
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    def linear(n_in, n_out):
+        return torch.nn.Linear(n_in, n_out, dtype=torch.bfloat16)
+
+    def drop(x):
+        return torch.native_dropout(x, 0.1, True)[0]  # keeps its mask in bytes, as on a GPU
+
+    def split(x):
+        return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+    q, k, v, o = (linear(d_model, d_model) for _ in range(4))
+    up, down = linear(d_model, 4 * d_model), linear(4 * d_model, d_model)
+    norm1, norm2 = (torch.nn.LayerNorm(d_model, dtype=torch.bfloat16) for _ in range(2))
+
+    def core(q, k, v):
+        scores = split(q) @ split(k).mT / (d_model // heads) ** 0.5
+        return (drop(scores.softmax(-1)) @ split(v)).transpose(1, 2).flatten(2)
+
+    def layer(x):
+        y = norm1(x)
+        qkv = q(y), k(y), v(y)
+        attended = checkpoint(core, *qkv, use_reentrant=False) if recompute == "selective" else core(*qkv)
+        x = x + drop(o(attended))
+        return x + drop(down(torch.nn.functional.gelu(up(norm2(x)))))
+
+    modules = (q, k, v, o, up, down, norm1, norm2)
+    weights = {p.untyped_storage().data_ptr() for module in modules for p in module.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights and tensor.shape[-1:] != (1,):
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    x = torch.randn(batch, tokens, d_model, dtype=torch.bfloat16, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = checkpoint(layer, x, use_reentrant=False) if recompute == "full" else layer(x)
+    assert out.requires_grad  # the graph lives until here, so that no memory is used twice
+    return sum(kept.values())
 
 
 def count(model) -> int:
@@ -134,19 +197,36 @@ class TestGPT2ForwardFlops:
     @pytest.mark.parametrize("sizes", GPT2_SIZES)
     @pytest.mark.parametrize(("batch", "tokens"), [(1, 1), (3, 7)])
     def test_matches_torch_s_counter(self, sizes, batch, tokens):
-        import torch
-        from torch.utils.flop_counter import FlopCounterMode
-
-        model = gpt2(**sizes)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(torch.randint(sizes["vocab_size"], (batch, tokens)))
-        assert_equal(gpt2_forward_flops(batch, tokens, *sizes.values()), counter.get_total_flops())
+        expected = counted_flops(gpt2(**sizes), sizes["vocab_size"], batch, tokens)
+        assert_equal(gpt2_forward_flops(batch, tokens, *sizes.values()), expected)
 
     def test_gpt2_small_at_full_length(self):
         # 12 blocks of 7,077,888 weights and 2 · 1024 · 768 for the scores, and the head's 38,597,376.
         expected = 2 * 1024 * (12 * (7_077_888 + 1_572_864) + 38_597_376)
         got = gpt2_forward_flops(batch=1, tokens=1024, vocab_size=50257, d_model=768, layers=12, d_ff=3072)
         assert_equal(got, expected)
+
+    @pytest.mark.parametrize("sizes", GPT2_SIZES)
+    def test_a_step_with_the_backward_pass_takes_three_times_that(self, sizes):
+        expected = counted_flops(gpt2(**sizes), sizes["vocab_size"], 2, 5, backward=True)
+        assert_equal(3 * gpt2_forward_flops(2, 5, **sizes), expected)
+
+
+class TestLlamaForwardFlops:
+    def test_llama_3_8b_as_worked_by_hand(self):
+        got = llama_forward_flops(1, 8192, 128256, 4096, 32, 32, 8, 128, 14336)
+        assert_equal(got, 158_140_695_838_720)
+
+    @pytest.mark.parametrize("sizes", LLAMA_SIZES)
+    @pytest.mark.parametrize(("batch", "tokens"), [(1, 1), (3, 7)])
+    def test_matches_torch_s_counter(self, sizes, batch, tokens):
+        expected = counted_flops(llama(**sizes, tied=False), sizes["vocab_size"], batch, tokens)
+        assert_equal(llama_forward_flops(batch, tokens, *sizes.values()), expected)
+
+    @pytest.mark.parametrize("sizes", LLAMA_SIZES)
+    def test_a_step_with_the_backward_pass_takes_three_times_that(self, sizes):
+        expected = counted_flops(llama(**sizes, tied=True), sizes["vocab_size"], 2, 5, backward=True)
+        assert_equal(3 * llama_forward_flops(batch=2, tokens=5, **sizes), expected)
 
 
 class TestTrainingMemory:
@@ -167,6 +247,35 @@ class TestTrainingMemory:
     def test_another_precision_is_refused(self, precision):
         with raises(ValueError, precision, "fp32", "mixed"):
             training_memory(1000, precision)
+
+
+class TestActivationMemory:
+    @pytest.mark.parametrize(
+        ("recompute", "expected"),
+        [("none", 2_868_903_936), ("selective", 855_638_016), ("full", 50_331_648)],
+    )
+    def test_a_layer_of_gpt3_as_worked_by_hand(self, recompute, expected):
+        assert_equal(activation_memory(1, 2048, 12288, 96, recompute), expected)
+
+    @pytest.mark.parametrize("recompute", ["none", "selective", "full"])
+    @pytest.mark.parametrize("sizes", [(2, 10, 24, 4), (3, 7, 20, 5), (1, 33, 16, 2)])
+    def test_is_what_autograd_keeps_for_a_layer(self, sizes, recompute):
+        batch, tokens, d_model, heads = sizes
+        got = activation_memory(
+            batch=batch, tokens=tokens, d_model=d_model, heads=heads, recompute=recompute
+        )
+        assert_equal(got, saved_bytes(*sizes, recompute))
+
+    @pytest.mark.parametrize("sizes", [(2, 10, 24, 4), (3, 7, 20, 5), (5, 1, 6, 3)])
+    def test_nothing_is_recomputed_by_default(self, sizes):
+        batch, tokens, d_model, heads = sizes
+        expected = 34 * batch * tokens * d_model + 5 * batch * heads * tokens**2
+        assert_equal(activation_memory(*sizes), expected)
+
+    @pytest.mark.parametrize("recompute", ["partial", "all"])
+    def test_another_recomputation_is_refused(self, recompute):
+        with raises(ValueError, recompute, "none", "selective", "full"):
+            activation_memory(2, 10, 24, 4, recompute)
 
 
 class TestChinchillaLoss:

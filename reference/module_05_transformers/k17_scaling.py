@@ -46,6 +46,23 @@ def gpt2_forward_flops(
     return 2 * batch * tokens * (layers * (weights + scores) + vocab_size * d_model)
 
 
+def llama_forward_flops(
+    batch: int,
+    tokens: int,
+    vocab_size: int,
+    d_model: int,
+    layers: int,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    d_ff: int,
+) -> int:
+    weights = d_model * (2 * head_dim * (heads + kv_heads) + 3 * d_ff)
+    # Query heads share keys and values, but each has scores and averages of its own.
+    attention = 2 * tokens * heads * head_dim
+    return 2 * batch * tokens * (vocab_size * d_model + layers * (weights + attention))
+
+
 def training_memory(parameters: int, precision: str = "fp32") -> dict[str, int]:
     each = {"fp32": (4, 4, 8), "mixed": (2, 2, 12)}
     if precision not in each:
@@ -57,6 +74,17 @@ def training_memory(parameters: int, precision: str = "fp32") -> dict[str, int]:
         "optimizer": optimizer,
         "total": weights + gradients + optimizer,
     }
+
+
+def activation_memory(
+    batch: int, tokens: int, d_model: int, heads: int, recompute: str = "none"
+) -> int:
+    # Each holds n·b·d times the first, and heads·n²·b times the second.
+    kept = {"none": (34, 5), "selective": (34, 0), "full": (2, 0)}
+    if recompute not in kept:
+        raise ValueError(f"recompute must be 'none', 'selective' or 'full', got {recompute!r}")
+    linear, square = kept[recompute]
+    return batch * tokens * (linear * d_model + square * heads * tokens)
 
 
 def chinchilla_loss(
