@@ -71,11 +71,47 @@ def watch(folder: Path) -> None:
         terminal.close()
 
 
+def pair(folder: Path) -> None:
+    """An evening from the first run to its lights."""
+    dojo = open_dojo(folder)
+    kata = dojo.kata("broadcasting")
+    answer = kata.reference.read_text(encoding="utf-8")
+    names = ("--names", "Ada,Grace", "--minutes", "7", "--kata", kata.name)
+    terminal = Terminal(folder, "pair", *names, columns=88, lines=34, env={"PYTHONPATH": str(folder)})
+    try:
+        terminal.until("6:5. left")
+        wrong = answer.replace("2 * x @ y.T", "x @ y.T"), answer.replace("lengths > 0", "lengths >= 0")
+        assert answer not in wrong, "the planted mistakes aren't in the reference any more"
+        for runs, text in enumerate((None, *wrong, answer), 1):
+            if text is not None:
+                kata.path.write_text(text, encoding="utf-8")
+            terminal.read(2.0)
+            terminal.send("\r")
+            while terminal.written.count("(commit") < runs:
+                terminal.read()
+            terminal.until("left")
+            if text is None:
+                terminal.send("n")
+                terminal.until("Grace drives")
+        terminal.read(2.0)
+        terminal.send("d")
+        terminal.until("squash it to one commit")
+        terminal.send("y\r")
+        terminal.until("Go back to main now")
+        picture(terminal.screen, "dojo pair", ROOT / "docs" / "pair.svg")
+    finally:
+        terminal.close()
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "ml-dojo")
         pristine_copy(open_dojo(ROOT), folder)
-        subprocess.run(["git", "init", "-q", "-b", "main"], cwd=folder, check=True)
+        who = ["-c", "user.name=Ada", "-c", "user.email=ada@localhost"]
+        for command in (["init", "-q", "-b", "main"], ["add", "--all"], [*who, "commit", "-q", "-m", "a clone"]):
+            subprocess.run(["git", *command], cwd=folder, check=True)
+        pair(folder)
+        subprocess.run(["git", "switch", "-q", "main"], cwd=folder, check=True)
         watch(folder)
 
 

@@ -142,7 +142,7 @@ def review(
     again: Annotated[bool, typer.Option("--again", help="begin it anew; the file so far is kept")] = False,
     everything: Annotated[bool, typer.Option("--all", help="list all that is due later, too")] = False,
 ) -> None:
-    """Solved katas that you are about to forget: once more, from a fresh stub."""
+    """What you are about to forget, from a fresh stub."""
     from dojo.review import finish, show_review
 
     if done or give_up:
@@ -158,10 +158,70 @@ def cards(
     module: Annotated[str | None, typer.Option(help="only this module: its name's beginning")] = None,
     solved: Annotated[bool, typer.Option("--solved", help="only katas that you have solved")] = False,
 ) -> None:
-    """Flashcards for Anki: the lessons' formulas, and what goes wrong in each kata."""
+    """Flashcards for Anki: formulas, and what goes wrong."""
     from dojo.cards import export
 
     export(here(), out, module, solved)
+
+
+pair_app = typer.Typer(invoke_without_command=True, add_completion=False, rich_markup_mode=None)
+app.add_typer(pair_app, name="pair")
+
+
+@pair_app.callback()
+def pair(
+    context: typer.Context,
+    names: Annotated[str | None, typer.Option(metavar="A,B", help="who practises: 'Ada <ada@host>,Grace'")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, max=600, help="of a turn; 7 unless said")] = None,
+    kata: Annotated[str | None, typer.Option(metavar="KATA", help="its name; the one at work unless said")] = None,
+    join: Annotated[str | None, typer.Option(metavar="BRANCH", help="take up an evening from the remote")] = None,
+    predict: Annotated[bool, typer.Option("--predict", help="ask for the colour before each run")] = False,
+    revert: Annotated[bool, typer.Option("--revert", help="take back what isn't green (and keep it)")] = False,
+) -> None:
+    """An evening of two; without options it goes on."""
+    if context.invoked_subcommand is None:
+        from dojo.pair import do_pair
+
+        do_pair(learner_here(), names, minutes, kata, join, predict, revert)
+    elif names or minutes or kata or join or predict or revert:
+        raise DojoError(f"the options of dojo pair begin an evening; dojo pair {context.invoked_subcommand} has none")
+
+
+@pair_app.command("run")
+def pair_run() -> None:
+    """Judge the kata, and commit the colour."""
+    from dojo.pair import do_run
+
+    raise typer.Exit(do_run(learner_here()))
+
+
+@pair_app.command("next")
+def pair_next() -> None:
+    """Hand over: commit, push if there is a remote, and swap the roles."""
+    from dojo.pair import do_next
+
+    do_next(learner_here())
+
+
+@pair_app.command("done")
+def pair_done(
+    home: Annotated[bool, typer.Option("--home", help="and go back to the branch that it began from")] = False,
+) -> None:
+    """Squash the evening to one commit, and show its lights."""
+    from dojo.pair import do_done
+
+    raise typer.Exit(do_done(learner_here(), home))
+
+
+@app.command()
+def lights(
+    branches: Annotated[list[str] | None, typer.Argument(metavar="[BRANCH]...", help="none: the last")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="also as a page of its own")] = None,
+) -> None:
+    """Evenings as strips: every run a light."""
+    from dojo.lights import do_lights
+
+    do_lights(here(), branches or [], html)
 
 
 @app.command()
@@ -207,7 +267,7 @@ def check(
     seeds: Annotated[int, typer.Option(min=1, help="how many")] = 5,
     jobs: Annotated[int | None, typer.Option(min=1, help="processes side by side")] = None,
 ) -> None:
-    """Prove the katas: their tests accept what is right and catch what is wrong."""
+    """Prove the katas: right is accepted, wrong is caught."""
     from dojo.proofs.cli import run_check
 
     status = run_check(

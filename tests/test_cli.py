@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -349,3 +350,19 @@ class TestTheProcess:
         for name in ("next", "list", "hint", "diff", "reset", "update", "init", "new", "check", "bench"):
             assert name in run.stdout
         assert "merge-stub" not in run.stdout
+
+
+def test_ctrl_c_while_it_is_loaded():
+    """Typer and its imports take a tenth of a second: an interruption then is no reason for a traceback."""
+    code = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "dojo.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+from dojo.__main__ import main
+main()
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (-signal.SIGINT, "", "")

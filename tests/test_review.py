@@ -539,7 +539,6 @@ class TestLook:
         assert "it counts as forgotten" in run("--done").replace("\n", " ")
         assert sessions(dojo)[-1].rating == Rating.Again
 
-
     def test_dojo_diff_is_such_a_look(self, dojo):
         solved(dojo)
         run("mean")
