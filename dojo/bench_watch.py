@@ -18,6 +18,9 @@ from dojo.watch import Watch
 
 SAVES = 15
 SECONDS = 120.0
+THOUSAND = 1000
+MEGABYTES = 2.0
+"""More than that after a thousand saves is a leak; less is what the allocator makes of it."""
 TARGETS = (("attention", "torch", 1 / 8), ("broadcasting", "numpy", 1 / 3))
 """A kata, what it is written in, and the share of the cold command's time in which a save is judged."""
 
@@ -117,6 +120,30 @@ def _wait(watch: Watch) -> Ended:
                 watch.end(event)
                 return event
     raise DojoError(f"no verdict within {SECONDS:g} s")
+
+
+def run_soak(dojo: Dojo) -> int:
+    """A thousand saves one by one, and a thousand as fast as they come, in a copy; 0 where they leave nothing."""
+    import tempfile
+
+    from dojo.bench import pristine_copy
+
+    clean = True
+    for one_by_one in (True, False):
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary, "dojo")
+            pristine_copy(dojo, folder)
+            copy = open_dojo(folder)
+            start = time.perf_counter()
+            left = soak(copy, THOUSAND, one_by_one, next((k for k in copy.katas if k.name == TARGETS[1][0]), None))
+            how = "one by one" if one_by_one else "as fast as they come"
+            good = left.processes == 0 and left.descriptors == 0 and left.megabytes < MEGABYTES
+            clean = clean and good
+            print(
+                f"{THOUSAND} saves {how}, {time.perf_counter() - start:.0f} s: {left.processes} processes, "
+                f"{left.descriptors} descriptors, {left.megabytes} MB more than before: {'met' if good else 'MISSED'}"
+            )
+    return 0 if clean else 1
 
 
 def soak(dojo: Dojo, saves: int = 1000, wait_for_each: bool = True, kata: Kata | None = None) -> Left:

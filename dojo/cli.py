@@ -285,8 +285,14 @@ def check(
 
 
 @app.command()
-def bench() -> None:
-    """Measure what a run costs, and each kata's tests."""
+def bench(
+    soak: Annotated[bool, typer.Option("--soak", help="instead: a thousand saves, and what they leave behind")] = False,
+) -> None:
+    """Measure what a start, a save and the tokenizers cost."""
+    if soak:
+        from dojo.bench_watch import run_soak
+
+        raise typer.Exit(run_soak(here()))
     from dojo.bench import run_bench
 
     raise typer.Exit(run_bench(here()))

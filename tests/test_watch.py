@@ -21,6 +21,7 @@ from dojo.runner import ColdRunner, Ended, Lost, Output, Runner, WarmRunner, imp
 from dojo.saves import Saves
 from dojo.screen import fitted
 from dojo.warm import ENGINE
+from dojo.watch import Watch
 from tests.building import two_katas
 from tests.terminal import ROOT, Terminal
 
@@ -240,6 +241,16 @@ class TestOnAScreen:
         os.kill(t.process.pid, signal.SIGCONT)
         t.send("l")
         t.until("module_01_first")
+
+
+def test_where_there_is_no_fork(two, monkeypatch):
+    monkeypatch.delattr(os, "fork")
+    watch = Watch(open_dojo(two), None, manual=True, poll=False, cold=False, colour=False)
+    try:
+        assert isinstance(watch.runner, ColdRunner)
+        assert watch.notes == ["this system can't fork: each run starts Python anew"]
+    finally:
+        watch.close()
 
 
 def test_into_a_pipe(two):
