@@ -31,15 +31,23 @@ BUSY = {
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits until the end: for what should be done as a whole, git's processes included."""
+    """Ctrl-C waits until the end: for what should be done as a whole, git's processes included.
+
+    The mask is what git's processes inherit; the handler is for a signal that reaches another thread of this one.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        signal.raise_signal(signal.SIGINT)  # waits on where this block stands in another
 
 
 # --- what is there ------------------------------------------------------------------------------------

@@ -237,7 +237,7 @@ class TestARun:
         shutil.rmtree(dojo.state)
         dojo.state.mkdir()
         (dojo.state / "record.sqlite").mkdir()
-        assert "\ngreen, 0." in "\n" + run("pair", "run")
+        assert re.search(r"(?m)^green, \d", run("pair", "run"))
         assert "Dojo-Colour: green" in message()
 
     def test_what_is_staged_stays_staged_and_uncommitted(self, dojo, quick):
@@ -857,3 +857,27 @@ def test_a_commit_by_hand_in_between_is_kept_and_is_no_light(dojo, quick):
     run("pair", "done")
     assert git_here("show", "HEAD:README.md") == "mine"
     assert len(run("lights").split("R red")) == 2
+
+
+def test_an_interruption_waits_for_the_outermost_block():
+    """Also one that reaches another thread, which a mask alone doesn't hold up."""
+    import threading
+
+    inside = threading.Event()
+
+    def interrupt() -> None:
+        inside.wait(10)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    other = threading.Thread(target=interrupt)
+    other.start()  # before the block: a thread has the mask of the one that starts it
+    reached = []
+    with pytest.raises(KeyboardInterrupt):
+        with pair_git.uninterrupted():
+            with pair_git.uninterrupted():
+                inside.set()
+                other.join()
+                reached.append("inner")
+            reached.append("outer")
+        reached.append("after")
+    assert reached == ["inner", "outer"]
