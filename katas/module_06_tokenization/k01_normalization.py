@@ -1,4 +1,4 @@
-'''Normalization, with offsets back into the text
+"""Normalization, with offsets back into the text
 
 One text can be written in many ways: é is one character, or an e and a combining
 accent; ﬁ is one character or two; a line may end in \\r\\n.  A model that sees each
@@ -32,7 +32,7 @@ Sources: Unicode Standard Annex #15, "Unicode Normalization Forms"; Devlin et al
 2019, "BERT", and the tokenizer of its code.
 
 From scratch: tokenizers and transformers may not be used.
-'''
+"""
 
 Span = tuple[int, int]
 """Where something stands in a text: its first character, and the one after its last."""

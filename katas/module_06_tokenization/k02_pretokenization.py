@@ -1,4 +1,4 @@
-r'''Pre-tokenization: where a token may never cross
+r"""Pre-tokenization: where a token may never cross
 
 Byte-pair encoding merges whatever stands together often.  Left alone it makes
 tokens like "dog." and "dog!" and "of the": punctuation and whole phrases eat up the
@@ -47,7 +47,7 @@ Sources: Radford et al. 2019, "Language Models are Unsupervised Multitask Learne
 section 2.2, and its encoder.py; OpenAI's tiktoken, the encoding cl100k_base.
 
 From scratch: tokenizers, transformers and tiktoken may not be used.
-'''
+"""
 
 from collections.abc import Callable, Iterable
 

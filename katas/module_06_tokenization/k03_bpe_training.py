@@ -1,4 +1,4 @@
-'''Learning byte-pair merges
+"""Learning byte-pair merges
 
 A vocabulary of words is never complete; one of bytes is, but makes texts long.
 Byte-pair encoding lies between.  It starts with the 256 bytes, and again and again
@@ -37,7 +37,7 @@ Source: Sennrich, Haddow & Birch 2016, "Neural Machine Translation of Rare Words
 Subword Units", section 3.2.
 
 From scratch: tokenizers, transformers and sentencepiece may not be used.
-'''
+"""
 
 from collections.abc import Mapping, Sequence
 

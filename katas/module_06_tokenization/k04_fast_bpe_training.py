@@ -1,4 +1,4 @@
-'''Byte-pair merges, learned fast
+"""Byte-pair merges, learned fast
 
 The naive way counts every pair of every word anew for each merge.  But a merge
 touches few words: only those in which its pair stands, and there only the tokens
@@ -37,7 +37,7 @@ Source: Sennrich, Haddow & Birch 2016, "Neural Machine Translation of Rare Words
 Subword Units", section 3.2; its subword-nmt keeps the counts like this.
 
 From scratch: tokenizers, transformers and sentencepiece may not be used.
-'''
+"""
 
 from collections.abc import Mapping
 
