@@ -23,7 +23,7 @@ from dojo.bench import pristine_copy  # noqa: E402
 from dojo.curriculum import open_dojo  # noqa: E402
 from tests.terminal import Terminal  # noqa: E402
 
-NAMES = {"brown": "yellow", "default": "default"}
+NAMES = {"brown": "yellow"}
 
 
 def picture(screen: pyte.Screen, title: str, path: Path) -> None:

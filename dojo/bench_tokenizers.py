@@ -7,13 +7,13 @@ run once, as it takes seconds, but for those of some milliseconds.
 from __future__ import annotations
 
 import importlib
-import sys
 import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from dojo.curriculum import Dojo
+from dojo.lab import fixtures_of
 from dojo.solutions import Solutions
 
 MEGABYTE = 1_000_000
@@ -42,9 +42,9 @@ def timed(job: Callable[[], Any], repeat: int = 1) -> tuple[float, Any]:
     return best, answer
 
 
-def corpus() -> str:
+def corpus(dojo: Dojo) -> str:
     """1 MB of real text: Hamlet and film reviews.  Raises DataError where they aren't installed."""
-    data = importlib.import_module("fixtures.data")
+    data = fixtures_of(dojo, "data")
     text = data.load_hamlet() + "\n".join(data.load_reviews()[0])
     return str(text.encode()[:MEGABYTE].decode(errors="ignore"))
 
@@ -84,8 +84,7 @@ def bench_encoding(dojo: Dojo, text: str) -> None:
     """Print how many megabytes a second byte_level_bpe encodes with GPT-2's vocabulary, and `tokenizers`."""
     from tokenizers import ByteLevelBPETokenizer
 
-    models = importlib.import_module("fixtures.models")
-    files = models.gpt2_vocabulary_files()
+    files = fixtures_of(dojo, "models").gpt2_vocabulary_files()
     (kata,) = references(dojo, "byte_level_bpe")
     vocabulary, merges = kata.read_files(*files)
     size = len(text.encode()) / 1e6
@@ -99,13 +98,11 @@ def bench_encoding(dojo: Dojo, text: str) -> None:
 
 def run(dojo: Dojo) -> bool:
     """All of it; True where every target is met, or where a package is missing, which is said."""
-    if str(dojo.clone) not in sys.path:
-        sys.path.insert(0, str(dojo.clone))
     names = {kata.name for kata in dojo.katas}
     if not {"bpe_training", "fast_bpe_training", "byte_level_bpe"} <= names:
         return True
     try:
-        text = corpus()
+        text = corpus(dojo)
         met = bench_training(dojo, text)
         bench_encoding(dojo, text)
     except (ImportError, LookupError) as error:

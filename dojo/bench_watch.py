@@ -10,7 +10,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dojo.curriculum import Dojo, DojoError, Kata, open_dojo
 from dojo.runner import Ended, WarmRunner
@@ -89,7 +88,7 @@ def _open(dojo: Dojo, kata: Kata) -> Watch:
     watch.start(80)
     _wait(watch)
     end = time.monotonic() + SECONDS
-    while isinstance(watch.runner, WarmRunner) and not watch.runner.ready and time.monotonic() < end:
+    while not watch.runner.ready and time.monotonic() < end:
         select.select(watch.runner.files(), [], [], 1.0)
         watch.runner.events()
     return watch
@@ -108,18 +107,22 @@ def _save(watch: Watch, kata: Kata, text: str) -> float:
 
 def _wait(watch: Watch) -> Ended:
     """Go on as the watcher's loop does until a run has ended."""
-    assert watch.saves is not None
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
-        sources: list[Any] = [*watch.runner.files(), watch.saves.fileno()]
-        ready = select.select(sources, [], [], 1.0)[0]
-        if watch.saves.fileno() in ready and watch.saved(watch.saves.take()):
-            watch.start(80)
-        for event in watch.runner.events():
-            if isinstance(event, Ended):
-                watch.end(event)
-                return event
+        if ended := _step(watch, 1.0):
+            return ended
     raise DojoError(f"no verdict within {SECONDS:g} s")
+
+
+def _step(watch: Watch, seconds: float) -> Ended | None:
+    """One turn of the watcher's loop, waiting for that long at most; the run that ended in it."""
+    if watch.saved_among(select.select(watch.sources(), [], [], seconds)[0]):
+        watch.start(80)
+    for event in watch.runner.events():
+        if isinstance(event, Ended):
+            watch.end(event)
+            return event
+    return None
 
 
 def run_soak(dojo: Dojo) -> int:
@@ -176,15 +179,9 @@ def soak(dojo: Dojo, saves: int = 1000, wait_for_each: bool = True, kata: Kata |
 
 def _settle(watch: Watch) -> None:
     """Let a run that a late notification has started come to its end."""
-    assert watch.saves is not None
     quiet = time.monotonic() + 0.3
     while time.monotonic() < quiet:
-        select.select([*watch.runner.files(), watch.saves.fileno()], [], [], 0.1)
-        if watch.saved(watch.saves.take()):
-            watch.start(80)
-        for event in watch.runner.events():
-            if isinstance(event, Ended):
-                watch.end(event)
+        _step(watch, 0.1)
         if watch.runner.busy:
             quiet = time.monotonic() + 0.3
 

@@ -68,10 +68,8 @@ def _chosen(dojo: Dojo, module: str | None, solved: bool) -> tuple[list[Kata], i
     from dojo.commands import _record
     from dojo.progress import statuses
 
-    wanted = "" if module is None else module.rstrip("/").rsplit("/", 1)[-1]
-    katas = [kata for kata in dojo.katas if kata.module.startswith(wanted)]
-    if not katas:
-        raise DojoError(f"no module begins with '{module}'; there are {', '.join(dojo.modules)}")
+    modules = dojo.modules if module is None else dojo.modules_like(module)
+    katas = [kata for kata in dojo.katas if kata.module in modules]
     with _record(dojo) as record:
         done = {one.kata.name for one in statuses(dojo, record) if one.done}
     if solved:

@@ -133,9 +133,7 @@ def show_list(dojo: Dojo, module: str | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    chosen = [m for m in dojo.modules if module is None or m.startswith(module.rstrip("/").rsplit("/", 1)[-1])]
-    if not chosen:
-        raise DojoError(f"no module begins with '{module}'; there are {', '.join(dojo.modules)}")
+    chosen = dojo.modules if module is None else dojo.modules_like(module)
     with _record(dojo) as record:
         all_of_them = statuses(dojo, record)
     out = console()
@@ -213,17 +211,21 @@ def show_diff(dojo: Dojo, name: str | None, yes: bool) -> int:
     _note_look(dojo, kata, done)
     if not kata.path.exists():
         raise DojoError(f"{_relative(kata)} is missing: dojo reset {kata.name} puts the stub back")
+    say(f"{kata.stem}  {kata.title}; docstrings left out", "bold")
+    show_changes(kata.path, kata.reference, "yours", "the reference")
+    return 0
+
+
+def show_changes(one: Path, other: Path, its_name: str, others_name: str) -> None:
+    """Print how the code of two files differs, under the names that are given to the two."""
     import difflib
 
-    mine, reference = (_code(path) for path in (kata.path, kata.reference))
-    lines = list(difflib.unified_diff(mine, reference, "yours", "the reference", lineterm=""))
-    say(f"{kata.stem}  {kata.title}; docstrings left out", "bold")
+    lines = list(difflib.unified_diff(_code(one), _code(other), its_name, others_name, lineterm=""))
     if not lines:
         say("The two are the same.", "green")
     styles = {"+": "green", "-": "red", "@": "cyan"}
     for line in lines:
         say(line, styles.get(line[:1], ""))
-    return 0
 
 
 def _note_look(dojo: Dojo, kata: Kata, done: bool) -> None:

@@ -118,6 +118,11 @@ class Dojo:
         return self.root / ".dojo"
 
     @property
+    def review(self) -> Path:
+        """The tree of the stubs under review, as --impl takes it."""
+        return self.state / "review"
+
+    @property
     def apart(self) -> bool:
         """Whether the learner works in a folder apart from the clone."""
         return self.root != self.clone
@@ -125,6 +130,18 @@ class Dojo:
     @property
     def deadline(self) -> float:
         return float(self.settings.get("deadline", DEFAULT_DEADLINE))
+
+    def modules_like(self, text: str) -> list[str]:
+        """The modules whose names begin with `text`; a path means its end, and "5" is module_05.
+
+        Raises DojoError, with the modules that there are, where none does.
+        """
+        wanted = text.rstrip("/").rsplit("/", 1)[-1]
+        wanted = f"module_{int(wanted):02d}" if wanted.isdecimal() else wanted
+        found = [module for module in self.modules if module.startswith(wanted)]
+        if not found:
+            raise DojoError(f"no module begins with '{text}'; there are {', '.join(self.modules)}")
+        return found
 
     def kata(self, text: str) -> Kata:
         """The kata that `text` means: a name, a stem, a number with its module, or a path.

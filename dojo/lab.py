@@ -58,7 +58,7 @@ def data(name: str) -> Any:
 
     Raises DojoError for an unknown name, and the loader's error where the package that has it is missing.
     """
-    loaders = _fixtures("data")
+    loaders = fixtures_of(_here(), "data")
     names = {loader.removeprefix("load_"): loader for loader in vars(loaders) if loader.startswith("load_")}
     return _load(loaders, names, "data set", name)
 
@@ -69,11 +69,12 @@ def pretrained(name: str) -> Any:
     Raises DojoError for an unknown name, and the loader's error where the package that has it is missing.
     """
     names = {"gpt2_vocabulary": "gpt2_vocabulary_files", "minilm": "minilm_folder", "smollm2": "smollm2_folder"}
-    return _load(_fixtures("models"), names, "pretrained model", name)
+    return _load(fixtures_of(_here(), "models"), names, "pretrained model", name)
 
 
-def _fixtures(name: str) -> ModuleType:
-    clone = str(_here().clone)
+def fixtures_of(dojo: Dojo, name: str) -> ModuleType:
+    """The clone's module fixtures/`name`.py."""
+    clone = str(dojo.clone)
     if clone not in sys.path:
         sys.path.insert(0, clone)
     return importlib.import_module(f"fixtures.{name}")

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 # What fills a light after its letter, so that it can be told without colour; then for terminals of few characters.
 FILLS = {"todo": "·.", "amber": "░:", "red": "▒-", "green": "█="}
-STRIP = {"todo": "yellow", "amber": "bold yellow", "red": "red", "green": "green"}
 WIDEST = 100
 SIGN = '<meta name="generator" content="dojo lights">'
 
@@ -37,7 +36,7 @@ SIGN = '<meta name="generator" content="dojo lights">'
 def do_lights(dojo: Dojo, branches: list[str], html: Path | None) -> None:
     git = pair_git.open_git(dojo)
     sessions = [_named(git, branch) for branch in branches] if branches else [_latest(dojo, git)]
-    until = [_until(git, session) for session in sessions]
+    until = [_until(dojo, git, session) for session in sessions]
     show(sessions, until)
     if html is not None:
         from dojo.pair_html import page
@@ -90,17 +89,19 @@ def _latest(dojo: Dojo, git: Git) -> Session:
     return last
 
 
-def _until(git: Git, session: Session) -> float | None:
+def _until(dojo: Dojo, git: Git, session: Session) -> float | None:
     """Until when an evening goes that is open on this machine: now."""
     at = git.maybe("symbolic-ref", "--quiet", "--short", "HEAD")
-    return clock() if not session.done and at == session.name and _going_on(git) else None
+    return clock() if not session.done and at == session.name and _going_on(dojo) else None
 
 
-def _going_on(git: Git) -> bool:
+def _going_on(dojo: Dojo) -> bool:
     import json
 
+    from dojo.pair_evening import state_file
+
     try:
-        return json.loads((git.root / ".dojo" / "pair.json").read_text(encoding="utf-8")).get("left") is None
+        return json.loads(state_file(dojo).read_text(encoding="utf-8")).get("left") is None
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -131,7 +132,7 @@ def _show(session: Session, until: float | None) -> None:
         out.print(drivers, soft_wrap=True)
     legend = Text()
     for colour in ("green", "red", "amber", "todo"):
-        legend.append(f"{LETTERS[colour]}{_fill(colour)}", STRIP[colour])
+        legend.append(f"{LETTERS[colour]}{_fill(colour)}", STYLES[colour])
         legend.append(f" {colour}   ")
     legend.rstrip()
     out.print(legend)
@@ -157,7 +158,7 @@ def _rows(parts: list[Span], width: int) -> list[tuple[Text, Text]]:
         if part.driver != driver:
             turns.append((len(lights), driver := part.driver))
         text = (LETTERS[part.colour] if part.run else "") + _fill(part.colour) * cells
-        lights += [(character, STRIP[part.colour]) for character in text[:cells]]
+        lights += [(character, STYLES[part.colour]) for character in text[:cells]]
     drivers = [" "] * len(lights)
     for (at, name), end in zip(turns, [*(at for at, _ in turns[1:]), len(lights)], strict=True):
         if at < end:

@@ -221,7 +221,7 @@ def _next_steps(
 ) -> None:
     all_green = not open_katas and all(one.greens == one.total for _, one in ran)
     if judge.impl is not None:
-        if all_green and judge.solutions.tree == (judge.dojo.state / "review").resolve():
+        if all_green and judge.solutions.tree == judge.dojo.review.resolve():
             terminal.write_line(f"  next   dojo review --done {' '.join(name for name, _ in ran)}", green=True)
         return
     again = shlex.join(["pytest", *map(str, judge.config.invocation_params.args)])

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-from dojo.commands import _code, _record, _relative, _short, console, say
+from dojo.commands import _record, _relative, _short, console, say, show_changes
 from dojo.curriculum import Dojo, DojoError, Kata
 from dojo.record import Attempt, Record, RecordError, hash_file
-from dojo.review_log import clock, expected_of, log_of, memories, put_mark, review_tree, under_review
+from dojo.review_log import clock, expected_of, log_of, memories, put_mark, under_review
 from dojo.review_memory import BEGUN, GIVEN_UP, MARK, REVIEW, Memory, Session, local_day, sessions_of
 from dojo.workspace import Kept, pristine_stub, write
 
 LATER = 5
 """Katas that aren't due are listed up to this number, unless all are asked for."""
-STYLES = {"+": "green", "-": "red", "@": "cyan"}
 RATINGS = {
     1: "green, but not from memory: it counts as forgotten",
     2: "green again (hard)",
@@ -126,7 +124,7 @@ def begin(kata: Kata, again: bool) -> None:
             put_mark(kata, record, BEGUN)
         except RecordError as error:
             say(f"dojo: {error}", stderr=True)
-        path = begun or review_tree(kata.dojo) / kata.module / f"{kata.stem}.py"
+        path = begun or kata.dojo.review / kata.module / f"{kata.stem}.py"
         try:
             write(path, stub)
         except OSError as error:
@@ -269,9 +267,5 @@ def _compare(kata: Kata, path: Path) -> None:
     if not kata.path.exists():
         say(f"{_relative(kata)} is missing, so there is nothing to compare with.")
         return
-    lines = list(difflib.unified_diff(_code(kata.path), _code(path), "your solution", "this time", lineterm=""))
     say("Your solution and this time's; docstrings left out", "bold")
-    if not lines:
-        say("The two are the same.", "green")
-    for line in lines:
-        say(line, STYLES.get(line[:1], ""))
+    show_changes(kata.path, path, "your solution", "this time")

@@ -16,16 +16,11 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
-def review_tree(dojo: Dojo) -> Path:
-    """The tree of the stubs under review, as --impl takes it."""
-    return dojo.state / "review"
-
-
 def under_review(kata: Kata) -> Path | None:
     """The file of the kata's unfinished review, or None; by its name, as updates renumber katas."""
     from dojo.solutions import Solutions
 
-    return Solutions(kata.dojo, review_tree(kata.dojo)).in_tree(kata)
+    return Solutions(kata.dojo, kata.dojo.review).in_tree(kata)
 
 
 def log_of(dojo: Dojo, record: Record) -> list[Attempt]:
@@ -34,14 +29,14 @@ def log_of(dojo: Dojo, record: Record) -> list[Attempt]:
     A review's tree is known by its end, as the dojo may have been moved since.
     """
     names = {kata.name for kata in dojo.katas}
-    here = str(review_tree(dojo).resolve())
+    here = str(dojo.review.resolve())
     found = []
     for attempt in record.attempts(tree=None):
         if attempt.kata not in names:
             continue
         if attempt.tree == YOURS:
             found.append(attempt)
-        elif attempt.tree == here or Path(attempt.tree).parts[-2:] == review_tree(dojo).parts[-2:]:
+        elif attempt.tree == here or Path(attempt.tree).parts[-2:] == dojo.review.parts[-2:]:
             found.append(replace(attempt, tree=REVIEW))
     return found
 
@@ -70,5 +65,5 @@ def note_look(kata: Kata, record: Record) -> None:
 def put_mark(kata: Kata, record: Record, mark: str) -> None:
     """Add BEGUN, GIVEN_UP or LOOKED to the log.  Raises RecordError where that isn't possible."""
     hashes = hash_file(under_review(kata) or kata.path), hash_file(kata.test)
-    tree = str(review_tree(kata.dojo).resolve())
+    tree = str(kata.dojo.review.resolve())
     record.add(Attempt(kata.name, now(), tree, {MARK: mark}, 0.0, *hashes, record.hints_seen(kata.name), False))

@@ -98,6 +98,7 @@ class Runner:
         self.root = root
         self.environment = {**os.environ, **environment}
         self.busy = False
+        self.ready = True  # whether all that was asked for is imported
         self.running = False  # a run may have to wait until what it needs is imported
         self._output: int | None = None
         self._started = 0.0
@@ -171,7 +172,6 @@ class WarmRunner(Runner):
 
     def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
         super().__init__(root, environment)
-        self.ready = False
         self._number = 0
         self._names: list[str] = []
         self._received = b""
@@ -248,18 +248,19 @@ class WarmRunner(Runner):
     def _begin_again(self) -> list[Event]:
         """The process died, with any run that it had: start another."""
         found: list[Event] = self._finish(-signal.SIGKILL) if self.busy else []
-        self._stop()
-        self._open()
-        if self._names:
-            self._ask({"warm": self._names})
+        self._reopen()
         return [*found, Lost()]
 
     def restart(self) -> None:
         """Start anew, with nothing imported: the engine's own files have changed."""
         self.cancel()
+        self._reopen()
+
+    def _reopen(self) -> None:
         self._stop()
         self._open()
-        self._ask({"warm": self._names})
+        if self._names:
+            self._ask({"warm": self._names})
 
     def _stop(self) -> None:
         self._control.close()
@@ -283,7 +284,6 @@ class ColdRunner(Runner):
 
     def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
         super().__init__(root, environment)
-        self.ready = True
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, args: list[str], columns: int) -> None:

@@ -145,7 +145,7 @@ class Solutions(MetaPathFinder):
         if self.tree == self.dojo.clone / "reference":
             return True
         file = self.in_tree(kata)
-        if self.tree == (self.dojo.state / "review").resolve():
+        if self.tree == self.dojo.review.resolve():
             # It holds only what is under review; all else is the learner's own.
             return file is None and self.is_green is not None and self.is_green(kata)
         # Of a classmate's tree there is no record: whatever isn't a stub any more is taken at its word.

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dojo.commands import _mark, _short
 from dojo.curriculum import Dojo, DojoError, Kata
 from dojo.progress import Status, current, next_kata, status, statuses
 from dojo.runner import ColdRunner, Ended, Lost, Output, Runner, WarmRunner, needed_by, needed_by_module
@@ -67,9 +68,8 @@ class Watch:
             return statuses(self.dojo, record)
 
     def _current(self) -> Kata:
-        at = current(self._statuses())
-        if at is None:
-            at = next(iter(self._statuses()), None)
+        katas = self._statuses()
+        at = current(katas) or next(iter(katas), None)
         if at is None:
             raise DojoError(f"{self.dojo.clone / 'katas'} has no katas to watch")
         return at.kata
@@ -83,7 +83,7 @@ class Watch:
 
     def args(self) -> list[str]:
         """pytest's arguments: what a learner would type, so that the last lines of a run say that."""
-        module = "_".join(self.kata.module.split("_")[:2])
+        module = _short(self.kata.module)
         if not self.all_of_module:
             return [f"katas/{module}/{self.kata.name}", "-x"]
         from dojo.solutions import unwritten
@@ -127,6 +127,18 @@ class Watch:
         self.passed_on = ""
         self.known -= {kata for kata in touched if kata.test in paths}  # its tests may import something new
         return bool(paths)
+
+    def sources(self) -> list[int]:
+        """What to wait for: descriptors that become readable when a run or a save has something to tell."""
+        return [*self.runner.files(), *([self.saves.fileno()] if self.saves is not None else [])]
+
+    def saved_among(self, ready: list[int]) -> bool:
+        """Take up the saves, where `ready` has their descriptor; whether there is something to run."""
+        if self.saves is None or self.saves.fileno() not in ready:
+            return False
+        if self.saves.problem and self.saves.problem not in self.notes:
+            self.notes.append(self.saves.problem)
+        return self.saved(self.saves.take())
 
     def end(self, ended: Ended) -> Kata | None:
         """Take note of a run's end; the kata to go on with, where this one has turned green."""
@@ -199,17 +211,11 @@ class Full:
         while True:
             self.screen.draw(self.frame())
             watch = self.watch
-            sources: list[Any] = [0, self.screen.wake, *watch.runner.files()]
-            if watch.saves is not None:
-                sources.append(watch.saves.fileno())
-            ready = select.select(sources, [], [])[0]
+            ready = select.select([0, self.screen.wake, *watch.sources()], [], [])[0]
             if self.screen.wake in ready:
                 self.screen.woken()
-            if watch.saves is not None and watch.saves.fileno() in ready:
-                if watch.saves.problem and watch.saves.problem not in watch.notes:
-                    watch.notes.append(watch.saves.problem)
-                if watch.saved(watch.saves.take()):
-                    self.begin()
+            if watch.saved_among(ready):
+                self.begin()
             self.take(watch.runner.events())
             if 0 in ready and not all(self.press(key) for key in self.screen.pressed()):
                 return
@@ -324,7 +330,6 @@ class Full:
     def frame(self) -> Frame:
         from rich.text import Text
 
-        from dojo.commands import _mark
         from dojo.screen import Frame
 
         watch = self.watch
@@ -368,21 +373,18 @@ class Plain:
 
     def run(self) -> None:
         """Until Ctrl-C; with --manual, until the end of the input."""
+        watch = self.watch
+        told = 0  # how many of the notes were printed
         self.begin()
         while True:
-            watch = self.watch
-            sources: list[Any] = [*watch.runner.files(), *([0] if self.listening else [])]
-            if watch.saves is not None:
-                sources.append(watch.saves.fileno())
-            elif not self.listening and not watch.runner.busy:
+            for note in watch.notes[told:]:
+                print(f"dojo: {note}", flush=True)
+            told = len(watch.notes)
+            if watch.saves is None and not self.listening and not watch.runner.busy:
                 return
-            ready = select.select(sources, [], [])[0]
-            if watch.saves is not None and watch.saves.fileno() in ready:
-                if watch.saves.problem and watch.saves.problem not in watch.notes:
-                    watch.notes.append(watch.saves.problem)
-                    print(f"dojo: {watch.saves.problem}", flush=True)
-                if watch.saved(watch.saves.take()):
-                    self.begin()
+            ready = select.select([*watch.sources(), *([0] if self.listening else [])], [], [])[0]
+            if watch.saved_among(ready):
+                self.begin()
             for event in watch.runner.events():
                 self.take(event)
             if 0 in ready:
@@ -431,8 +433,6 @@ def run_watch(dojo: Dojo, kata: Kata | None, *, manual: bool = False, poll: bool
             with screen.Screen() as terminal:
                 Full(watch, terminal).run()
         else:
-            for note in watch.notes:
-                print(f"dojo: {note}")
             Plain(watch).run()
     except KeyboardInterrupt:
         return 130

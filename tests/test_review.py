@@ -246,7 +246,7 @@ def reviewed(dojo, name: str = "mean", colour: str = "green") -> Path:
     """Write a solution into the begun review, and judge it."""
     path = file_of(dojo, name)
     path.write_text(answer(dojo, name).replace("sum(numbers)", "(0.0 + sum(numbers))"))
-    judged(dojo, name, str(review.review_tree(dojo).resolve()), colour, file=path)
+    judged(dojo, name, str(dojo.review.resolve()), colour, file=path)
     return path
 
 
@@ -451,7 +451,7 @@ class TestDone:
         path.write_text(path.read_text() + "# one more thing\n")
         assert "edited since it was green" in run("--done", status=1)
         assert path.exists()
-        judged(dojo, "mean", str(review.review_tree(dojo)), file=path)
+        judged(dojo, "mean", str(dojo.review), file=path)
         run("--done")
         assert [s.rating for s in sessions(dojo)] == [Rating.Easy, Rating.Easy]
 
@@ -459,7 +459,7 @@ class TestDone:
         solved(dojo)
         run("mean")
         with Record(dojo.state / "record.sqlite") as record:
-            tree = str(review.review_tree(dojo).resolve())
+            tree = str(dojo.review.resolve())
             record.add(Attempt("mean", now(), tree, {"a": "green"}, 0, hash_file(file_of(dojo)), "", 0, False))
         assert "only 1 of this review's tests" in run("--done", status=1)
 

@@ -65,12 +65,8 @@ def run_check(
 def _chosen(dojo: Dojo, names: list[str], modules: list[str]) -> list[Kata]:
     wanted = [dojo.kata(name) for name in names]
     for module in modules:
-        name = module.rstrip("/").rsplit("/", 1)[-1]
-        name = f"module_{int(name):02d}" if name.isdecimal() else name
-        found = [kata for kata in dojo.katas if kata.module.startswith(name)]
-        if not found:
-            raise DojoError(f"no module begins with '{module}'; there are {', '.join(dojo.modules)}")
-        wanted += found
+        chosen_modules = dojo.modules_like(module)
+        wanted += [kata for kata in dojo.katas if kata.module in chosen_modules]
     chosen = list(dict.fromkeys(wanted)) if names or modules else list(dojo.katas)
     if not chosen:
         raise DojoError(f"{dojo.clone / 'katas'} has no katas to check")
