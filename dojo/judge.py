@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from dojo import deadline, guard
+from dojo.accelerator import TritonMode, has_cuda
 from dojo.compare import Wrong
 from dojo.curriculum import Dojo, DojoError, Kata, open_dojo
 from dojo.solutions import Solutions, find_tree
@@ -44,6 +45,7 @@ class Judge:
     def __init__(self, dojo: Dojo) -> None:
         self.dojo = dojo
         self.solutions = Solutions(dojo)
+        self.triton_mode = TritonMode()
         self.config: pytest.Config
         self.impl: str | None = None
         self.native = False  # whether failures are shown in pytest's own way, too
@@ -77,6 +79,7 @@ class Judge:
             raise pytest.UsageError(str(error)) from error
         self.solutions = Solutions(self.dojo, tree, not option.no_borrow, self._is_green)
         self.solutions.install()
+        self.triton_mode.install()
         for folder in dict.fromkeys((str(self.dojo.root), str(self.dojo.clone))):
             if folder not in sys.path:
                 sys.path.insert(0, folder)
@@ -98,6 +101,7 @@ class Judge:
 
     def unconfigure(self) -> None:
         self.solutions.remove()
+        self.triton_mode.remove()
 
     def header(self) -> list[str]:
         if self.impl is None:
@@ -129,15 +133,18 @@ class Judge:
         # Counted before -k and -m leave some out; a test that was named by its id is no whole file.
         named = any("::" in arg for arg in self.config.args)
         self.in_file = {} if named else Counter(item.path for item in items)
-        no_cuda: bool | None = None
         for item in items:
+            fixtures = getattr(item, "fixturenames", ())
+            if "ranks" in fixtures:
+                item.add_marker(pytest.mark.processes)
             if item.get_closest_marker("slow") and not self.config.option.slow:
                 item.add_marker(pytest.mark.skip(reason="slow: runs with --slow"))
             if item.get_closest_marker("gpu"):
-                if no_cuda is None:
-                    no_cuda = not _has_cuda()
-                if no_cuda:
+                if not has_cuda():
                     item.add_marker(pytest.mark.skip(reason="gpu: no CUDA device here"))
+            elif "device" in fixtures and has_cuda():
+                # One test, two devices: it runs on the GPU where there is one, and `-m gpu` selects it there.
+                item.add_marker(pytest.mark.gpu)
 
     def seed_of(self, item: pytest.Item) -> int:
         """The seed of a test: of its name within the kata, so that renumbering changes no input."""
@@ -309,11 +316,3 @@ def _duplicate_of_stderr() -> int | None:
         return os.dup(sys.__stderr__.fileno()) if sys.__stderr__ is not None else None
     except (OSError, ValueError):
         return None
-
-
-def _has_cuda() -> bool:
-    try:
-        import torch
-    except ImportError:
-        return False
-    return bool(torch.cuda.is_available())

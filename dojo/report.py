@@ -72,6 +72,7 @@ def verdict_of(
             finding = _with_mistakes(finding, explain(item, kata, solution, error))
     else:
         finding = explain(item, kata, solution, error)
+    finding.lines += getattr(error, "__notes__", [])  # of a rank: which one, and where the others stand
     verdict["lines"], verdict["line"] = finding.lines, finding.line
     return verdict
 

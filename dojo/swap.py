@@ -9,6 +9,7 @@ milliseconds; it is done in a forked child, so nothing has to be put back.
 
 from __future__ import annotations
 
+import linecache
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
@@ -25,6 +26,9 @@ def module_from_source(source: str, name: str, path: Path) -> ModuleType:
     """A module `name` made by running `source`; tracebacks and inspect take it for the file `path`."""
     module = ModuleType(name)
     module.__file__ = str(path)
+    # Triton's interpreter runs what inspect reads, which would be the file's text.  An entry without a
+    # time of change is kept, as if a loader had given the text.
+    linecache.cache[str(path)] = (len(source), None, source.splitlines(keepends=True), str(path))
     code = _compiled(source, str(path))
     # Decorators such as dataclass look their class's module up while it runs.
     before = sys.modules.get(name)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from dojo.carried import carrying
 from dojo.curriculum import Kata
 from dojo.deadline import DeadlineExceeded
 from dojo.proofs.mutants import BAKED, FirstValues, Mutant, equivalents, text_mutants
@@ -123,6 +124,12 @@ def _try(session: ProofSession, kata: Kata, mutant: Mutant, items: list[Any]) ->
     if mutant.target:
         mutated, watch = spoil_in(mutated, mutant.target, WRAPPED[mutant.spoil])
     swap_in(items, original, mutated)
+
+    def add(there: tuple[dict[Any, Any], bool]) -> None:
+        baked.values = there[0] | baked.values
+        if watch is not None:
+            watch.applied |= there[1]
+
     ended, by, crashes = "survived", "", 0
     # A size that is baked in over all tests may be one that harms none; then each test bakes its own.
     again = [True] * len(items) if BAKED in mutant.source else []
@@ -132,7 +139,8 @@ def _try(session: ProofSession, kata: Kata, mutant: Mutant, items: list[Any]) ->
         if afresh:
             baked.values.clear()
         session.judge.patience = 1.0 + PATIENCE * session.seconds[kata][item.nodeid]
-        outcome = replay(item)
+        with carrying(lambda: (baked.values, watch is not None and watch.applied), add):
+            outcome = replay(item)
         if outcome.error is None:
             continue
         if isinstance(outcome.error, DeadlineExceeded):

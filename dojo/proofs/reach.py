@@ -1,8 +1,9 @@
 """What each test runs of a reference: only a test that runs what a patch changes can end otherwise for it.
 
 Every test is run once more on the reference, on a module that is made anew for
-it, so that no cache hides a call.  What a test runs in another process isn't seen:
-a test of which nothing is seen counts as one that runs everything.
+it, so that no cache hides a call.  What its ranks run is carried back; what a test
+runs in other processes isn't seen: a test of which nothing is seen counts as one
+that runs everything.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import difflib
 import sys
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from dojo.carried import carrying
 from dojo.curriculum import Kata
 from dojo.proofs.wrong_on_purpose import APPLIES, TRIVIAL, WRAPPED, noting, targets
 from dojo.replay import become_quiet, replay
@@ -114,13 +117,20 @@ def record(session: ProofSession, kata: Kata, with_lines: bool) -> Reach:
         current = view
         functions, lines = set[int](), set[int]()
         trace = _tracer(str(kata.reference), functions, lines if with_lines else None)
-        sys.settrace(trace)
-        threading.settrace(trace)
-        try:
-            outcome = replay(item)
-        finally:
-            sys.settrace(None)
-            threading.settrace(None)
+        seen = (functions, lines, reach.calls[item.nodeid], reach.spoilable)
+
+        def add(there: Any, seen: Any = seen) -> None:
+            for mine, theirs in zip(seen, there, strict=True):
+                mine |= theirs
+
+        with carrying(partial(tuple, seen), add):
+            sys.settrace(trace)
+            threading.settrace(trace)
+            try:
+                outcome = replay(item)
+            finally:
+                sys.settrace(None)
+                threading.settrace(None)
         if outcome.error is None:
             reach.functions[item.nodeid] = functions
             if with_lines:

@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 
+from dojo.carried import carrying
 from dojo.curriculum import DojoError, Kata
 from dojo.judge import Judge
 from dojo.patches import Patch, mistakes, variants
@@ -313,11 +314,16 @@ class ProofSession:
         fresh = module_from_source(kata.reference.read_text(encoding="utf-8"), kata.import_name, kata.reference)
         view, watch = spoil_in(fresh, target, spoil)
         caught = False
+
+        def add(applied: bool) -> None:
+            watch.applied |= applied
+
         swap_in(self.items[kata], self._module(kata), view)
         items = [item for item in self.items[kata] if self.reach[kata].gets(item.nodeid, target)]
         for item in sorted(items, key=lambda item: self.seconds[kata][item.nodeid]):
-            if replay(item).error is not None:
-                caught = True
+            with carrying(lambda: watch.applied, add):
+                caught = replay(item).error is not None
+            if caught:
                 break
         return watch.applied, caught
 
