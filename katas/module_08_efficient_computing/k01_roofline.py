@@ -27,7 +27,9 @@ Unfused, attention is three kernels, and the (n, m) scores go through memory fou
 written by the first matmul, read and written by the softmax, read by the second matmul.
 Fused, it is one kernel that keeps the scores on chip: q, k and v are read once, the output
 is written once, and the scores move no byte.  The FLOPs stay the same.  So with n = m the
-unfused traffic grows as n², the fused one as n: that is all that flash attention gains.
+unfused traffic grows as n², the fused one as n.  That is a floor too: where k and v don't
+fit on chip, flash attention reads them again for each tile of queries.  It still moves far
+less than three kernels do.
 
 Decoding makes one new token for each sequence, so its attention has a single query per
 head and reads the whole KV cache for it.  Per element of the cache there are only a few
@@ -58,8 +60,8 @@ ruins a mean, not a median.
 No function changes its arguments.
 
 Source: Williams, Waterman and Patterson 2009, "Roofline: An Insightful Visual Performance
-Model for Multicore Architectures", sections 2 and 3; Dao et al. 2022, "FlashAttention",
-section 3.1; Shazeer 2019, "Fast Transformer Decoding", sections 2.4 and 3.
+Model for Multicore Architectures", "The Roofline Model"; Dao et al. 2022, "FlashAttention",
+sections 3.1 and 3.2; Shazeer 2019, "Fast Transformer Decoding", sections 2.4 and 3.
 
 From scratch: torch.utils.flop_counter, torch.utils.benchmark and timeit may not be used.
 """
@@ -73,8 +75,8 @@ Cost = tuple[int, int]  # (FLOPs, bytes)
 def matmul_cost(m: int, n: int, k: int, bytes_per_element: int = 2) -> Cost:
     """The cost of (m, k) @ (k, n) -> (m, n), a tuple (FLOPs, bytes) of exact ints.
 
-    Mind the order of the arguments: m rows and n columns of the product, and k, the length
-    of the sums.  Bytes: both inputs read once, the product written once.
+    The product has m rows and n columns, and k is the length of the sums.  Bytes: both
+    inputs read once, the product written once.
     """
     raise NotImplementedError
 

@@ -106,7 +106,9 @@ class TestSystolicMatmul:
         monkeypatch.setattr(SystolicArray, "step", spy)
         systolic_matmul(x, w)
         cycles = m + k + n - 2
-        expected = np.array([[x[t - i, i] if 0 <= t - i < m else 0.0 for i in range(k)] for t in range(cycles)])
+        expected = np.zeros((cycles, k))
+        for r, i in itertools.product(range(m), range(k)):
+            expected[r + i, i] = x[r, i]
         assert_equal(len(fed), cycles)
         assert_close(np.stack(fed), expected)
 
@@ -203,7 +205,8 @@ class TestLifNeuron:
         expected, fired = np.zeros(60), np.zeros(60, dtype=bool)
         for t in range(60):
             ages = t - np.arange(last + 1, t + 1)
-            expected[t] = base * keep ** (t - last) + (1 - keep) * (current[last + 1 : t + 1] * keep**ages).sum()
+            since = (current[last + 1 : t + 1] * keep**ages).sum()
+            expected[t] = base * keep ** (t - last) + (1 - keep) * since
             if expected[t] >= 1.0:
                 expected[t], fired[t], last, base = -0.3, True, t, -0.3
         assert_close(potentials, expected)
@@ -270,7 +273,8 @@ class TestPlaceOperators:
         memory = rng.integers(3, 25, size=n)
         # n placements and n + 1 changes of device; a change is at least ± the difference of its two sides.
         difference = np.eye(n + 1, n) - np.eye(n + 1, n, k=-1)
-        rows = np.block([[memory, np.zeros(n + 1)], [difference, -np.eye(n + 1)], [-difference, -np.eye(n + 1)]])
+        changes = -np.eye(n + 1)
+        rows = np.block([[memory, np.zeros(n + 1)], [difference, changes], [-difference, changes]])
         found = milp(
             np.concatenate([accelerator - cpu, np.full(n + 1, transfer)]),
             integrality=np.repeat([1, 0], [n, n + 1]),

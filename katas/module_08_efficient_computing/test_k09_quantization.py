@@ -233,14 +233,14 @@ class TestCalibrate:
             fail(f"The factor taken is {high:.2f}, but the smallest to try is 0.50.", evidence=high)
 
     def test_clipping_an_outlier_saves_more_than_it_costs(self):
-        x = torch.randn(200_000, dtype=torch.float64)
+        x = torch.randn(100_000, dtype=torch.float64)
         x[0] = 20
         found = {}
         for method in ("minmax", "mse"):
             qparams = choose_qparams(*calibrate(x, method, symmetric=True), True)
             found[method] = (dequantize(quantize(x, *qparams), *qparams) - x).square().mean().item()
-        if not found["mse"] < 0.6 * found["minmax"]:
-            fail(f"The mean squared errors are {found}: 'mse' should about halve it.", evidence=tuple(found.values()))
+        if not found["mse"] < 0.8 * found["minmax"]:
+            fail(f"The mean squared errors are {found}: 'mse' should save a third.", evidence=tuple(found.values()))
 
     def test_mean_squared_errors_of_float32(self):
         x = torch.randn(500) * 1e-6

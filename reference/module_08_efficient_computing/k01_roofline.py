@@ -19,15 +19,12 @@ def softmax_cost(rows: int, columns: int, bytes_per_element: int = 2) -> Cost:
 def attention_cost(
     heads: int, n: int, m: int, d: int, fused: bool = False, bytes_per_element: int = 2
 ) -> Cost:
-    kernels = [
-        matmul_cost(n, m, d, bytes_per_element),  # q kᵀ
-        softmax_cost(n, m, bytes_per_element),
-        matmul_cost(n, d, m, bytes_per_element),  # weights · v
-    ]
-    flops = sum(cost[0] for cost in kernels)
-    # Each kernel of the three hands its result to the next through memory; one kernel needn't.
-    moved = bytes_per_element * 2 * (n + m) * d if fused else sum(cost[1] for cost in kernels)
-    return heads * flops, heads * moved
+    scores = n * m
+    moved = 2 * (n + m) * d  # q and the output, k and v
+    if not fused:
+        moved += 4 * scores  # from the first matmul to the softmax, and on to the second
+    # Per score: a sum of d terms for q kᵀ, d terms of sums for weights · v, and the softmax.
+    return heads * scores * (2 * d + 2 * d + 5), heads * bytes_per_element * moved
 
 
 def decode_cost(

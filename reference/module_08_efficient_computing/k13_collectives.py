@@ -54,9 +54,9 @@ def reduce_scatter(x: Tensor) -> Tensor:
     if x.shape[0] % n:
         raise ValueError(f"the first axis must be a multiple of the {n} ranks, but its length is {x.shape[0]}")
     parts = x.contiguous().chunk(n)
-    part = parts[(rank - 1) % n].clone()
+    part = parts[rank - 1]  # an index below 0 counts from the end: the ring closes by itself
     for step in range(2, n + 1):
-        part = _pass_on(part) + parts[(rank - step) % n]
+        part = _pass_on(part) + parts[rank - step]
     return part
 
 
@@ -65,7 +65,7 @@ def all_gather(x: Tensor) -> Tensor:
     n, rank = dist.get_world_size(), dist.get_rank()
     parts = [x.clone(memory_format=torch.contiguous_format)] * n
     for step in range(1, n):
-        parts[(rank - step) % n] = _pass_on(parts[(rank - step + 1) % n])
+        parts[rank - step] = _pass_on(parts[rank - step + 1])
     return torch.cat(parts)
 
 
