@@ -343,6 +343,8 @@ class TestAWQ:
         x = outliers(rng, 400, 32) * np.geomspace(0.1, 10, 32)
         w = rng.choice([-1.0, 1.0], (6, 32)) * rng.uniform(0.9, 1.0, (6, 32)) / np.abs(x).mean(0)
         assert_close(awq(w, x, 32, 4, 2)[0], 1.0)  # w · mean |x| is all alike in size
+        # Here an α beyond 1 would be better still.
+        assert_close(awq(w / np.abs(x).mean(0), x, 32, 4, 2)[0], 1.0)
         w = rng.integers(0, 16, (6, 32)).astype(float)
         w[:, 4], w[:, 9] = 0, 15
         assert_close(awq(w, x, 32, 4, 2), (0.0, w))  # w is on a grid as it is
@@ -379,7 +381,9 @@ def smollm2_tensors():
     from gguf import GGUFReader
 
     wanted = ["blk.0.attn_k.weight", "blk.11.ffn_up.weight", "blk.29.ffn_down.weight", "token_embd.weight"]
-    return [tensor for tensor in GGUFReader(file).tensors if tensor.name in wanted]
+    found = [tensor for tensor in GGUFReader(file).tensors if tensor.name in wanted]
+    assert_equal(len(found), 4)
+    return found
 
 
 def smollm2_layer(folder, text: str) -> tuple[np.ndarray, np.ndarray]:

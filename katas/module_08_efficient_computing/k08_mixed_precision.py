@@ -1,0 +1,184 @@
+"""Mixed precision
+
+float16 halves memory and doubles or quadruples the speed of matrix products.  It
+has 11 bits of mantissa and a narrow range: above 65504 lies inf, below 2⁻²⁵ ≈ 3e-8
+everything rounds to 0.  Three habits keep a training run alive in it.
+
+**Choose by op (autocast).**  Matrix products are where the time goes, and sums of
+products bear rounding well: they run in the low dtype.  Exponentials, logarithms,
+long sums and losses overflow or cancel: they run in float32.  All others are cheap
+and harmless, and run in the widest dtype that they are given.  The table here:
+
+    low        matmul mm bmm addmm baddbmm linear conv1d conv2d
+    float32    exp log pow sum prod softmax log_softmax layer_norm
+               l1_loss mse_loss nll_loss cross_entropy
+    widest     every other name
+
+float64 is left alone: whoever passes it asked for it.
+
+**Scale the loss.**  Gradients are often smaller than 2⁻²⁵ and underflow to 0.  The
+gradient is linear in the loss, so
+
+    S·L  has the gradient  S·∂L/∂w
+
+and a large S lifts all of them into range.  Divide by S again, *in float32*, before
+the step.  Too large an S overflows to inf or NaN: that step is skipped and S shrinks
+(the update must not see an inf).  After enough good steps in a row S grows again, so it
+finds the largest value that fits and follows it through training.
+
+**Keep float32 master weights.**  float16 numbers in [1, 2) lie 2⁻¹⁰ apart, and an
+update of less than half of that is rounded away, however often it comes.  So
+the optimizer updates a float32 copy, in which small updates add up, and that is
+rounded into the float16 model after each step.
+
+Worked by hand:
+
+    A gradient of 1e-8 is 0 in float16.  With S = 1024 it is 1.024e-5, in float16
+    172 · 2⁻²⁴ = 1.0252e-5; divided by S in float32 it is 1.0012e-8.
+
+    S = 8, growth 2, backoff ½, growth interval 2.  S after each update:
+    good 8, good 16, inf 8, good 8, inf 4, good 4, good 8
+
+    w = 1.5, and each of four steps takes 2⁻¹² away: in float16 w stays 1.5.
+    The master goes to 1.5 - 4 · 2⁻¹² = 1.4990234375, which float16 holds.
+
+Source: Micikevicius et al. 2018, "Mixed Precision Training", sections 3.1-3.3;
+PyTorch's documentation of torch.amp, "Autocast Op Reference".
+
+From scratch: torch.amp, torch.autocast, torch.cuda.amp and torch.cpu.amp may not be
+used; torch.optim and autograd may.
+"""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+def autocast_dtype(op: str, *dtypes: torch.dtype, low: torch.dtype = torch.float16) -> torch.dtype:
+    """The dtype in which `op` runs on inputs of `dtypes`, by the table above.
+
+    `dtypes` are one or more of float16, bfloat16, float32 and float64; `low` is
+    float16 or bfloat16, and only the first row of the table looks at it.
+    If any input is float64 the answer is float64, in every row.
+    Else the row decides.  The widest of float16 and bfloat16 together is float32:
+    neither holds all values of the other.
+    """
+    raise NotImplementedError
+
+
+class LossScaler:
+    """A dynamic loss scale, for one optimizer.
+
+    Used in each iteration as torch's GradScaler is:
+
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)      # only if gradients are looked at, e.g. to clip them
+        scaler.step(optimizer)
+        scaler.update()
+    """
+
+    def __init__(
+        self,
+        init_scale: float = 65536.0,
+        growth_factor: float = 2.0,
+        backoff_factor: float = 0.5,
+        growth_interval: int = 2000,
+    ) -> None:
+        """Start at `init_scale`; the others as in `update`."""
+        raise NotImplementedError
+
+    def get_scale(self) -> float:
+        """The scale now, a float."""
+        raise NotImplementedError
+
+    def scale(self, loss: Tensor) -> Tensor:
+        """The loss, a scalar tensor (), times the scale; gradients flow through it.
+
+        The result is float32, or float64 if the loss is.  A float16 loss must be
+        widened before the product: 65536 is inf in float16.
+        """
+        raise NotImplementedError
+
+    def unscale_(self, optimizer: Optimizer) -> None:
+        """Divide the gradients of all the optimizer's parameters by the scale.
+
+        Afterwards each `.grad` holds the unscaled gradient, in the dtype that it had.
+        A parameter whose `.grad` is None is passed over.  Remembers whether
+        any gradient, in any group, held an inf or a NaN.
+
+        Raises RuntimeError, naming `update`, if it has been called since the last
+        `update()`, by the user or by `step`: gradients would be divided twice.
+        Raises ValueError, naming float16 and float32, if any gradient is
+        float16, before it changes any: divided in float16 it would underflow again.
+        """
+        raise NotImplementedError
+
+    def step(self, optimizer: Optimizer) -> bool:
+        """Call `optimizer.step()` unless an inf or NaN was found; True if it was called.
+
+        Calls `unscale_` first if that hasn't been called since the last `update()`.
+        What `unscale_` found decides, whatever the user did to the gradients after it.
+        A skipped step touches neither the parameters nor the optimizer's state.
+        """
+        raise NotImplementedError
+
+    def update(self) -> None:
+        """End the iteration: adjust the scale, and be ready for the next `unscale_`.
+
+        If an inf or NaN was found, multiply the scale by `backoff_factor`, and count
+        good iterations from zero.  Else this was a good one: at `growth_interval` of them
+        in a row multiply the scale by `growth_factor`, and count from zero again.
+        The scale has no floor and no ceiling: it may fall below 1.
+        """
+        raise NotImplementedError
+
+
+class MasterWeights:
+    """Float32 copies of a model's parameters, for an optimizer to update.
+
+    `master` is a list of float32 leaf tensors, in the order of the parameters.
+    Masters share memory with no parameter, and their gradients with no
+    parameter's gradient, not even where the model is float32 itself.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Copy the parameters, which may come from a generator, to `self.master`."""
+        raise NotImplementedError
+
+    def read_gradients(self) -> None:
+        """Set each master's `.grad` to a float32 copy of its parameter's; None stays None.
+
+        It takes the place of what the master's `.grad` held.
+        """
+        raise NotImplementedError
+
+    def write_weights(self) -> None:
+        """Round each master into its parameter, in place: same tensor, same dtype."""
+        raise NotImplementedError
+
+
+def train(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    make_optimizer: Callable[[list[Tensor]], Optimizer],
+    scaler: LossScaler | None = None,
+) -> list[float]:
+    """Train a float16 model with float32 master weights, one step a batch (x, y).
+
+    x is float16, y float32.  The loss is the mean of (model(x).float() - y)² over all
+    entries, in float32; its backward pass goes through the float16 model.  Gradients
+    don't add up over batches, and those that the model had before don't count.
+
+    `make_optimizer` is called once, with the list of master weights.  The optimizer
+    steps on their float32 gradients, and after each batch the model holds the
+    masters, rounded.  Nothing but the model, its gradients and the scaler is changed.
+
+    With a `scaler` the loss is scaled, the gradients are unscaled in float32, steps
+    with inf or NaN are skipped, and the scale is updated after each batch.  With None
+    the gradients are used as they come.
+
+    Returns the losses as floats, unscaled, each from before its batch's step.
+    """
+    raise NotImplementedError

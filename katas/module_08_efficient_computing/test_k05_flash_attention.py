@@ -1,0 +1,280 @@
+"""Judges k05_flash_attention against torch's scaled_dot_product_attention, outputs and gradients, and by the
+sizes of all tensors that are made, the products that are computed and what is kept for the backward pass."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from katas.module_08_efficient_computing.k05_flash_attention import (
+    FlashAttention,
+    flash_attention,
+    flash_attention_triton,
+    flash_backward,
+    flash_forward,
+    online_step,
+)
+
+pytestmark = [
+    from_scratch(
+        "torch.nn.functional.scaled_dot_product_attention",
+        "torch.softmax",
+        "torch.log_softmax",
+        "torch.nn.functional.softmax",
+        "torch.nn.functional.log_softmax",
+        "torch.Tensor.softmax",
+        "torch.Tensor.log_softmax",
+        "torch.nn.attention",
+    ),
+    pure(),
+]
+SIZES = [((), 5, 7, 4), ((2,), 6, 6, 3), ((2, 3), 4, 9, 5)]
+TILES = [(2, 3), (3, 2), (64, 64), (1, 1)]
+
+
+def make(lead, n, m, d, scale=1.0, dtype=torch.float64, device="cpu"):
+    q = scale * torch.randn(*lead, n, d, dtype=dtype, device=device)
+    k, v = (torch.randn(*lead, m, d, dtype=dtype, device=device) for _ in range(2))
+    return q, k, v
+
+
+def mask(n, m, causal, device="cpu"):
+    """True where query i sees key j."""
+    i, j = torch.arange(n, device=device)[:, None], torch.arange(m, device=device)
+    return (j <= i + m - n) if causal else torch.ones(n, m, dtype=torch.bool, device=device)
+
+
+def oracle(q, k, v, causal):
+    looks = mask(q.shape[-2], k.shape[-2], causal, q.device)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=looks)
+
+
+def log_sums(q, k, causal):
+    scores = q @ k.mT / math.sqrt(q.shape[-1])
+    return scores.masked_fill(~mask(q.shape[-2], k.shape[-2], causal), -math.inf).logsumexp(-1)
+
+
+class Sizes(TorchDispatchMode):
+    """The elements of the largest tensor that is made, and the multiplications of all matrix products."""
+
+    largest = products = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(tensor, torch.Tensor):
+                self.largest = max(self.largest, tensor.numel())
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.bmm):
+            self.products += args[0].numel() * args[1].shape[-1]
+        return out
+
+
+def check_sizes(sizes, largest, products):
+    if sizes.largest > largest:
+        fail(f"A tensor of {sizes.largest} numbers is made: tiles and inputs have at most {largest}.", evidence=sizes.largest)
+    if sizes.products > products:
+        fail(
+            f"The matrix products take {sizes.products} multiplications: the tiles that can be seen need {products}.",
+            evidence=sizes.products,
+        )
+
+
+def visible(n, m, causal, tile):
+    """The scores of all tiles in which some query sees some key."""
+    looks, total = mask(n, m, causal), 0
+    for i in range(0, n, tile[0]):
+        for j in range(0, m, tile[1]):
+            part = looks[i : i + tile[0], j : j + tile[1]]
+            total += part.numel() if part.any() else 0
+    return total
+
+
+class TestOnlineStep:
+    def test_the_example_worked_by_hand(self):
+        state = torch.full((1,), -math.inf), torch.zeros(1), torch.zeros(1, 1)
+        state = online_step(state, torch.tensor([[1.0, 3.0]]), torch.tensor([[10.0], [20.0]]))
+        assert_close(state, (torch.tensor([3.0]), torch.tensor([1.1353]), torch.tensor([[21.3534]])), atol=1e-4)
+        state = online_step(state, torch.tensor([[2.0]]), torch.tensor([[30.0]]))
+        assert_close(state, (torch.tensor([3.0]), torch.tensor([1.5032]), torch.tensor([[32.3897]])), atol=1e-4)
+
+    @pytest.mark.parametrize("lead", [(), (2,), (2, 3)], ids=str)
+    def test_block_after_block_is_the_softmax_of_the_whole(self, lead):
+        scores, values = 3 * torch.randn(*lead, 4, 9, dtype=torch.float64), torch.randn(*lead, 9, 5, dtype=torch.float64)
+        state = scores.new_full((*lead, 4), -math.inf), scores.new_zeros(*lead, 4), scores.new_zeros(*lead, 4, 5)
+        for start, end in [(0, 2), (2, 3), (3, 9)]:
+            state = online_step(state, scores[..., start:end], values[..., start:end, :])
+            top, total, acc = state
+            seen = scores[..., :end]
+            assert_close(top, seen.amax(-1))
+            assert_close(total, (seen - seen.amax(-1, keepdim=True)).exp().sum(-1))
+            assert_close(acc / total[..., None], torch.softmax(seen, -1) @ values[..., :end, :])
+
+    def test_the_maximum_may_come_first_or_last(self):
+        for scores in ([900.0, -900.0, 5.0], [-900.0, 5.0, 900.0]):
+            state = torch.full((1,), -math.inf), torch.zeros(1), torch.zeros(1, 2)
+            values = torch.randn(3, 2)
+            for i in range(3):
+                state = online_step(state, torch.tensor([scores[i : i + 1]]), values[i : i + 1])
+            assert_close(state[2] / state[1][:, None], values[scores.index(900.0)][None])
+
+    def test_a_query_that_has_seen_nothing_stays_as_it_is(self):
+        state = torch.full((2,), -math.inf), torch.zeros(2), torch.zeros(2, 3)
+        hidden = torch.tensor([[-math.inf, -math.inf], [-math.inf, 1.0]])
+        values = torch.randn(2, 3)
+        top, total, acc = online_step(state, hidden, values)
+        assert_close(top, torch.tensor([-math.inf, 1.0]))
+        assert_close(total, torch.tensor([0.0, 1.0]))
+        assert_close(acc, torch.stack([torch.zeros(3), values[1]]))
+
+
+class TestForward:
+    @pytest.mark.parametrize("causal", [False, True])
+    @pytest.mark.parametrize("tile", TILES, ids=str)
+    @pytest.mark.parametrize(("lead", "n", "m", "d"), SIZES, ids=str)
+    def test_matches_torch(self, lead, n, m, d, tile, causal):
+        q, k, v = make(lead, n, m, d)
+        assert_close(flash_forward(q, k, v, causal, tile), (oracle(q, k, v, causal), log_sums(q, k, causal)))
+
+    def test_large_scores_do_not_overflow(self):
+        q, k, v = make((2,), 6, 8, 4, scale=1000.0)
+        assert_close(flash_forward(q, k, v, True, (4, 3)), (oracle(q, k, v, True), log_sums(q, k, True)))
+
+    @pytest.mark.parametrize("causal", [False, True])
+    def test_only_tiles_are_made_and_hidden_ones_are_skipped(self, causal):
+        n, m, d, tile = 48, 64, 4, (8, 16)
+        q, k, v = make((), n, m, d)
+        with Sizes() as sizes:
+            flash_forward(q, k, v, causal, tile)
+        check_sizes(sizes, max(m * d, tile[0] * (tile[1] + 1)), 2 * d * visible(n, m, causal, tile))
+
+
+class TestBackward:
+    @pytest.mark.parametrize("causal", [False, True])
+    @pytest.mark.parametrize("tile", TILES[:3], ids=str)
+    @pytest.mark.parametrize(("lead", "n", "m", "d"), SIZES, ids=str)
+    def test_matches_torch(self, lead, n, m, d, tile, causal):
+        leaves = [x.requires_grad_() for x in make(lead, n, m, d)]
+        out = oracle(*leaves, causal)
+        grad = torch.randn_like(out)
+        expected = torch.autograd.grad(out, leaves, grad)
+        q, k, v = (x.detach() for x in leaves)
+        assert_close(flash_backward(q, k, v, out.detach(), log_sums(q, k, causal), grad, causal, tile), expected)
+
+    @pytest.mark.parametrize("causal", [False, True])
+    def test_only_tiles_are_made_and_hidden_ones_are_skipped(self, causal):
+        n, m, d, tile = 48, 64, 4, (8, 16)
+        q, k, v = make((), n, m, d)
+        out, lse, grad = oracle(q, k, v, causal), log_sums(q, k, causal), torch.randn(n, d, dtype=torch.float64)
+        with Sizes() as sizes:
+            flash_backward(q, k, v, out, lse, grad, causal, tile)
+        check_sizes(sizes, max(m * d, tile[0] * (tile[1] + 1)), 5 * d * visible(n, m, causal, tile))
+
+
+class TestFlashAttention:
+    @pytest.mark.parametrize("causal", [False, True])
+    @pytest.mark.parametrize(("lead", "n", "m", "d"), SIZES, ids=str)
+    def test_outputs_and_gradients_match_torch(self, lead, n, m, d, causal):
+        mine = [x.requires_grad_() for x in make(lead, n, m, d)]
+        theirs = [x.detach().clone().requires_grad_() for x in mine]
+        out, expected = flash_attention(*mine, causal, (2, 3)), oracle(*theirs, causal)
+        assert_close(out, expected)
+        grad = torch.randn_like(expected)
+        out.backward(grad)
+        expected.backward(grad)
+        assert_close([x.grad for x in mine], [x.grad for x in theirs])
+
+    def test_it_looks_everywhere_unless_told_otherwise(self):
+        q, k, v = make((2,), 5, 5, 4)
+        assert_close(flash_attention(q, k, v), oracle(q, k, v, False))
+
+    def test_the_function_is_applied_with_all_its_arguments(self):
+        q, k, v = make((), 5, 6, 4)
+        assert_close(FlashAttention.apply(q, k, v, True, (2, 2)), oracle(q, k, v, True))
+
+    @pytest.mark.parametrize("causal", [False, True])
+    def test_gradients_by_finite_differences(self, causal):
+        q, k, v = (x.requires_grad_() for x in make((), 3, 4, 2))
+        torch.autograd.gradcheck(lambda *x: flash_attention(*x, causal=causal, tile=(2, 3)), (q, k, v))
+
+    def test_what_is_kept_grows_with_n_and_not_with_its_square(self):
+        def kept(n):
+            total = set()
+
+            def pack(x):
+                total.add((x.untyped_storage().data_ptr(), x.numel()))
+                return x
+
+            q, k, v = (x.requires_grad_() for x in make((), n, n, 4))
+            with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+                out = flash_attention(q, k, v, True, (8, 8))
+            assert_close(out.sum(), oracle(q, k, v, True).sum())
+            return sum(numel for _, numel in total)
+
+        for n in (32, 64):
+            # q, k, v and the output of 4 numbers a position, and one log-sum-exp.
+            if kept(n) != n * (4 * 4 + 1):
+                fail(
+                    f"Of {n} positions {kept(n)} numbers are kept for the backward pass: "
+                    f"q, k, v, the output and the log-sum-exps are {n * (4 * 4 + 1)}.",
+                    evidence=(n, kept(n)),
+                )
+
+    def test_a_tile_is_64_by_64_unless_told_otherwise(self):
+        q, k, v = (x.requires_grad_() for x in make((), 150, 130, 2))
+        with Sizes() as sizes:
+            flash_attention(q, k, v).sum().backward()
+        # A solution may lay a column beside a tile.
+        if not 64 * 64 <= sizes.largest <= 65 * 64:
+            fail(f"The largest tensor has {sizes.largest} numbers: a tile of 64 by 64 has 4096.", evidence=sizes.largest)
+
+    def test_more_queries_than_keys_are_named(self):
+        q, k, v = make((), 7, 5, 4)
+        with raises(ValueError, 7, 5):
+            flash_attention(q, k, v, causal=True)
+        assert_close(flash_attention(q, k, v), oracle(q, k, v, False))
+
+
+@pytest.mark.usefixtures("kernels")
+class TestTriton:
+    # Products of tiles are summed in another order: some bits of float32.
+    CLOSE = dict(rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("causal", [False, True])
+    @pytest.mark.parametrize(("b", "n", "m", "d", "tile"), [(2, 20, 37, 16, (16, 16)), (1, 33, 33, 32, (16, 32)), (3, 5, 70, 16, (32, 16))])
+    def test_matches_torch(self, device, kernels, b, n, m, d, tile, causal):
+        q, k, v = make((b,), n, m, d, dtype=torch.float32, device=device)
+        assert_close(flash_attention_triton(q, k, v, causal, tile), oracle(q, k, v, causal), **self.CLOSE)
+        assert_equal([launch.programs for launch in kernels.launches], [b * math.ceil(n / tile[0])])
+        if kernels.checks:
+            keys = sum(min(m, min(i + tile[0], n) + m - n) if causal else m for i in range(0, n, tile[0]))
+            slack = tile[0] if causal else 0  # of the last tile, which may stick out, or have its last keys masked
+            if not kernels.loaded <= 4 * b * d * (n + 2 * (keys + slack)):
+                fail(
+                    f"The kernel reads {kernels.loaded} bytes: queries once, and the keys and values that a tile of "
+                    f"queries sees once for each tile, are {4 * b * d * (n + 2 * keys)}.",
+                    evidence=kernels.loaded,
+                )
+            largest = max(tile[0] * d, tile[1] * d, tile[0] * tile[1])
+            if kernels.largest > largest:
+                fail(f"A block of {kernels.largest} numbers is loaded: the largest tile has {largest}.", evidence=largest)
+
+    def test_large_scores_do_not_overflow(self, device):
+        q, k, v = make((2,), 18, 40, 16, scale=200.0, dtype=torch.float32, device=device)
+        assert_close(flash_attention_triton(q, k, v, True, (16, 16)), oracle(q, k, v, True), rtol=1e-3, atol=1e-3)
+
+    def test_it_looks_everywhere_unless_told_otherwise(self, device, kernels):
+        q, k, v = make((1,), 70, 70, 16, dtype=torch.float32, device=device)
+        assert_close(flash_attention_triton(q, k, v), oracle(q, k, v, False), **self.CLOSE)
+        assert_equal([launch.programs for launch in kernels.launches], [2])
+        if kernels.checks:
+            assert_equal(kernels.largest, 64 * 16)
+
+    def test_float16_keeps_its_sums_in_float32(self, device):
+        q, k, v = make((2,), 17, 90, 16, dtype=torch.float32, device=device)
+        q, k, v = q.half(), k.half(), 1 + v.half() / 8
+        expected = oracle(q.double(), k.double(), v.double(), True).half()
+        # Probabilities may be rounded to float16 for the product with the values: three digits.
+        assert_close(flash_attention_triton(q, k, v, True, (16, 16)), expected, rtol=2e-3, atol=1e-3)

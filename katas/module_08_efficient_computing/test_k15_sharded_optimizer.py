@@ -1,0 +1,437 @@
+"""Judges k15_sharded_optimizer by real ranks against torch.optim.AdamW on one process, by the bytes that are alive on
+each rank, and by the bytes that it sends."""
+
+import copy
+import gc
+import weakref
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from katas.module_08_efficient_computing.k15_sharded_optimizer import (
+    Zero1,
+    Zero2,
+    Zero3,
+    gather,
+    memory_per_rank,
+    reduce_mean,
+    shard,
+)
+
+pytestmark = [
+    from_scratch(
+        "torch.distributed.optim",
+        "torch.distributed.fsdp",
+        "torch.distributed.tensor",
+        "torch.nn.parallel",
+    ),
+    pure(),
+]
+
+SETTINGS = {
+    "defaults": {},
+    "strong": {"lr": 0.05, "betas": (0.8, 0.95), "eps": 0.3, "weight_decay": 0.2},
+    "other": {"lr": 0.02, "betas": (0.5, 0.9), "eps": 0.01, "weight_decay": 0.7},
+}
+
+
+def storages(tree):
+    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of the tensors that were made under it and are still alive."""
+
+    def __init__(self):
+        super().__init__()
+        self.made = {}  # a weak reference to each storage, and its size when it was made
+        self.most = self.peak = 0
+        gc.freeze()  # in this rank alone: what was there before is looked through no more
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        before = {id(storage) for storage in storages((args, kwargs))}
+        out = func(*args, **(kwargs or {}))
+        for storage in storages(out):
+            if id(storage) not in before:  # neither a view nor in place
+                ref = weakref.ref(storage, self.forget)
+                self.made[ref] = storage.nbytes()
+                self.most += self.made[ref]
+        if self.most > self.peak:  # a storage may have shrunk since: only now is it worth a look
+            self.peak = max(self.peak, self.now())
+        return out
+
+    def forget(self, ref):
+        self.most -= self.made.pop(ref)
+
+    def now(self):
+        return sum(storage.nbytes() for ref in list(self.made) if (storage := ref()) is not None)
+
+    def held(self):
+        gc.collect()
+        return self.now()
+
+
+def traffic(ranks, rank, n):
+    """The bytes that the calls of a rank cost it on a ring."""
+    cost = {"send": 1.0, "all_gather": n - 1.0, "all_reduce": 2 * (n - 1) / n}
+    return sum(cost.get(call.op, (n - 1) / n) * call.bytes for call in ranks.calls[rank])
+
+
+def check_traffic(ranks, n, limit, what):
+    for rank in range(n):
+        if (sent := traffic(ranks, rank, n)) > limit + 0.5:
+            fail(f"Rank {rank} of {n} sends {sent:.0f} bytes where {limit:.0f} do for {what}.", evidence=(n, sent))
+
+
+def check_memory(bytes, limit, what):
+    if bytes > limit:
+        fail(f"{what}, a rank holds {bytes} bytes where {limit} are enough.", evidence=(what, bytes))
+
+
+def part_bytes(layers, n):
+    """One part of every parameter, in float64."""
+    return sum(8 * -(-p.numel() // n) for layer in layers for p in layer.parameters())
+
+
+def small():
+    """Two layers with parameters of sizes that neither 2 nor 3 divides, none of them 0 or 1."""
+    layers = [nn.Sequential(nn.Linear(5, 7), nn.Tanh()), nn.Sequential(nn.LayerNorm(7), nn.Linear(7, 3))]
+    for layer in layers:
+        layer.double()
+        for p in layer.parameters():
+            nn.init.uniform_(p, -1, 1)
+    return layers
+
+
+def deep(depth=16, width=32):
+    return [nn.Sequential(nn.Linear(width, width, bias=False), nn.Tanh()).double() for _ in range(depth)]
+
+
+def batches(n, steps, *shape, dtype=torch.float64):
+    """For each step one batch a rank."""
+    return [[torch.randn(shape, dtype=dtype) for _ in range(n)] for _ in range(steps)]
+
+
+def start(kind, layers, *args, **settings):
+    """The model to call and the one to step."""
+    if kind == "Zero3":
+        model = Zero3(layers, *args, **settings)
+        return model, model
+    model = nn.Sequential(*layers)
+    return model, {"Zero1": Zero1, "Zero2": Zero2}[kind](model.parameters(), *args, **settings)
+
+
+def loss_of(out):
+    return (out * out.detach().roll(1, -1) + out.pow(3) / 3).mean() + out.mean()
+
+
+def expected_outputs(layers, data, probe, settings, every=1):
+    """AdamW on one process: the losses of each rank, and what the trained model makes of `probe` and what it is."""
+    model = nn.Sequential(*copy.deepcopy(layers))
+    adamw = torch.optim.AdamW(model.parameters(), **settings)
+    losses = []
+    for step, batch in enumerate(data, 1):
+        each = [loss_of(model(x)) for x in batch]
+        (sum(each) / len(each)).backward()
+        losses.append([loss.item() for loss in each])
+        if step % every == 0:
+            adamw.step()
+            adamw.zero_grad()
+    return losses, model(probe).detach(), [p.detach() for p in model.parameters()]
+
+
+def check_training(ranks, kind, n, settings=None, *, steps=4, every=1, positional=False, layers=None):
+    """Train on n ranks, and compare with one process that has all the data."""
+    settings = settings or {}
+    layers = layers or small()
+    data, probe = batches(n, steps, 4, 5), torch.randn(6, 5, dtype=torch.float64)
+
+    def work(rank):
+        own = copy.deepcopy(layers)
+        args, named = ([*settings.values()], {}) if positional else ([], settings)
+        model, optimizer = start(kind, iter(own) if kind == "Zero3" else own, *args, **named)
+        losses = []
+        for step, batch in enumerate(data, 1):
+            loss = loss_of(model(batch[rank]))
+            loss.backward()
+            losses.append(loss.item())
+            if step % every == 0:
+                optimizer.step()
+        with torch.no_grad():
+            out = model(probe)
+        return losses, out, [] if kind == "Zero3" else [p.detach() for layer in own for p in layer.parameters()]
+
+    answers = ranks(n, work)
+    losses, out, params = expected_outputs(layers, data, probe, settings, every)
+    for rank, answer in enumerate(answers):
+        assert_close(answer[1], out)
+        assert_close(answer[0], [step[rank] for step in losses])
+        if kind != "Zero3":
+            assert_close(answer[2], params)
+
+
+@pytest.fixture(scope="module")
+def optimizers():
+    """The first optimizer makes torch import for seconds: once, before the ranks are forked, not in each of them."""
+    torch.optim.AdamW([torch.zeros(1)])
+
+
+class TestMemoryPerRank:
+    def test_the_figures_of_the_paper(self):
+        figures = [memory_per_rank(7.5e9, 64, stage) / 1e9 for stage in range(4)]
+        assert_close(figures, [120.0, 31.40625, 16.640625, 1.875])
+
+    @pytest.mark.parametrize(("numel", "n"), [(1000, 1), (1001, 3), (10, 8)])
+    def test_each_stage_divides_one_kind_more(self, numel, n):
+        figures = [memory_per_rank(numel, n, stage) for stage in range(4)]
+        each = [[2, 2, 12], [2, 2, 12 / n], [2, 2 / n, 12 / n], [2 / n, 2 / n, 12 / n]]
+        assert_close(figures, [sum(bytes) * float(numel) for bytes in each])
+        assert_equal([type(figure) for figure in figures], [float] * 4)
+
+    @pytest.mark.parametrize("stage", [-1, 4])
+    def test_another_stage_is_named(self, stage):
+        with raises(ValueError, stage):
+            memory_per_rank(10, 2, stage)
+
+
+def whole(n, x):
+    """The parts of x, by hand."""
+    size = -(-x.numel() // n)
+    numbers = x.flatten().tolist() + [0.0] * (n * size - x.numel())
+    return [torch.tensor(numbers[r * size : (r + 1) * size], dtype=x.dtype) for r in range(n)]
+
+
+def tensors():
+    """Whole, padded, a scalar, fewer elements than ranks, a view that isn't contiguous, float32."""
+    f64 = torch.float64
+    return [
+        torch.randn(3, 4, dtype=f64),
+        torch.randn(5, 7, dtype=f64),
+        torch.randn((), dtype=f64),
+        torch.randn(2, dtype=f64),
+        torch.randn(3, 5, dtype=f64).T,
+        torch.randn(2, 3, 5),
+    ]
+
+
+class TestShard:
+    def test_the_example_worked_by_hand(self, ranks):
+        answers = ranks(3, lambda rank: shard(torch.arange(1.0, 8.0)))
+        assert_close(answers, [torch.tensor([1.0, 2, 3]), torch.tensor([4.0, 5, 6]), torch.tensor([7.0, 0, 0])])
+
+    @pytest.mark.parametrize("n", [1, 2, 4])
+    def test_rank_r_gets_part_r_in_memory_of_its_own(self, ranks, n):
+        xs = tensors()
+
+        def work(rank):
+            parts = [shard(x.requires_grad_()) for x in xs]
+            for part, x in zip(parts, xs, strict=True):
+                size = part.untyped_storage().nbytes()
+                if size != part.numel() * part.element_size() or part.data_ptr() == x.data_ptr():
+                    fail(f"A part of {part.numel()} numbers keeps a memory of {size} bytes alive.", evidence=(n, size))
+                assert_equal(part.requires_grad, False)
+            return parts
+
+        answers = ranks(n, work)
+        assert_equal(sum(len(calls) for calls in ranks.calls), 0)
+        for rank in range(n):
+            assert_close(answers[rank], [whole(n, x.detach())[rank] for x in xs])
+
+
+class TestGather:
+    @pytest.mark.parametrize("n", [1, 2, 3, 4])
+    def test_puts_the_parts_together_without_the_padding(self, ranks, n):
+        xs = tensors()
+
+        def work(rank):
+            answers = [gather(whole(n, x)[rank].requires_grad_(), x.shape) for x in xs]
+            assert_equal([out.requires_grad for out in answers], [False] * len(xs))
+            return answers
+
+        answers = ranks(n, work)
+        for answer in answers:
+            assert_close(answer, [x.contiguous() for x in xs])
+        parts = sum(whole(n, x)[0].numel() * x.element_size() for x in xs)
+        check_traffic(ranks, n, (n - 1) * parts, "an all-gather")
+
+
+class TestReduceMean:
+    @pytest.mark.parametrize("n", [1, 2, 3, 4])
+    def test_rank_r_gets_part_r_of_the_mean(self, ranks, n):
+        xs = [tensors() for _ in range(n)]
+        answers = ranks(n, lambda rank: [reduce_mean(x) for x in xs[rank]])
+        means = [torch.stack(x).mean(0) for x in zip(*xs, strict=True)]
+        for rank in range(n):
+            assert_close(answers[rank], [whole(n, mean)[rank] for mean in means])
+        parts = sum(whole(n, x)[0].numel() * x.element_size() for x in xs[0])
+        check_traffic(ranks, n, (n - 1) * parts, "a reduce-scatter")
+
+
+@pytest.mark.usefixtures("optimizers")
+class TestZero1:
+    @pytest.mark.parametrize(("n", "settings"), [(2, "defaults"), (3, "strong"), (1, "other")])
+    def test_trains_as_adamw_on_one_process(self, ranks, n, settings):
+        check_training(ranks, "Zero1", n, SETTINGS[settings])
+
+    def test_arguments_in_adamw_s_order_and_two_backwards_a_step(self, ranks):
+        check_training(ranks, "Zero1", 2, SETTINGS["other"], every=2, positional=True)
+
+    @pytest.mark.parametrize("n", [2, 4])
+    def test_holds_a_part_of_the_state_and_sends_no_more_than_it_must(self, ranks, n):
+        layers, data = deep(8), batches(n, 2, 1, 32)
+
+        def work(rank):
+            with Live() as live:
+                own = copy.deepcopy(layers)
+                model, optimizer = start("Zero1", own)
+                before = live.held()
+                for batch in data:
+                    model(batch[rank]).sum().backward()
+                    optimizer.step()
+                    assert_equal([p.grad for p in model.parameters()], [None] * 8)
+                return before, live.held()
+
+        part = part_bytes(layers, n)
+        whole = part_bytes(layers, 1)
+        for before, after in ranks(n, work):
+            check_memory(before, whole + 3 * part + 1000, "Before the first step of stage 1")
+            check_memory(after, whole + 3 * part + 1000, "After a step of stage 1")
+        check_traffic(ranks, n, 2 * 3 * (n - 1) * part, "two steps of stage 1")
+
+    @pytest.mark.gpu
+    def test_over_nccl(self, ranks):
+        check_nccl(ranks, "Zero1")
+
+
+@pytest.mark.usefixtures("optimizers")
+class TestZero2:
+    @pytest.mark.parametrize(("n", "settings"), [(3, "defaults"), (2, "strong"), (1, "other")])
+    def test_trains_as_adamw_on_one_process(self, ranks, n, settings):
+        check_training(ranks, "Zero2", n, SETTINGS[settings])
+
+    def test_arguments_in_adamw_s_order_and_two_backwards_a_step(self, ranks):
+        check_training(ranks, "Zero2", 2, SETTINGS["other"], every=2, positional=True)
+
+    @pytest.mark.parametrize("n", [2, 4])
+    def test_holds_a_part_of_state_and_gradients_and_sends_no_more_than_it_must(self, ranks, n):
+        layers, data = deep(), batches(n, 2, 1, 32)
+        largest = 32 * 32 * 8
+
+        def work(rank):
+            with Live() as live:
+                own = copy.deepcopy(layers)
+                model, optimizer = start("Zero2", own)
+                held, grown = [live.held()], []
+                for batch in data:
+                    live.peak = 0
+                    model(batch[rank]).sum().backward()
+                    grown.append(live.peak - held[-1])
+                    assert_equal([p.grad for p in model.parameters()], [None] * 16)
+                    held.append(live.held())
+                    optimizer.step()
+                    held.append(live.held())
+                return max(held), max(grown)
+
+        part = part_bytes(layers, n)
+        whole = part_bytes(layers, 1)
+        activations = 16 * 4 * 32 * 8
+        for held, grown in ranks(n, work):
+            check_memory(held, whole + 4 * part + 1000, "After a backward or a step of stage 2")
+            check_memory(grown, part + 6 * largest + activations, "For a backward of stage 2")
+        check_traffic(ranks, n, 2 * 2 * (n - 1) * part, "two steps of stage 2")
+
+    @pytest.mark.gpu
+    def test_over_nccl(self, ranks):
+        check_nccl(ranks, "Zero2")
+
+
+@pytest.mark.usefixtures("optimizers")
+class TestZero3:
+    @pytest.mark.parametrize(("n", "settings"), [(2, "defaults"), (3, "strong"), (1, "other")])
+    def test_trains_as_adamw_on_one_process(self, ranks, n, settings):
+        check_training(ranks, "Zero3", n, SETTINGS[settings])
+
+    def test_arguments_in_adamw_s_order_and_two_backwards_a_step(self, ranks):
+        check_training(ranks, "Zero3", 2, SETTINGS["other"], every=2, positional=True)
+
+    def test_the_gradient_of_the_input_is_the_rank_s_own(self, ranks):
+        layers, xs = small(), batches(2, 1, 4, 5)[0]
+        upstream = batches(2, 1, 4, 3)[0]
+
+        def work(rank):
+            x = xs[rank].clone().requires_grad_()
+            out = Zero3(copy.deepcopy(layers))(x)
+            out.backward(upstream[rank])
+            return out.detach(), x.grad
+
+        for rank, answer in enumerate(ranks(2, work)):
+            x = xs[rank].clone().requires_grad_()
+            out = nn.Sequential(*layers)(x)
+            out.backward(upstream[rank])
+            assert_close(answer, (out.detach(), x.grad))
+
+    @pytest.mark.parametrize("n", [2, 4])
+    def test_holds_a_part_of_everything_and_one_layer_at_a_time(self, ranks, n):
+        layers, data = deep(), batches(n, 2, 1, 32)
+        largest = 32 * 32 * 8
+
+        def work(rank):
+            with Live() as live:
+                own = copy.deepcopy(layers)
+                model, _ = start("Zero3", own)
+                held, between, grown = [live.held()], [], []
+                for batch in data:
+                    live.peak = 0
+                    out = model(batch[rank])
+                    between.append(live.held() - held[-1])
+                    out.sum().backward()
+                    grown.append(live.peak - held[-1])
+                    del out
+                    model.step()
+                    held.append(live.held())
+                return max(held), max(between), max(grown)
+
+        part = part_bytes(layers, n)
+        activations = 16 * 4 * 32 * 8
+        for held, between, grown in ranks(n, work):
+            check_memory(held, 4 * part + 1000, "Between the steps of stage 3")
+            check_memory(between, 2 * largest + activations, "From forward to backward of stage 3")
+            check_memory(grown, part + 8 * largest + activations, "For a forward and backward of stage 3")
+        check_traffic(ranks, n, 2 * 3 * (n - 1) * part, "two steps of stage 3")
+
+    def test_without_gradients_each_layer_is_gathered_once(self, ranks):
+        layers, x = deep(4), torch.randn(3, 32, dtype=torch.float64)
+
+        def work(rank):
+            model = Zero3(copy.deepcopy(layers))
+            with torch.no_grad():
+                return model(x)
+
+        for answer in ranks(3, work):
+            assert_close(answer, nn.Sequential(*layers)(x).detach())
+        check_traffic(ranks, 3, 2 * part_bytes(layers, 3), "a forward without gradients")
+
+    @pytest.mark.gpu
+    def test_over_nccl(self, ranks):
+        check_nccl(ranks, "Zero3")
+
+
+def check_nccl(ranks, kind):
+    layers, data = small(), batches(2, 3, 4, 5)
+    probe = torch.randn(6, 5, dtype=torch.float64)
+
+    def work(rank):
+        model, optimizer = start(kind, [layer.cuda() for layer in copy.deepcopy(layers)])
+        for batch in data:
+            loss_of(model(batch[rank].cuda())).backward()
+            optimizer.step()
+        with torch.no_grad():
+            return model(probe.cuda()).cpu()
+
+    _, out, _ = expected_outputs(layers, data, probe, {})
+    for answer in ranks(2, work, backend="nccl"):
+        assert_close(answer, out)
