@@ -28,7 +28,8 @@ from dojo.replay import OPERANDS, Child, become_quiet, replay
 from dojo.verdict import frames, line_in
 
 SECONDS = 4.0
-"""How long the search for a fitting mistake may take."""
+RANKS_SECONDS = 15.0
+"""How long the search for a fitting mistake may take; the second, where each try starts processes."""
 
 SHOWN = 4
 """Numbers of an array that are printed from each side."""
@@ -291,7 +292,11 @@ def _replay_in_child(item: pytest.Item, kata: Kata, solution: Path, error: BaseE
         become_quiet(item.config)
         return _search(item, kata, module, solution, error)
 
-    return Child(job, 3 * SECONDS).result() or {}
+    return Child(job, 3 * _patience(item)).result() or {}
+
+
+def _patience(item: pytest.Item) -> float:
+    return RANKS_SECONDS if "ranks" in getattr(item, "fixturenames", ()) else SECONDS
 
 
 def _search(
@@ -307,7 +312,7 @@ def _search(
     with guard.replaced(item.module, {name: last.watch(f) for name, f in functions.items()}):
         replay(item)
     found: dict[str, Any] = {"function": last.name or _class_used(item, kata)}
-    found["says"] = fitting_mistakes(item, kata, module, error, SECONDS)
+    found["says"] = fitting_mistakes(item, kata, module, error, _patience(item))
     wrong = _as_wrong(item, error)
     if not found["says"] and wrong is not None and wrong.actual is not MISSING and wrong.kind in ("values", "equal"):
         found["relation"] = _relation(wrong, last)

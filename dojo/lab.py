@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from dojo.accelerator import TritonMode
 from dojo.curriculum import Dojo, DojoError, Kata, find_dojo
-from dojo.solutions import Solutions
+from dojo.solutions import Solutions, find_tree
 
 
 def _here() -> Dojo:
@@ -19,22 +21,33 @@ def _here() -> Dojo:
     return dojo
 
 
+IMPL = "DOJO_IMPL"
+"""The variable of the environment that does for a script what --impl does for a run of the tests."""
+
+
 def kata(name: str) -> ModuleType:
     """The module of the kata `name`: your file if it is green, else the reference.  Says which.
 
+    Where the environment's DOJO_IMPL names a tree ("reference", a folder), it is that tree's instead.
     Raises DojoError outside of a dojo and for an unknown name.
     """
     dojo = _here()
     wanted = dojo.kata(name)
-    yours = is_green(dojo, wanted)
-    tree = None if yours else dojo.clone / "reference"
-    solutions = Solutions(dojo, tree, is_green=lambda other: is_green(dojo, other))
+    TritonMode().install()
+    if chosen := os.environ.get(IMPL):
+        solutions = Solutions(dojo, find_tree(dojo, chosen, Path.cwd()))
+        said = f"of {chosen}"
+    else:
+        yours = is_green(dojo, wanted)
+        tree = None if yours else dojo.clone / "reference"
+        solutions = Solutions(dojo, tree, is_green=lambda other: is_green(dojo, other))
+        said = "yours" if yours else "the reference (yours is not green yet)"
     solutions.install()
     try:
         module = importlib.import_module(wanted.import_name)
     finally:
         solutions.remove()
-    print(f"{wanted.name}: {'yours' if yours else 'the reference (yours is not green yet)'}")
+    print(f"{wanted.name}: {said}")
     return module
 
 

@@ -143,6 +143,15 @@ class TestCalls:
         assert_close(run(2, work)[0], torch.ones(2))
         assert [run.ranks.sent(rank) for rank in (0, 1)] == [8, 8]
 
+    def test_a_rank_sees_its_own_while_it_works(self, run):
+        def work(rank):
+            before = len(run.ranks.here)
+            dist.all_reduce(torch.zeros(6))
+            return before, list(run.ranks.here)
+
+        assert run(2, work) == [(0, [Call("all_reduce", 24)])] * 2
+        assert run.ranks.here == []
+
 
 class TestErrors:
     def test_a_rank_that_raises_is_named_once(self, run):

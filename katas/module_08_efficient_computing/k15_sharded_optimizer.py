@@ -38,7 +38,8 @@ Bytes that a rank sends are counted in these tests as on a ring: a reduce-scatte
 and an all-gather of n parts of B/n bytes are (n − 1)/n · B each, an all-reduce is twice
 that, a broadcast or a reduce of B bytes once.  Which collectives you use, of one tensor or of
 several, async or not, is yours to choose.  Memory is counted from the tensors that are alive,
-wherever they hide.
+wherever they hide; at every limit below, 1 kB and two of the largest parameters may come on top,
+since what a collective has carried may live a moment longer.
 
 Every function and method is called on all ranks of the default group (n of them, 1
 included), in the same order; tensors are float32 or float64, and may be views that aren't
@@ -108,8 +109,7 @@ class Zero1:
     """Stage 1: whole parameters and whole gradients on every rank, AdamW's state in parts.
 
     Between the steps nothing is held beside the parameters but three times ⌈elements/n⌉
-    numbers for each parameter: the two moments, and a copy of the own part if you like (and a
-    few bytes: under 1 kB in all).
+    numbers for each parameter: the two moments, and a copy of the own part if you like.
 
     Zero1, Zero2 and Zero3 take AdamW's arguments, in its order, and give the parameters that
     torch.optim.AdamW would have given on one process from the mean of all ranks' gradients.
@@ -143,8 +143,8 @@ class Zero2:
     the whole gradients are never there together: `nn.Parameter.register_post_accumulate_grad_hook`
     calls a function of the parameter when its `.grad` is ready.  After a backward every `.grad` is
     None, and a rank holds beside the parameters four times ⌈elements/n⌉ numbers for each, at
-    most: what stage 1 holds, and its part of the gradient.  During backward six times the largest
-    parameter comes on top of that, at most, and the activations.
+    most: what stage 1 holds, and its part of the gradient.  A backward adds, while it runs, no more
+    than that part, six times the largest parameter, and the activations.
     """
 
     def __init__(
@@ -182,9 +182,9 @@ class Zero3:
     gradients of that.  torch.func.functional_call runs a module with given parameters.
 
     Between the steps a rank holds, at most, four times ⌈elements/n⌉ numbers for each parameter
-    (the part, two moments, a gradient), and under 1 kB of others.  During forward and backward,
-    eight times the largest layer's parameters come on top of that, at most, and the
-    activations; between forward and backward, two times and the activations.
+    (the part, two moments, a gradient).  A forward and backward adds, while it runs, no more than
+    the part of the gradient, eight times the largest layer's parameters, and the activations;
+    what forward leaves for backward is the activations, and no more than two layers' parameters.
     """
 
     def __init__(

@@ -62,6 +62,10 @@ class Sizes(TorchDispatchMode):
 
     largest = products = 0
 
+    def __init__(self):
+        super().__init__()
+        self.tiles = set()  # the last two axes of what matrix products give
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         for tensor in out if isinstance(out, tuple | list) else [out]:
@@ -69,6 +73,7 @@ class Sizes(TorchDispatchMode):
                 self.largest = max(self.largest, tensor.numel())
         if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.bmm):
             self.products += args[0].numel() * args[1].shape[-1]
+            self.tiles.add(tuple(out.shape[-2:]))
         return out
 
 
@@ -226,9 +231,14 @@ class TestFlashAttention:
         q, k, v = (x.requires_grad_() for x in make((), 150, 130, 2))
         with Sizes() as sizes:
             flash_attention(q, k, v).sum().backward()
-        # A solution may lay a column beside a tile.
-        if not 64 * 64 <= sizes.largest <= 65 * 64:
-            fail(f"The largest tensor has {sizes.largest} numbers: a tile of 64 by 64 has 4096.", evidence=sizes.largest)
+        if (64, 64) not in sizes.tiles or sizes.largest > 64 * 65:
+            fail(f"The tiles of scores are {sorted(sizes.tiles)}: 64 by 64 is missing.", evidence=sorted(sizes.tiles))
+
+    def test_the_tile_is_the_one_that_it_is_given(self):
+        q, k, v = (x.requires_grad_() for x in make((), 48, 64, 4))
+        with Sizes() as sizes:
+            flash_attention(q, k, v, tile=(8, 16)).sum().backward()
+        check_sizes(sizes, 64 * 4, 7 * 4 * 48 * 64)
 
     def test_more_queries_than_keys_are_named(self):
         q, k, v = make((), 7, 5, 4)
@@ -258,8 +268,12 @@ class TestTriton:
                     evidence=kernels.loaded,
                 )
             largest = max(tile[0] * d, tile[1] * d, tile[0] * tile[1])
-            if kernels.largest > largest:
-                fail(f"A block of {kernels.largest} numbers is loaded: the largest tile has {largest}.", evidence=largest)
+            if kernels.largest > largest or tile[1] * d not in kernels.blocks:
+                fail(
+                    f"Blocks of {sorted(kernels.blocks)} numbers are read: tiles of queries, keys and scores have "
+                    f"{tile[0] * d}, {tile[1] * d} and {tile[0] * tile[1]}.",
+                    evidence=sorted(kernels.blocks),
+                )
 
     def test_large_scores_do_not_overflow(self, device):
         q, k, v = make((2,), 18, 40, 16, scale=200.0, dtype=torch.float32, device=device)

@@ -1,6 +1,5 @@
 """Matrix multiplication in Triton: the reference."""
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -36,7 +35,7 @@ def _matmul(
         b_tile = tl.load(b_at, mask=(inner[:, None] < k) & (column[None, :] < n), other=0.0)
         acc = tl.dot(a_tile, b_tile, acc, input_precision="ieee")
     if bias is not None:
-        acc += tl.load(bias + column, mask=column < n, other=0.0)[None, :].to(tl.float32)
+        acc += tl.load(bias + column, mask=column < n)[None, :]
     if GELU:
         acc = 0.5 * acc * (1 + tl.erf(acc * 0.7071067811865476))
     tl.store(out + row[:, None] * n + column[None, :], acc, mask=(row[:, None] < m) & (column[None, :] < n))

@@ -116,10 +116,8 @@ def _flash(
         k_tile = tl.load(k + k_at, mask=column[:, None] < seen, other=0.0)
         v_tile = tl.load(v + k_at, mask=column[:, None] < seen, other=0.0)
         scores = tl.dot(q_tile, tl.trans(k_tile), input_precision="ieee") * scale
-        looks = column[None, :] < seen
-        if CAUSAL:
-            looks = looks & (column[None, :] <= row[:, None] + m - n)
-        scores = tl.where(looks, scores, -float("inf"))
+        last = row[:, None] + m - n if CAUSAL else m - 1
+        scores = tl.where(column[None, :] <= last, scores, -float("inf"))
         # Every query sees the first key of all, so that from the first tile on new is finite.
         new = tl.maximum(top, tl.max(scores, axis=1))
         old = tl.exp(top - new)
