@@ -287,8 +287,13 @@ def check(
 @app.command()
 def bench(
     soak: Annotated[bool, typer.Option("--soak", help="instead: a thousand saves, and what they leave behind")] = False,
+    gpu: Annotated[bool, typer.Option("--gpu", help="instead: the Triton katas against torch, on a CUDA device")] = False,
 ) -> None:
     """Measure what a start, a save and the tokenizers cost."""
+    if gpu:
+        from dojo.bench_gpu import run_gpu
+
+        raise typer.Exit(run_gpu())
     if soak:
         from dojo.bench_watch import run_soak
 

@@ -42,6 +42,11 @@ def limited(m, limit):
     return actions
 
 
+def text(actions):
+    """A schedule in one line: F0 F1 B0 …"""
+    return " ".join(f"{kind}{i}" for kind, i in actions)
+
+
 def check_cut(parts, costs, stages):
     """`parts` are contiguous, cover all layers and none is empty; the cost of the dearest."""
     assert_equal(len(parts), stages)
@@ -70,9 +75,9 @@ class TestSplitLayers:
             assert_equal(check_cut(split_layers(costs, stages), costs, stages), best)
 
     def test_costs_that_are_not_whole_numbers(self):
-        costs = [0.3, 0.4, 0.5, 1.3, 0.2, 0.1]
-        assert_close(check_cut(split_layers(costs, 2), costs, 2), 1.6)
-        assert_close(check_cut(split_layers(costs, 3), costs, 3), 1.3)
+        costs = [0.03, 0.04, 0.05, 0.13, 0.02, 0.01]
+        assert_close(check_cut(split_layers(costs, 2), costs, 2), 0.16)
+        assert_close(check_cut(split_layers(costs, 3), costs, 3), 0.13)
 
     def test_many_layers(self, rng):
         costs = rng.integers(1, 1000, 60).tolist()
@@ -131,7 +136,7 @@ class TestSimulate:
         assert_close(idle, [3.0, 3.0])
 
     @pytest.mark.parametrize(("stages", "m"), SIZES)
-    @pytest.mark.parametrize(("f", "b"), [(1.0, 1.0), (0.5, 3.0), (2.0, 0.75)])
+    @pytest.mark.parametrize(("f", "b"), [(1.0, 1.0), (0.3, 2.9), (2.1, 0.7)])
     def test_gpipe_and_1f1b_have_the_bubble_of_the_closed_form(self, stages, m, f, b):
         for schedules in ([gpipe(m)] * stages, [limited(m, stages - stage) for stage in range(stages)]):
             makespan, idle = simulate(schedules, f, b)
@@ -262,7 +267,7 @@ def arrays(stages, x):
     return arriving
 
 
-def check(ranks, n, stages, schedules, inputs, targets, loss_fn=F.mse_loss):
+def check(ranks, n, stages, schedules, inputs, targets, loss_fn=F.mse_loss, **how):
     """Run it on n ranks; compare gradients, loss and messages.  Returns what each rank saw of its stage."""
     arriving = arrays(stages, inputs[0])
     m = len(inputs)
@@ -278,7 +283,7 @@ def check(ranks, n, stages, schedules, inputs, targets, loss_fn=F.mse_loss):
         gradients = [parameter.grad for parameter in stage.parameters()]
         return loss, gradients, stage.actions, stage.graphs, stage.kept
 
-    answers = ranks(n, work)
+    answers = ranks(n, work, **how)
     right_loss, right = whole(stages, inputs, targets, loss_fn)
     for rank, (loss, gradients, *_) in enumerate(answers):
         assert_close(gradients, right[rank])
@@ -302,14 +307,20 @@ def problem(n, m, widths):
     return stages, inputs, targets
 
 
+class TestTwoRanks:
+    def test_in_1f1b_one_sends_down_while_the_other_sends_up(self, ranks):
+        stages, inputs, targets = problem(2, 2, [3, 5, 4, 2])
+        check(ranks, 2, stages, [limited(2, 2), limited(2, 1)], inputs, targets, idle=1.0)
+
+
 class TestRunPipeline:
     @pytest.mark.parametrize(("n", "m"), [(2, 3), (3, 4), (4, 2)])
     def test_gpipe_gives_the_gradients_of_one_process_and_holds_all_graphs(self, ranks, n, m):
         stages, inputs, targets = problem(n, m, [5, 7, 3, 6, 4, 2][: n + 2])
         seen = check(ranks, n, stages, [gpipe(m)] * n, inputs, targets)
         for actions, graphs, _ in seen:
-            assert_equal(actions, gpipe(m))
-            assert_equal(graphs, m)
+            assert_equal(text(actions), text(gpipe(m)))
+            assert_equal(f"graphs held at once: {graphs}", f"graphs held at once: {m}")
 
     @pytest.mark.parametrize(("n", "m"), [(2, 6), (3, 2), (4, 7)])
     def test_1f1b_gives_them_as_well_and_holds_no_more_than_p_minus_s(self, ranks, n, m):
@@ -317,16 +328,13 @@ class TestRunPipeline:
         schedules = [limited(m, n - rank) for rank in range(n)]
         seen = check(ranks, n, stages, schedules, inputs, targets)
         for rank, (actions, graphs, kept) in enumerate(seen):
-            assert_equal(actions, schedules[rank])
-            if graphs != min(m, n - rank):
-                fail(
-                    f"Stage {rank} of {n} holds the graphs of {graphs} micro-batches at once, not of {min(m, n - rank)}.",
-                    evidence=(n, m, rank, graphs),
-                )
+            held = min(m, n - rank)
+            assert_equal(text(actions), text(schedules[rank]))
+            assert_equal(f"graphs held at once by stage {rank}: {graphs}", f"graphs held at once by stage {rank}: {held}")
             # Two may hang on a local name of the loop.
-            if kept > min(m, n - rank) + 2:
+            if kept > held + 2:
                 fail(
-                    f"Stage {rank} of {n} keeps {kept} outputs alive where {min(m, n - rank)} are in flight.",
+                    f"Stage {rank} of {n} keeps {kept} outputs alive where {held} are in flight.",
                     evidence=(n, m, rank, kept),
                 )
 
@@ -337,7 +345,7 @@ class TestRunPipeline:
             [("F", 2), ("F", 0), ("B", 0), ("B", 2), ("F", 3), ("F", 1), ("B", 1), ("B", 3)],
         ]
         seen = check(ranks, 2, stages, schedules, inputs, targets)
-        assert_equal([actions for actions, *_ in seen], schedules)
+        assert_equal([text(actions) for actions, *_ in seen], [text(actions) for actions in schedules])
 
     def test_outputs_and_gradients_that_are_not_contiguous(self, ranks):
         stages = [Sideways(4, 5), Sideways(5, 2), Sideways(2, 3)]
@@ -375,7 +383,7 @@ class TestRunPipeline:
     def test_one_rank_alone(self, ranks):
         stages, inputs, targets = problem(1, 4, [3, 5, 2])
         ((actions, graphs, _),) = check(ranks, 1, stages, [limited(4, 1)], inputs, targets)
-        assert_equal(actions, limited(4, 1))
+        assert_equal(text(actions), text(limited(4, 1)))
         assert_equal(graphs, 1)
 
     @pytest.mark.gpu

@@ -16,10 +16,10 @@ def split_layers(costs: Sequence[float], stages: int) -> list[tuple[int, int]]:
     if not 1 <= stages <= n:
         raise ValueError(f"{n} layers can't be cut into {stages} stages of at least one layer")
     total = list(accumulate(costs, initial=0))
-    best = {j: (total[j], [(0, j)]) for j in range(1, n + 1)}
-    for done in range(1, stages):
+    best = {0: (0, [])}  # layers → cost of the slowest stage, and the stages
+    for done in range(stages):
         best = {
-            j: min((max(best[i][0], total[j] - total[i]), [*best[i][1], (i, j)]) for i in range(done, j))
+            j: min((max(best[i][0], total[j] - total[i]), [*best[i][1], (i, j)]) for i in best if i < j)
             for j in range(done + 1, n + 1)
         }
     return best[n][1]
@@ -96,7 +96,7 @@ def run_pipeline(
             if rank == 0:
                 x = inputs[i]
             else:
-                x = torch.empty_like(arriving, memory_format=torch.contiguous_format)
+                x = torch.empty_like(arriving)
                 dist.recv(x, rank - 1)
                 x.requires_grad_()
             out, sent = stage(x), None
@@ -116,7 +116,7 @@ def run_pipeline(
                 sent.wait()  # at once: the gradient couldn't have come otherwise
                 out.backward(upstream)
             if rank > 0:
-                sending.append(dist.isend(x.grad.contiguous(), rank - 1))
+                sending.append(dist.isend(x.grad, rank - 1))
     for request in sending:
         request.wait()
     return loss
