@@ -252,7 +252,8 @@ class TestGather:
         xs = tensors()
 
         def work(rank):
-            answers = [gather(whole(n, x)[rank].requires_grad_(), x.shape) for x in xs]
+            parts = [whole(n, x)[rank].requires_grad_(i == 0) for i, x in enumerate(xs)]
+            answers = [gather(part, x.shape) for part, x in zip(parts, xs, strict=True)]
             assert_equal([out.requires_grad for out in answers], [False] * len(xs))
             return answers
 
@@ -369,6 +370,9 @@ class TestZero3:
             x = xs[rank].clone().requires_grad_()
             out = Zero3(copy.deepcopy(layers))(x)
             out.backward(upstream[rank])
+            data = xs[rank].clone()
+            Zero3(copy.deepcopy(layers))(data).sum().backward()
+            assert_equal((data.requires_grad, data.grad), (False, None))
             return out.detach(), x.grad
 
         for rank, answer in enumerate(ranks(2, work)):
@@ -420,6 +424,32 @@ class TestZero3:
     @pytest.mark.gpu
     def test_over_nccl(self, ranks):
         check_nccl(ranks, "Zero3")
+
+
+@pytest.mark.usefixtures("optimizers")
+@pytest.mark.parametrize("kind", ["Zero1", "Zero2", "Zero3"])
+def test_the_default_eps_counts_where_gradients_are_tiny(ranks, kind):
+    layers, x = small(), torch.randn(4, 5, dtype=torch.float64)
+
+    def steps(model, step):
+        for _ in range(3):
+            (1e-8 * loss_of(model(x))).backward()
+            step()
+        with torch.no_grad():
+            return model(x)
+
+    def work(rank):
+        model, optimizer = start(kind, copy.deepcopy(layers))
+        return steps(model, optimizer.step)
+
+    model = nn.Sequential(*copy.deepcopy(layers))
+    adamw = torch.optim.AdamW(model.parameters())
+
+    def step():
+        adamw.step()
+        adamw.zero_grad()
+
+    assert_close(ranks(1, work)[0], steps(model, step))
 
 
 def check_nccl(ranks, kind):

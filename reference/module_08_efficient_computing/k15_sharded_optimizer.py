@@ -151,7 +151,7 @@ class Zero3:
         self.shapes, self.parts = [], []
         for layer in self.layers:
             self.shapes.append({name: p.shape for name, p in layer.named_parameters()})
-            flat = torch.cat([p.detach().reshape(-1) for p in layer.parameters()])
+            flat = torch.cat([p.reshape(-1) for p in layer.parameters()])
             self.parts.append(shard(flat).requires_grad_())
             for p in layer.parameters():
                 p.data = p.new_empty(0)  # the layer stays as a form without content
