@@ -220,11 +220,11 @@ class TestRanksThatHang:
         with pytest.raises(Wrong) as caught:
             run(2, wait_for_the_other)
         assert time.monotonic() - start < 5
-        text = str(caught.value)
-        assert "The ranks wait for each other" in text
-        for rank in (0, 1):
-            assert f"rank {rank}" in text
-        assert text.count("wait_for_the_other > recv") == 2
+        assert "The ranks wait for each other" in str(caught.value)
+        notes = caught.value.__notes__
+        assert [note[:6] for note in notes] == ["rank 0", "rank 1"]
+        assert all(note.endswith("wait_for_the_other > recv") for note in notes)
+        assert [entry.name for entry in caught.traceback][-1] == "wait_for_the_other"
 
     def test_a_rank_that_sleeps(self, run):
         with pytest.raises(Wrong, match="none has done anything for 1 s"):
@@ -239,7 +239,7 @@ class TestRanksThatHang:
         with pytest.raises(DeadlineExceeded) as caught, limit(1.5):
             run(2, spin)
         assert time.monotonic() - start < 4
-        assert "rank 0  has ended" in "\n".join(caught.value.__notes__)
+        assert caught.value.__notes__[0] == "rank 0  has ended"
         assert "spin" in caught.value.__notes__[-1]
 
     def test_a_rank_that_ignores_signals(self, run):
@@ -290,7 +290,7 @@ class TestRanksThatHang:
 
 class TestRanksThatAreKilled:
     def test_an_unexpected_death(self, run):
-        with pytest.raises(Wrong, match=r"Rank 1 of 2 was ended by SIGSEGV in .*<lambda>"):
+        with pytest.raises(Wrong, match=r"Rank 1 of 2 was ended by SIGSEGV, in .*<lambda>"):
             run(2, lambda rank: os.kill(os.getpid(), signal.SIGSEGV) if rank else dist.recv(torch.zeros(1), 1) and None)
 
     def test_an_expected_one_ends_the_others(self, run):
