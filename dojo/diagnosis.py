@@ -28,7 +28,7 @@ from dojo.replay import OPERANDS, Child, become_quiet, replay
 from dojo.verdict import frames, line_in
 
 SECONDS = 4.0
-RANKS_SECONDS = 15.0
+RANKS_SECONDS = 30.0
 """How long the search for a fitting mistake may take; the second, where each try starts processes."""
 
 SHOWN = 4

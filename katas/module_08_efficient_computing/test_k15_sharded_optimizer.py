@@ -334,7 +334,9 @@ class TestZero2:
                     live.peak = 0
                     model(batch[rank]).sum().backward()
                     grown.append(live.peak - held[-1])
-                    assert_equal([p.grad for p in model.parameters()], [None] * 16)
+                    left = sum(p.grad is not None for p in model.parameters())
+                    if left:
+                        fail(f"After a backward of stage 2, {left} of 16 gradients are still whole.", evidence=left)
                     held.append(live.held())
                     optimizer.step()
                     held.append(live.held())
