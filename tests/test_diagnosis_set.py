@@ -63,7 +63,7 @@ def tell_all(cases: list[Case]) -> dict[str, str]:
                 return "every test passes"
 
             for done in run_jobs([Job(c.name, lambda c=c: job(c), 60) for c in cases]):
-                told[done.key] = done.answer or "the child died"
+                told[done.job.key] = done.answer or "the child died"
             return True
 
     arguments = [

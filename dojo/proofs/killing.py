@@ -38,19 +38,16 @@ CRASHES = 8
 """Tests that a mutant may crash before it counts as one that only crashes."""
 
 
-def prove_mutants(session: ProofSession) -> None:
-    """Run the tests on every mutant of the chosen katas, and add what happened to the results."""
-    chosen = [kata for kata in session.items if kata.name in session.options.mutants_of]
-    ends: dict[tuple[Kata, Mutant], tuple[str, str]] = {}
+def prove_mutants(session: ProofSession, kata: Kata) -> None:
+    """Run the tests on every mutant of the kata, and add what happened to its result."""
+    ends: dict[Mutant, tuple[str, str]] = {}
     killers: Counter[str] = Counter()
-    for done in run_jobs(_jobs(session, chosen, killers), session.options.jobs):
-        kata, mutant = done.key
+    for done in run_jobs(_jobs(session, kata, killers), session.options.jobs):
         ended, test = done.answer or (("timed out" if done.timed_out else "crashed"), "")
         killers[test] += ended == "killed"
         if ended != "nothing":
-            ends[kata, mutant] = (ended, test)
-    for kata in chosen:
-        _count(session, kata, {mutant: end for (k, mutant), end in ends.items() if k == kata})
+            ends[done.job.key] = (ended, test)
+    _count(session, kata, ends)
 
 
 def mutants_of(kata: Kata, session: ProofSession) -> list[Mutant]:
@@ -65,23 +62,21 @@ def mutants_of(kata: Kata, session: ProofSession) -> list[Mutant]:
     return mutants
 
 
-def _jobs(session: ProofSession, chosen: list[Kata], killers: Counter[str]) -> Iterator[Job]:
-    for kata in chosen:
-        session._say(kata, "mutants")
-        module_level = _module_level_lines(kata)
-        usual = session.seconds[kata]
-        reach = session.reach[kata]
-        for mutant in mutants_of(kata, session):
-            if mutant.target and not reach.can_spoil(mutant.target, mutant.spoil):
-                continue
-            items = [item for item in session.items[kata] if _feels(item.nodeid, mutant, reach, module_level)]
-            items.sort(key=lambda item: (usual[item.nodeid] > 0.05, -killers[item.nodeid], usual[item.nodeid]))
+def _jobs(session: ProofSession, kata: Kata, killers: Counter[str]) -> Iterator[Job]:
+    module_level = _module_level_lines(kata)
+    usual = session.seconds[kata]
+    reach = session.reach[kata]
+    for mutant in mutants_of(kata, session):
+        if mutant.target and not reach.can_spoil(mutant.target, mutant.spoil):
+            continue
+        items = [item for item in session.items[kata] if _feels(item.nodeid, mutant, reach, module_level)]
+        items.sort(key=lambda item: (usual[item.nodeid] > 0.05, -killers[item.nodeid], usual[item.nodeid]))
 
-            def run(kata: Kata = kata, mutant: Mutant = mutant, items: list[Any] = items) -> tuple[str, str]:
-                become_quiet(session.config)
-                return _try(session, kata, mutant, items)
+        def run(mutant: Mutant = mutant, items: list[Any] = items) -> tuple[str, str]:
+            become_quiet(session.config)
+            return _try(session, kata, mutant, items)
 
-            yield Job((kata, mutant), run, SECONDS)
+        yield Job(mutant, run, SECONDS)
 
 
 def _feels(test: str, mutant: Mutant, reach: Reach, module_level: set[int]) -> bool:

@@ -25,7 +25,7 @@ class Job:
 class Done:
     """A finished job: its answer, or None where it raised `error`, ran past its time, or died without a word."""
 
-    key: Any
+    job: Job
     answer: Any
     timed_out: bool
     error: str
@@ -57,7 +57,7 @@ def run_jobs(jobs: Iterable[Job], width: int | None = None) -> Iterator[Done]:
                 if over or child.read_some():
                     del running[fd]
                     answer = child.finish()
-                    yield Done(job.key, answer, over, child.error)
+                    yield Done(job, answer, over, child.error)
     finally:
         for _, child in running.values():
             child.finish()

@@ -1,15 +1,21 @@
 """The proofs, run inside a pytest session that has collected the tests of the katas once.
 
-The session judges the reference.  After one run of every test, which also makes
-every import and every first call that loads something, each proof is a job in a
-forked child: it swaps a stub, a variant or a mistake in, runs the tests, and
-reports.  Nothing is imported twice, and no patch can harm the next.
+The session judges the reference.  A few workers, forked from it, take one kata
+after another.  After one run of the kata's tests, which also makes every import
+and every first call that loads something, each proof is a job in a forked child of
+the worker: it swaps a stub, a variant or a mistake in, runs the tests, and
+reports.  Little is imported twice, and no patch can harm the next.
+
+What the clock decided against a kata (a time over the budget, a search for the
+mistake that wasn't done in time) is asked once more at the end, with nothing else
+beside it: a busy machine must not fail a proof.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import random
 import resource
 import sys
@@ -27,21 +33,22 @@ import pytest
 
 from dojo.carried import carrying
 from dojo.curriculum import DojoError, Kata
+from dojo.deadline import DeadlineExceeded
 from dojo.judge import Judge
 from dojo.patches import Patch, mistakes, variants
 from dojo.proofs import lint
 from dojo.proofs.pool import Done, Job, run_jobs
 from dojo.proofs.reach import Reach, Unit, changed_units, record
 from dojo.proofs.result import KataProofs
+from dojo.proofs.workers import share_out
 from dojo.proofs.wrong_on_purpose import TRIVIAL, spoil_in, targets
 from dojo.replay import REPLAYING, become_quiet, replay
 from dojo.solutions import public_names
 from dojo.swap import module_from_source, swap_in
 from dojo.verdict import colour_of
 
-JOB_SECONDS = 60.0
+JOB_SECONDS = 120.0
 """After which a child that proves something of one kata is ended."""
-
 
 RECORD_SECONDS = 180.0
 """For all tests of a kata, traced."""
@@ -90,6 +97,7 @@ class ProofSession:
         self.seconds: dict[Kata, dict[str, float]] = {}
         self.reach: dict[Kata, Reach] = {}
         self.units: dict[Patch, list[Unit] | None] = {}
+        self.again: dict[Kata, list[Job]] = {}
 
     # --- hooks --------------------------------------------------------------------------------------
 
@@ -108,73 +116,86 @@ class ProofSession:
             )
         if (torch := sys.modules.get("torch")) is not None:
             torch.set_num_threads(1)  # a child can't use the threads of an OpenMP pool that the parent has started
-        self._warm_up()
-        self._see_what_tests_reach()
-        for done in run_jobs(self._jobs(), self.options.jobs):
-            self._take(done)
-        if self.options.mutants_of:
-            from dojo.proofs.killing import prove_mutants
-
-            prove_mutants(self)
+        katas = list(self.items)
+        width = self.options.jobs or os.cpu_count() or 1
+        workers = min(width, len(katas))
+        self.options.jobs = max(1, width // workers)  # the children of each worker
+        for news in share_out(len(katas), workers, partial(_order, katas), self):
+            kata = katas[news.number]
+            if news.what == "begun" and self.options.on_progress is not None:
+                self.options.on_progress(f"proving {kata.stem}")
+            elif news.what == "done":
+                self.results[kata.name] = news.answer
+            elif news.what == "lost":
+                self.problems.append(f"{kata.stem} couldn't be proven: the process that ran its tests died")
         return True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self.problems.append(f"{report.nodeid} can't be collected: {report.longreprtext.strip().splitlines()[-1]}")
 
-    # --- in the parent ------------------------------------------------------------------------------
+    # --- in a worker --------------------------------------------------------------------------------
 
-    def _warm_up(self) -> None:
-        """Run every test once here: what loads lazily is loaded, and each test's seconds are known."""
+    def do(self, number: int) -> KataProofs | None:
+        """Prove a kata, all but what the clock may have decided: then None."""
+        kata = list(self.items)[number]
+        self._warm_up(kata)
+        self._see_what_tests_reach(kata)
+        for done in run_jobs(self._jobs(kata), self.options.jobs):
+            if self._may_be_the_clock(done):
+                self.again.setdefault(kata, []).append(done.job)
+            else:
+                self._take(done)
+        if kata.name in self.options.mutants_of:
+            from dojo.proofs.killing import prove_mutants
+
+            prove_mutants(self, kata)
+        return None if kata in self.again else self.results[kata.name]
+
+    def settle(self) -> list[tuple[int, KataProofs]]:
+        """Prove, one job at a time, what the clock may have decided."""
+        for done in run_jobs([job for jobs in self.again.values() for job in jobs], width=1):
+            self._take(done)
+        return [(list(self.items).index(kata), self.results[kata.name]) for kata in self.again]
+
+    def _warm_up(self, kata: Kata) -> None:
+        """Run the kata's tests once here: what loads lazily is loaded, and each test's seconds are known."""
         self.config.stash[REPLAYING] = True
-        for kata, items in self.items.items():
-            self._say(kata, "warming up")
-            times = self.seconds.setdefault(kata, {})
-            for item in items:
-                times[item.nodeid] = replay(item).seconds
+        self.seconds[kata] = {item.nodeid: replay(item).seconds for item in self.items[kata]}
         gc.collect()
         gc.freeze()
 
-    def _see_what_tests_reach(self) -> None:
-        jobs = [
-            Job(kata, partial(record, self, kata, kata.name in self.options.mutants_of), RECORD_SECONDS)
-            for kata in self.items
-        ]
-        for done in run_jobs(jobs, self.options.jobs):
-            self.reach[done.key] = done.answer or Reach()
+    def _see_what_tests_reach(self, kata: Kata) -> None:
+        with_lines = kata.name in self.options.mutants_of
+        (done,) = run_jobs([Job(kata, partial(record, self, kata, with_lines), RECORD_SECONDS)])
+        self.reach[kata] = done.answer or Reach()
 
-    def _say(self, kata: Kata, what: str) -> None:
-        if self.options.on_progress is not None:
-            self.options.on_progress(f"{kata.stem}: {what}")
-
-    def _jobs(self) -> Iterator[Job]:
-        for kata in self.items:
-            self._say(kata, "proving")
-            result = self.results[kata.name]
-            found = lint.problems(kata)
-            tally = result.tally("metadata")
-            tally.total, tally.good = 1, int(not found)
-            tally.problems += found
-            try:
-                patches = [*variants(kata), *mistakes(kata)]
-                source = kata.reference.read_text(encoding="utf-8")
-                patched = [(patch, patch.apply(source)) for patch in patches]
-            except (DojoError, OSError):
-                patched = []  # said by the metadata's proof
-            yield self._job(kata, ("todo",), self._todo)
-            for seed in range(self.options.seeds):
-                yield self._job(kata, ("green", seed), self._green, seed)
-            for patch, text in patched:
-                self.units[patch] = changed_units(source, text)
-            for patch, text in patched:
-                proof = self._variant if patch.kind == "variant" else self._mistake
-                yield self._job(kata, (patch.kind, patch), proof, patch, text)
-            for target in targets(self._module(kata), public_names(kata.stub)):
-                for kind in TRIVIAL:
-                    if not self.reach[kata].can_spoil(target, kind):
-                        continue
+    def _jobs(self, kata: Kata) -> Iterator[Job]:
+        """Every proof of the kata but its mutants."""
+        result = self.results[kata.name]
+        found = lint.problems(kata)
+        tally = result.tally("metadata")
+        tally.total, tally.good = 1, int(not found)
+        tally.problems += found
+        try:
+            patches = [*variants(kata), *mistakes(kata)]
+            source = kata.reference.read_text(encoding="utf-8")
+            patched = [(patch, patch.apply(source)) for patch in patches]
+        except (DojoError, OSError):
+            patched = []  # said by the metadata's proof
+        yield self._job(kata, ("todo",), self._todo)
+        for seed in range(self.options.seeds):
+            yield self._job(kata, ("green", seed), self._green, seed)
+        for patch, text in patched:
+            self.units[patch] = changed_units(source, text)
+        for patch, text in patched:
+            proof = self._variant if patch.kind == "variant" else self._mistake
+            yield self._job(kata, (patch.kind, patch), proof, patch, text)
+        for target in targets(self._module(kata), public_names(kata.stub)):
+            for kind in TRIVIAL:
+                if self.reach[kata].can_spoil(target, kind):
                     yield self._job(kata, ("trivial", target, kind), self._trivial, target, kind)
-            yield self._job(kata, ("planted",), self._planted)
+        yield self._job(kata, ("planted",), self._planted)
 
     def _job(self, kata: Kata, key: tuple[Any, ...], work: Callable[..., Any], *args: Any) -> Job:
         def run() -> Any:
@@ -186,9 +207,23 @@ class ProofSession:
     def _module(self, kata: Kata) -> ModuleType:
         return sys.modules[kata.import_name]
 
+    def _may_be_the_clock(self, done: Done) -> bool:
+        """Whether the job may have ended badly because others took the machine's time."""
+        kata, proof, *rest = done.job.key
+        answer = done.answer
+        if answer is None:
+            return done.timed_out
+        if proof == "mistake":
+            test, told = answer
+            return bool(test) and told != [rest[0].says]
+        if proof == "green" and rest == [0] and answer.seconds > kata.budget:
+            return True
+        seen = answer.seen if proof == "green" else answer if isinstance(answer, list) else []
+        return any(one.said.startswith(DeadlineExceeded.__name__) for one in seen)
+
     def _take(self, done: Done) -> None:
         """Add a child's answer to the results."""
-        kata, proof, *rest = done.key
+        kata, proof, *rest = done.job.key
         result = self.results[kata.name]
         tally = result.tally({"variant": "variants", "mistake": "mistakes"}.get(proof, proof))
         if done.answer is None:
@@ -286,7 +321,7 @@ class ProofSession:
         for item in self._reaching(kata, patch):
             outcome = replay(item)
             if outcome.error is not None and isinstance(item, pytest.Function):
-                told = fitting_mistakes(item, kata, mistaken, outcome.error, JOB_SECONDS / 3, may_differ)
+                told = fitting_mistakes(item, kata, mistaken, outcome.error, JOB_SECONDS / 2, may_differ)
                 return item.name, told
         return "", []
 
@@ -383,6 +418,17 @@ class ProofSession:
         text = f"{type(outcome.error).__name__}: {said[0]}" if said else type(outcome.error).__name__
         colour = colour_of(outcome.error, solution)
         return Seen(name, colour, "" if outcome.error is None else text[:300], outcome.seconds)
+
+
+def _order(katas: list[Kata], worker: int) -> list[int]:
+    """The order in which a worker takes the katas.
+
+    The slowest first, lest one be left over at the end; but only the first worker starts with
+    those whose tests start processes themselves, as two of them at a time get in each other's way.
+    """
+    slowest_first = sorted(range(len(katas)), key=lambda number: -katas[number].budget)
+    with_processes = {number for number, kata in enumerate(katas) if "processes" in kata.meta.get("needs", [])}
+    return sorted(slowest_first, key=lambda number: (number in with_processes) == (worker > 0))
 
 
 def _label(part: Any) -> str:
