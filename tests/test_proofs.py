@@ -301,6 +301,37 @@ def test_a_kata_over_its_budget(dojo):
     assert report["katas"][0]["seconds"] > 0.1
 
 
+def test_a_time_over_the_budget_is_taken_again_alone(dojo):
+    """Slow while something else ran, and quick after: within the budget."""
+    change(dojo, TOML, "level = 1", "level = 1\nseconds = 0.5")
+    change(
+        dojo,
+        TEST,
+        "class TestBounds:",
+        "def test_slow():\n    import pathlib\n    import time\n\n    bounds(np.ones(2))\n"
+        "    runs = pathlib.Path('runs')\n    runs.write_text(runs.read_text() + '.' if runs.exists() else '.')\n"
+        "    time.sleep(0.6 * (len(runs.read_text()) < 5))\n\n\nclass TestBounds:",
+    )
+    report = check(dojo, "--seeds", "1")
+    assert proof(report, "time") == {"good": 1, "total": 1, "problems": []}
+    assert report["katas"][0]["seconds"] < 0.5
+
+
+def test_a_reference_that_kills_the_worker(dojo):
+    """A kata whose tests end the process is named; the katas beside it are proven."""
+    for tree in ("katas", "reference"):
+        for path in (dojo / tree / "module_01_play").glob("*k01_play*"):
+            other = dojo / tree / "module_02_more" / path.name.replace("k01_play", "k01_more")
+            other.parent.mkdir(exist_ok=True)
+            text = path.read_text().replace("module_01_play", "module_02_more").replace("k01_play", "k01_more")
+            other.write_text(text)
+    (dojo / "katas/module_02_more/README.md").write_text("k01_more\n")
+    change(dojo, TEST, "class TestBounds:", "def test_end():\n    import os\n\n    os._exit(3)\n\n\nclass TestBounds:")
+    report = check(dojo, "--seeds", "1", "--jobs", "2")
+    assert proof(report, "green")["problems"] == ["the process that ran its tests died"]
+    assert [(kata["stem"], kata["ok"]) for kata in report["katas"]] == [("k01_play", False), ("k01_more", True)]
+
+
 def test_a_reference_that_kills_its_process(dojo):
     """A crash that no except sees costs that one answer, and is told."""
     change(dojo, TOML, 'swap = "text.split()"', "swap = \"__import__('os')._exit(3)\"")

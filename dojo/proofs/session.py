@@ -127,7 +127,7 @@ class ProofSession:
             elif news.what == "done":
                 self.results[kata.name] = news.answer
             elif news.what == "lost":
-                self.problems.append(f"{kata.stem} couldn't be proven: the process that ran its tests died")
+                self.results[kata.name].tally("green").problems.append("the process that ran its tests died")
         return True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
