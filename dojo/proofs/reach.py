@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from dojo.carried import carrying
 from dojo.curriculum import Kata
-from dojo.proofs.wrong_on_purpose import APPLIES, TRIVIAL, WRAPPED, noting, targets
+from dojo.proofs.wrong_on_purpose import APPLIES, TRIVIAL, WRAPPED, noting, targets, view_of, wrap
 from dojo.replay import become_quiet, replay
 from dojo.solutions import public_names
 from dojo.swap import module_from_source, swap_in
@@ -143,13 +143,8 @@ def record(session: ProofSession, kata: Kata, with_lines: bool) -> Reach:
 def _noting_view(module: ModuleType, kata: Kata, reach: Reach, test: str) -> ModuleType:
     """`module` as the tests shall see it, noting in `reach` each answer that they get and how it can be spoiled."""
     calls = reach.calls.setdefault(test, set())
-    view = ModuleType(module.__name__)
-    view.__dict__.update(vars(module))
+    view = view_of(module)
     for target in targets(module, public_names(kata.stub)):
-        *path, name = target.split(".")
-        owner: Any = view
-        for part in path:
-            owner = getattr(owner, part)
 
         def note(answer: Any, args: Any, kwargs: Any, target: str = target) -> None:
             calls.add(target)
@@ -158,7 +153,7 @@ def _noting_view(module: ModuleType, kata: Kata, reach: Reach, test: str) -> Mod
                     assert reach.spoilable is not None
                     reach.spoilable.add((target, spoil))
 
-        setattr(owner, name, noting(getattr(owner, name), note))
+        wrap(view, target, partial(noting, note=note))
     return view
 
 

@@ -47,18 +47,7 @@ def negated(answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def detached(answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The right answer, cut off from its gradient."""
-    if is_tensor(answer):
-        return answer.detach()
-    if type(answer) in (tuple, list):
-        return type(answer)(detached(one, args, kwargs) for one in answer)
-    if isinstance(answer, tuple) and hasattr(answer, "_fields"):
-        return type(answer)(*(detached(one, args, kwargs) for one in answer))
-    if isinstance(answer, dict):
-        changed = copy(answer)
-        for key, one in answer.items():
-            changed[key] = detached(one, args, kwargs)
-        return changed
-    return answer
+    return _mapped(answer, lambda x: x.detach() if is_tensor(x) else x, number=lambda x: x)
 
 
 def halved(answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -237,11 +226,22 @@ def spoil_in(module: ModuleType, target: str, spoil: Spoil) -> tuple[ModuleType,
     suffers from it, and is caught, would say nothing about this one's tests.
     """
     watch = Spoiled()
+    view = view_of(module)
+    wrap(view, target, lambda function: spoiled(function, spoil, watch))
+    return view, watch
+
+
+def view_of(module: ModuleType) -> ModuleType:
+    """A module with the names of `module`, for the tests to see: its own functions go on seeing `module`."""
     view = ModuleType(module.__name__)
     view.__dict__.update(vars(module))
+    return view
+
+
+def wrap(view: ModuleType, target: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Put `wrapper(function)` in the place of the function, or "Class.method", `target`."""
     owner: Any = view
     *path, name = target.split(".")
     for part in path:
         owner = getattr(owner, part)
-    setattr(owner, name, spoiled(getattr(owner, name), spoil, watch))
-    return view, watch
+    setattr(owner, name, wrapper(getattr(owner, name)))
