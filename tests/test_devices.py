@@ -47,6 +47,14 @@ def shift(x, step=0, out=None, block=8, load=True, store=True, other=True):
     return out
 
 
+@triton.jit
+def _copy_through_descriptors(x, out, m, n, ROWS: tl.constexpr, COLS: tl.constexpr):
+    source = tl.make_tensor_descriptor(x, [m, n], [n, 1], [ROWS, COLS])
+    target = tl.make_tensor_descriptor(out, [m, n], [n, 1], [ROWS, COLS])
+    for start in range(0, n, COLS):
+        target.store([0, start], source.load([0, start]))
+
+
 class TestMemory:
     def test_a_right_kernel_passes_and_is_measured(self, kernels):
         x = torch.randn(20)
@@ -95,6 +103,22 @@ class TestMemory:
         with pytest.raises(Wrong):
             shift(x, out=out, store=False)
         assert_close(x, torch.ones(20))
+
+    def test_a_tensor_descriptor_is_watched_as_well(self, kernels):
+        x, out = torch.randn(3, 8), torch.zeros(3, 8)
+        _copy_through_descriptors[(1,)](x, out, 3, 8, ROWS=4, COLS=4)
+        assert_close(out, x)
+        assert (kernels.loaded, kernels.stored, kernels.blocks) == (96, 96, {16})
+        with pytest.raises(Wrong, match=r"reads outside .*: 8 of 16"):
+            _copy_through_descriptors[(1,)](x[:2], torch.zeros(4, 8), 4, 8, ROWS=4, COLS=4)
+
+    def test_a_copy_is_told_from_the_tensor_itself(self, kernels):
+        x = torch.randn(20)[2:18]
+        shift(x)
+        assert x.untyped_storage().data_ptr() in kernels.given
+        kernels.clear()
+        shift(x.clone())
+        assert x.untyped_storage().data_ptr() not in kernels.given
 
     def test_nothing_is_left_of_it_after_the_test(self, request):
         kernels = request.getfixturevalue("kernels")
