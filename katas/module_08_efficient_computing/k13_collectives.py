@@ -52,8 +52,8 @@ for clusters of workstations".
 From scratch: write them on torch.distributed's send, recv, isend and irecv (or
 batch_isend_irecv) alone; torch.distributed.broadcast, reduce, all_reduce, all_gather,
 all_gather_into_tensor, reduce_scatter, reduce_scatter_tensor, gather, scatter,
-all_to_all and all_to_all_single, and those of objects: broadcast_object_list,
-all_gather_object and gather_object, may not be used.
+all_to_all and all_to_all_single, those of objects (broadcast_object_list,
+all_gather_object and gather_object) and barrier may not be used.
 """
 
 from torch import Tensor
@@ -65,8 +65,9 @@ def broadcast(x: Tensor, root: int = 0) -> Tensor:
     x     any shape; on ranks other than `root` only its shape and dtype count
     root  the rank whose x is sent
 
-    In round t = 0, 1, … the 2ᵗ ranks that have it send it on, each to one other, so that
-    `root` sends ⌈log₂ n⌉ messages and all ranks together n − 1.
+    In each round the ranks that have it send it on, each to one other at most, so that `root`
+    sends ⌈log₂ n⌉ messages and all ranks together n − 1.  Nearest first or farthest first:
+    any binomial tree will do.
     """
     raise NotImplementedError
 
