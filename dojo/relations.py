@@ -122,6 +122,8 @@ class _Relation:
     def rounded(self) -> str | None:
         if not self.is_float or not self.finite or not np.any(self.expected):
             return None
+        if np.array_equal(self.actual, np.round(self.actual)):
+            return None  # whole numbers are short in any format
         for name, kind, digits in (("float16", np.float16, 3), ("float32", np.float32, 7)):
             if np.dtype(kind).itemsize >= self.expected.dtype.itemsize:
                 continue
@@ -144,7 +146,7 @@ class _Relation:
             return None
         ratios = actual[large] / expected[large]
         ratio = float(np.median(ratios))
-        if ratio == 0 or not np.allclose(ratios, ratio, rtol=max(1e-6, 10 * self.rtol), atol=0):
+        if ratio == 0 or _number(abs(ratio)) == "1" or not np.allclose(ratios, ratio, rtol=max(1e-6, 10 * self.rtol), atol=0):
             return None
         names = _factor_names(ratio, self.sizes)
         several = np.unique(np.abs(expected[large])).size >= 2
@@ -182,7 +184,8 @@ class _Relation:
                 continue
             ratios = actual / expected
             first = ratios[:, :1]
-            if np.all(first != 0) and np.allclose(ratios, first, rtol=1e-6, atol=0):
+            one_factor = np.allclose(first, first[0], rtol=1e-6, atol=0)
+            if np.all(first != 0) and np.allclose(ratios, first, rtol=1e-6, atol=0) and not one_factor:
                 return (
                     f"Each slice along axis {axis} is right but for a factor of its own, from "
                     f"{_number(float(first.min()))} to {_number(float(first.max()))}."

@@ -8,6 +8,7 @@ so that `np.linalg.svd`, `from numpy.linalg import svd as s` and
 from __future__ import annotations
 
 import ast
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +86,8 @@ class _Search(ast.NodeVisitor):
             base = self._dotted(owner)
             if base is not None and isinstance(name, ast.Constant) and isinstance(name.value, str):
                 self._check(f"{base}.{name.value}", node)
+        for text in _dtypes_in_words(node):
+            self._check(f"numpy.{text}", node)
         self.generic_visit(node)
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
@@ -113,3 +116,20 @@ class _Search(ast.NodeVisitor):
 
     def _add(self, name: str, node: ast.stmt | ast.expr) -> None:
         self.found.append(Violation(name, node.lineno))
+
+
+def _dtypes_in_words(call: ast.Call) -> list[str]:
+    """The dtypes that a call gives as text: "float16" of x.astype("half"), x.view("<f2") and zeros(3, dtype="e")."""
+    given = [keyword.value for keyword in call.keywords if keyword.arg == "dtype"]
+    if isinstance(call.func, ast.Attribute) and call.func.attr in ("astype", "view", "dtype"):
+        given += call.args[:1]
+    texts = [one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+    if not texts:
+        return []
+    import numpy as np
+
+    found = []
+    for text in texts:
+        with contextlib.suppress(TypeError):
+            found.append(np.dtype(text).name)
+    return found

@@ -68,6 +68,20 @@ def test_a_number_that_is_some_multiple_of_another_is_not_called_one():
     assert said(np.array(4), np.array(2)) == ""
 
 
+def test_nothing_is_said_to_be_one_times_another():
+    assert said(WIDE * (1 + 2e-7), WIDE) == ""
+    assert describe(WIDE * 1.0000001, WIDE, 1e-9, 1e-12, []) is None
+
+
+def test_equal_factors_are_not_factors_of_their_own():
+    """95 in place of 94: the same in every slice, by whatever it came about."""
+    assert "of its own" not in said(np.full((2, 3), 95.0), np.full((2, 3), 94.0))
+
+
+def test_whole_numbers_are_not_called_half_precision():
+    assert said(np.array([1.0, 2.0]), np.array([1.0004, 1.9995])) == ""
+
+
 def test_some_rows():
     wrong = WIDE.copy()
     wrong[0] += RNG.normal(size=5)

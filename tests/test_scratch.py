@@ -4,7 +4,7 @@ import pytest
 
 from dojo.scratch import violations
 
-FORBIDDEN = ("numpy.linalg.svd", "scipy", "numpy.ndarray.dot", "str.encode", "@", "builtins.sum")
+FORBIDDEN = ("numpy.linalg.svd", "scipy", "numpy.ndarray.dot", "str.encode", "@", "builtins.sum", "numpy.float16")
 
 CAUGHT = [
     ("import numpy as np\nu = np.linalg.svd(a)", "numpy.linalg.svd", 2),
@@ -23,6 +23,10 @@ CAUGHT = [
     ("c = a @ b", "@", 1),
     ("a @= b", "@", 1),
     ("t = sum(x)", "builtins.sum", 1),
+    ("import numpy as np\ny = x.astype(np.float16)", "numpy.float16", 2),
+    ("y = x.astype('half')", "numpy.float16", 1),
+    ("y = x.view('<f2')", "numpy.float16", 1),
+    ("import numpy as np\ny = np.zeros(3, dtype='e')", "numpy.float16", 2),
 ]
 FREE = [
     "import numpy as np\nq = np.linalg.qr(a)",
@@ -32,6 +36,7 @@ FREE = [
     "# numpy.linalg.svd is named in a comment\ns = 'np.linalg.svd(a)'",
     "import numpy as np\nnp.dot(a, b)",
     "from scipyx import f",
+    "y = x.astype('float32').view('not a dtype')\nprint('float16')",
 ]
 
 
