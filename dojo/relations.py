@@ -146,7 +146,7 @@ class _Relation:
             return None
         ratios = actual[large] / expected[large]
         ratio = float(np.median(ratios))
-        if ratio == 0 or _number(abs(ratio)) == "1" or not np.allclose(ratios, ratio, rtol=max(1e-6, 10 * self.rtol), atol=0):
+        if _number(abs(ratio)) in ("0", "1") or not np.allclose(ratios, ratio, rtol=max(1e-6, 10 * self.rtol), atol=0):
             return None
         names = _factor_names(ratio, self.sizes)
         several = np.unique(np.abs(expected[large])).size >= 2

@@ -48,7 +48,7 @@ all values of the formats here exactly.  "Codes" are integer arrays, the sign in
 highest of a format's bits: uint8 for formats of up to 8 bits, else uint16.  Arrays
 are long, 65,536 entries and more: work on the whole array, not entry by entry.
 
-No function changes its arguments.
+No function changes its arguments.  Only `rng`, of course, moves on: the next call draws anew.
 
 Source: IEEE 754-2019, sections 3.4 and 4.3.1; Micikevicius et al. 2022, "FP8 Formats
 for Deep Learning", section 3; Gupta et al. 2015, "Deep Learning with Limited

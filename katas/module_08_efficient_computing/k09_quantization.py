@@ -50,7 +50,8 @@ Efficient Integer-Arithmetic-Only Inference", section 2; Nagel et al. 2021,
 
 From scratch: torch.quantize_per_tensor, torch.quantize_per_tensor_dynamic,
 torch.quantize_per_channel, torch.fake_quantize_per_tensor_affine,
-torch.fake_quantize_per_channel_affine and torch.ao may not be used.
+torch.fake_quantize_per_channel_affine, torch.ao, torch.quantization and
+torch.nn.quantized may not be used.
 """
 
 from torch import Tensor, nn
@@ -94,6 +95,8 @@ def calibrate(
 ) -> tuple[Tensor, Tensor]:
     """The range (low, high) to quantize all of `x`, of any shape, with: two () tensors of its dtype.
 
+    A range without 0 stays one: it is choose_qparams that widens it.
+
     "minmax":     the least and the greatest value.
     "percentile": the (100 − percentile)-th and the percentile-th percentile of the
                   values, interpolated linearly between neighbours.
@@ -124,7 +127,7 @@ def int8_matmul(a: Tensor, b: Tensor, a_zero: int | Tensor = 0, b_zero: int | Te
 class DynamicQuantizedLinear(nn.Module):
     """An nn.Linear with int8 weights, which quantizes its inputs when they come.
 
-    Three buffers, none of which requires a gradient, and no parameters:
+    Three buffers, in the state dict, none of which requires a gradient, and no parameters:
 
         weight  int8 (out, in), symmetric, quantized from each output channel's own minimum and maximum
         scale   (out,), one scale for each output channel, in the dtype of the linear's weight
@@ -138,10 +141,10 @@ class DynamicQuantizedLinear(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` (..., in) to (..., out), in the dtype of x, which is that of `scale`.
+        """`x` (..., in), of one row or more, to (..., out), in the dtype of x, which is that of `scale`.
 
         Each row of x, a vector of `in` numbers, gets affine codes of its own from its
         minimum and maximum, so that a row's answer doesn't depend on the others.  The codes are
-        multiplied in integers; scales and bias come last and aren't quantized.
+        multiplied and summed in integers, exactly; scales and bias come last and aren't quantized.
         """
         raise NotImplementedError

@@ -23,6 +23,8 @@ pytestmark = [
         "torch.fake_quantize_per_tensor_affine",
         "torch.fake_quantize_per_channel_affine",
         "torch.ao",
+        "torch.quantization",
+        "torch.nn.quantized",
     ),
     pure(),
 ]
@@ -85,9 +87,14 @@ class TestChooseQparams:
         assert_close(choose_qparams(zero, zero), (f64(1, 1), i32([-128, -128])))
         assert_close(choose_qparams(zero, zero, True), (f64(1, 1), i32([0, 0])))
 
+    def test_a_range_of_nothing_among_others_has_scale_1(self):
+        low, high = f64(0, -1, 0), f64(0, 4.1, 0)
+        assert_close(choose_qparams(low, high), (f64(1, 0.02, 1), i32([-128, -78, -128])))
+        assert_close(choose_qparams(low, high, True), (f64(1, 4.1 / 127, 1), i32([0, 0, 0])))
+
     def test_narrow_and_wide_ranges(self):
-        low, high = f64(-1e-9, -1e9), f64(4.1e-9, 4.1e9)
-        assert_close(choose_qparams(low, high), (f64(2e-11, 2e7), i32([-78, -78])), rtol=1e-12, atol=0)
+        low, high = f64(-1e-30, -1e-9, -1e9), f64(4.1e-30, 4.1e-9, 4.1e9)
+        assert_close(choose_qparams(low, high), (f64(2e-32, 2e-11, 2e7), i32([-78] * 3)), rtol=1e-12, atol=0)
 
 
 class TestQuantize:
@@ -164,8 +171,8 @@ class TestDequantize:
         scale, zero_point = choose_qparams(x.min(), x.max(), symmetric)
         back = dequantize(quantize(x, scale, zero_point), scale, zero_point)
         assert_close(back[-1].item(), 0.0, atol=0)
-        # An end of the range may be another half step off, where the zero point was rounded.
-        assert_close(back, x, atol=float(scale) * 1.000001, rtol=0)
+        # The ends too: what rounding the zero point shifts is what clipping them costs, not more.
+        assert_close(back, x, atol=float(scale) / 2 * 1.000001, rtol=0)
         assert_close(back.clone()[1:-1].sort().values, back[1:-1][x[1:-1].argsort()], atol=0, rtol=0)
 
     def test_wrong_number_of_scales(self):
@@ -184,17 +191,31 @@ def mean_squared_error(x, low, high, symmetric) -> float:
     return float(np.mean((scale * (q - z) - x) ** 2))
 
 
+def least_error(x, symmetric) -> tuple[torch.Tensor, torch.Tensor]:
+    """The range that "mse" must find, by trying every factor."""
+    low, high = x.min().item(), x.max().item()
+    factors = [k / 100 for k in range(50, 101)]
+    best = min(factors, key=lambda f: mean_squared_error(x.numpy(), low * f, high * f, symmetric))
+    return f64(low * best)[0], f64(high * best)[0]
+
+
+def calibrate_mse(x, **options) -> tuple[torch.Tensor, torch.Tensor]:
+    """calibrate(x, "mse"), but first a look at quantize: one that wraps around makes every factor below 1 look bad."""
+    assert_close(quantize(f64(-200, 200), f64(1)[0], i32(0)), torch.tensor([-128, 127], dtype=torch.int8))
+    return calibrate(x, "mse", **options)
+
+
 class TestCalibrate:
     @pytest.mark.parametrize("shape", [(7,), (3, 4, 5)])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     def test_minmax_unless_told_otherwise(self, shape, dtype):
-        x = torch.randn(shape, dtype=dtype) + 0.5
+        x = torch.randn(shape, dtype=dtype).transpose(0, -1) + 0.5  # not contiguous
         assert_close(calibrate(x), (x.min(), x.max()))
         assert_close(calibrate(x, "minmax", 90, True), (x.min(), x.max()))
 
     @pytest.mark.parametrize("percentile", [99.9, 99, 75])
     def test_percentile_matches_numpy(self, percentile):
-        x = torch.randn(30, 41, dtype=torch.float64) ** 3 + 0.2
+        x = torch.randn(30, 41, dtype=torch.float64).T ** 3 + 0.2
         expected = tuple(torch.tensor(np.percentile(x.numpy(), p)) for p in (100 - percentile, percentile))
         assert_close(calibrate(x, "percentile", percentile), expected)
         assert_close(calibrate(x, "percentile", percentile, True), expected)
@@ -207,15 +228,23 @@ class TestCalibrate:
     @pytest.mark.parametrize("symmetric", [False, True])
     @pytest.mark.parametrize("power", [1, 3])
     def test_mse_takes_the_best_factor(self, power, symmetric):
-        x = torch.randn(50, 60, dtype=torch.float64) ** power + 0.7
-        low, high = x.min().item(), x.max().item()
-        factors = [k / 100 for k in range(50, 101)]
-        best = min(factors, key=lambda f: mean_squared_error(x.numpy(), low * f, high * f, symmetric))
-        assert_close(calibrate(x, "mse", symmetric=symmetric), (f64(low * best)[0], f64(high * best)[0]))
+        x = torch.randn(50, 60, dtype=torch.float64).T ** power + 0.7
+        assert_close(calibrate_mse(x, symmetric=symmetric), least_error(x, symmetric))
+
+    @pytest.mark.parametrize("sign", [1, -1])
+    @pytest.mark.parametrize("method", ["minmax", "percentile", "mse"])
+    def test_a_range_without_zero_is_not_widened(self, method, sign):
+        x = (torch.rand(40, 50, dtype=torch.float64) * 3 + 2) * sign
+        if method == "mse":
+            expected = least_error(x, False)
+        else:
+            tail = 0 if method == "minmax" else 1
+            expected = tuple(torch.tensor(np.percentile(x.numpy(), p)) for p in (tail, 100 - tail))
+        assert_close(calibrate(x, method, 99), expected)
 
     def test_mse_is_affine_unless_told_otherwise(self):
         x = torch.rand(3000, dtype=torch.float64) ** 6
-        assert_close(calibrate(x, "mse"), calibrate(x, "mse", 90, False))
+        assert_close(calibrate_mse(x), calibrate(x, "mse", 90, False))
 
     @pytest.mark.parametrize(("factor", "symmetric"), [(0.5, True), (1.0, True), (1.0, False)])
     def test_mse_finds_the_first_and_the_last_factor(self, factor, symmetric):
@@ -223,12 +252,12 @@ class TestCalibrate:
         low = -1 if symmetric else -128 / 127
         x = torch.randint(-127, 128, (2000 if factor == 1 else 200_000,)).double() * factor / 127
         x[:2] = f64(low, 1)
-        assert_close(calibrate(x, "mse", symmetric=symmetric), (f64(low * factor)[0], f64(factor)[0]))
+        assert_close(calibrate_mse(x, symmetric=symmetric), (f64(low * factor)[0], f64(factor)[0]))
 
     def test_mse_tries_no_factor_below_a_half(self):
         x = torch.randint(-127, 128, (200_000,)).double() * 0.49 / 127
         x[:2] = f64(-1, 1)
-        high = calibrate(x, "mse", symmetric=True)[1].item()
+        high = calibrate_mse(x, symmetric=True)[1].item()
         if not high > 0.499:
             fail(f"The factor taken is {high:.2f}, but the smallest to try is 0.50.", evidence=high)
 
@@ -236,19 +265,22 @@ class TestCalibrate:
         x = torch.randn(100_000, dtype=torch.float64)
         x[0] = 20
         found = {}
-        for method in ("minmax", "mse"):
-            qparams = choose_qparams(*calibrate(x, method, symmetric=True), True)
+        for method, range_of in (("minmax", calibrate), ("mse", calibrate_mse)):
+            qparams = choose_qparams(*range_of(x, symmetric=True), True)
             found[method] = (dequantize(quantize(x, *qparams), *qparams) - x).square().mean().item()
         if not found["mse"] < 0.8 * found["minmax"]:
             fail(f"The mean squared errors are {found}: 'mse' should save a third.", evidence=tuple(found.values()))
 
     def test_mean_squared_errors_of_float32(self):
         x = torch.randn(500) * 1e-6
-        low, high = calibrate(x, "mse")
+        low, high = calibrate_mse(x)
         factor = (low / x.min()).item()
         assert_close((low, high), (x.min() * factor, x.max() * factor), atol=0)
         error = mean_squared_error(x.numpy(), low.item(), high.item(), False)
-        least = min(mean_squared_error(x.numpy(), x.min().item() * k / 100, x.max().item() * k / 100, False) for k in range(50, 101))
+        least = min(
+            mean_squared_error(x.numpy(), x.min().item() * k / 100, x.max().item() * k / 100, False)
+            for k in range(50, 101)
+        )
         assert_close(error, least, rtol=1e-2, atol=0)  # single steps may round the other way in float32
 
     def test_percentiles_of_float32(self):
@@ -277,9 +309,10 @@ class TestInt8Matmul:
         for za, zb in ((-128, 127), (5, 0), (0, -77)):
             assert_close(int8_matmul(a, b, za, zb), torch.tensor((wide[0] - za) @ (wide[1] - zb)).int())
 
+    @pytest.mark.parametrize("k", [4, 30])
     @pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
-    def test_a_zero_point_for_each_row_and_column(self, lead):
-        a, b = codes(*lead, 4, 30), codes(30, 4)
+    def test_a_zero_point_for_each_row_and_column(self, lead, k):
+        a, b = codes(*lead, 4, k), codes(k, 4)
         for shape in {(4, 1), (*lead, 4, 1)}:
             za = torch.randint(-128, 128, shape, dtype=torch.int32)
             zb = torch.randint(-128, 128, (4,), dtype=torch.int32)
@@ -346,6 +379,7 @@ class TestDynamicQuantizedLinear:
         assert_equal(quantized.bias is None, not bias)
         assert_equal([n for n, _ in quantized.named_parameters()], [])
         assert_equal([n for n, b in buffers.items() if b.requires_grad], [])
+        assert_equal(sorted(set(expected) - set(quantized.state_dict())), [])
 
     @pytest.mark.parametrize("bias", [True, False])
     @pytest.mark.parametrize("lead", [(), (5,), (2, 3)])
@@ -378,6 +412,38 @@ class TestDynamicQuantizedLinear:
         x = torch.zeros(3, 6, dtype=torch.float64)
         x[1] = 1e4
         assert_close(DynamicQuantizedLinear(layer)(x)[0], layer.bias.detach())
+
+    def test_a_channel_of_zeros_gives_the_bias(self):
+        layer = linear(6, 4)
+        nn.init.zeros_(layer.weight[1])
+        quantized = DynamicQuantizedLinear(layer)
+        assert_close((quantized.scale[1], quantized.weight[1]), (f64(1)[0], torch.zeros(6, dtype=torch.int8)))
+        found = quantized(torch.randn(3, 6, dtype=torch.float64))
+        assert_close(found[:, 1], layer.bias.detach()[1].expand(3))
+
+    def test_products_that_cancel_sum_to_exactly_0(self):
+        # Every product of codes is there twice, with either sign; rounded products or sums would leave a rest.
+        k = 20_000
+        v, u, order = torch.rand(k // 2), torch.rand(k // 2), torch.randperm(k)
+        layer = nn.Linear(k, 1, bias=False)
+        with torch.no_grad():
+            layer.weight[0] = torch.cat([u, -u])[order]
+        found = DynamicQuantizedLinear(layer)(torch.cat([v, v])[order])
+        assert_close(found, torch.zeros(1), atol=0, rtol=0)
+
+    def test_sums_that_float32_cannot_hold(self):
+        layer = nn.Linear(5000, 3, bias=False).double()
+        nn.init.uniform_(layer.weight, 0.5, 1)
+        x = torch.rand(2, 5000, dtype=torch.float64) + 0.5
+        w = layer.weight.detach()
+        step, scale = x.amax(1, keepdim=True) / 255, w.amax(1, keepdim=True) / 127
+        expected = ((x / step).round() @ (w / scale).round().T) * step * scale.T  # below 2⁵³
+        assert_close(DynamicQuantizedLinear(layer)(x), expected, rtol=1e-12, atol=0)
+
+    def test_rows_that_do_not_follow_each_other_in_memory(self):
+        quantized = DynamicQuantizedLinear(linear(6, 4))
+        x = torch.randn(3, 2, 6, dtype=torch.float64).transpose(0, 1)
+        assert_close(quantized(x), quantized(x.contiguous()))
 
     def test_float32_stays_float32(self):
         layer = nn.Linear(30, 5)

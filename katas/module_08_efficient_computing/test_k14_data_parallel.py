@@ -1,6 +1,7 @@
 """Judges k14_data_parallel by real ranks against the gradients and updates of one process on the whole batch
 and against torch's DistributedDataParallel, and by what is sent, in which order, and when."""
 
+import importlib
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ class Net(nn.Module):
         return self.last(x) + self.shift
 
 
-def batch(n, *shape):
+def batch(n):
     return torch.randn(n, 5, dtype=torch.float64), torch.randn(n, 3, dtype=torch.float64)
 
 
@@ -60,14 +61,23 @@ def check(answers, expected):
         assert_close(answer, expected)
 
 
+@pytest.fixture(scope="module")
+def ddp():
+    """The first DistributedDataParallel makes torch import for seconds: once, before the ranks are forked."""
+    importlib.import_module("torch._dynamo")
+
+
 class TestBroadcastParameters:
     @pytest.mark.parametrize(("n", "root"), [(3, 2), (2, 0)])
     def test_all_get_the_root_s_parameters_and_buffers(self, ranks, n, root):
         def work(rank):
             net = Net(seed=rank)
             net.middle.weight.requires_grad_(False)
+            before = [p.data_ptr() for p in net.parameters()]
             broadcast_parameters(net, root)
             assert_equal([p.is_leaf for p in net.parameters()], [True] * 6)
+            if [p.data_ptr() for p in net.parameters()] != before:
+                fail("The parameters have got other memory: their values are to be changed in place.")
             return net.state_dict()
 
         check(ranks(n, work), Net(seed=root).state_dict())
@@ -79,6 +89,27 @@ class TestBroadcastParameters:
             return net.state_dict()
 
         check(ranks(2, work), Net(seed=0).state_dict())
+
+    def test_buffers_of_all_kinds_and_views_are_sent_too(self, ranks):
+        def net(rank):
+            net = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2))
+            net[0].running_mean += rank
+            net[0].num_batches_tracked += 2**24 + 1 + rank  # more digits than a float32 has
+            net[0].register_buffer("mask", torch.tensor([rank == 1, True, rank != 1]))
+            net.register_buffer("cache", torch.arange(6.0).view(2, 3).T + rank, persistent=False)
+            net[1].weight = nn.Parameter((torch.arange(6.0).view(3, 2) - rank).T)
+            nn.init.constant_(net[1].bias, rank)
+            return net
+
+        def tensors(net):
+            return {**dict(net.named_parameters()), **dict(net.named_buffers())}
+
+        def work(rank):
+            mine = net(rank)
+            broadcast_parameters(mine, 1)
+            return tensors(mine)
+
+        check(ranks(2, work), tensors(net(1)))
 
 
 class TestMakeBuckets:
@@ -115,7 +146,7 @@ class TestLossFactor:
 
     def test_one_rank_at_least_needs_an_example(self, ranks):
         def work(rank):
-            with raises(ValueError, 0):
+            with raises(ValueError):
                 loss_factor(0)
 
         ranks(2, work)
@@ -135,6 +166,7 @@ class TestGradients:
 
         check(ranks(n, work), alone(x, y))
 
+    @pytest.mark.usefixtures("ddp")
     def test_they_are_those_of_torch(self, ranks):
         x, y = batch(9)
 
@@ -196,16 +228,21 @@ class TestGradients:
         zeros = {name: torch.zeros_like(grad) for name, grad in with_it.items()}
         check(ranks(2, work), {name: ((without[name] if without[name] is not None else zeros[name]) + with_it[name]) / 2 for name in zeros})
 
-    def test_a_layer_that_no_rank_uses_gets_zeros(self, ranks):
-        x, y = batch(4)
+    @pytest.mark.parametrize(("n", "dtype"), [(1, torch.float64), (2, torch.float32)])
+    def test_a_layer_that_no_rank_uses_gets_zeros(self, ranks, n, dtype):
+        x, y = (part.to(dtype) for part in batch(4))
 
         def work(rank):
-            model = DataParallel(Net(seed=rank))
-            F.mse_loss(model(x, middle=False), y).backward()
-            model.synchronize()
-            return model.module.middle.weight.grad
+            model = DataParallel(Net(seed=rank).to(dtype))
+            grads = []
+            for middle in (False, True, False):  # in the last step after one that has used it
+                model.zero_grad()
+                F.mse_loss(model(x, middle), y).backward()
+                model.synchronize()
+                grads.append(model.module.middle.weight.grad.clone())
+            return grads[0], grads[2]
 
-        check(ranks(2, work), torch.zeros(4, 4, dtype=torch.float64))
+        check(ranks(n, work), (torch.zeros(4, 4, dtype=dtype),) * 2)
 
     def test_parameters_without_a_gradient_stay_out_of_it(self, ranks):
         x, y = batch(6)
@@ -221,6 +258,36 @@ class TestGradients:
             return net.last.weight.grad
 
         check(ranks(2, work), alone(x, y)["last.weight"])
+
+    def test_a_weight_may_be_a_transposed_view(self, ranks):
+        x, y = batch(6)
+
+        def transposed(seed):
+            net = Net(seed)
+            net.first.weight = nn.Parameter(torch.randn(5, 4, dtype=torch.float64).T)
+            return net
+
+        def work(rank):
+            model = DataParallel(transposed(seed=rank))
+            F.mse_loss(model(x[rank::2]), y[rank::2]).backward()
+            model.synchronize()
+            return gradients(model.module)
+
+        net = transposed(seed=0)
+        F.mse_loss(net(x), y).backward()
+        check(ranks(2, work), gradients(net))
+
+    def test_two_models_in_one_backward_pass(self, ranks):
+        x, y = batch(6)
+
+        def work(rank):
+            models = DataParallel(Net(seed=rank), 200), DataParallel(Net(seed=rank + 5), 100)
+            sum(F.mse_loss(model(x[rank::2]), y[rank::2]) for model in models).backward()
+            for model in models:
+                model.synchronize()
+            return [gradients(model.module) for model in models]
+
+        check(ranks(2, work), [alone(x, y, seed=0), alone(x, y, seed=5)])
 
     @pytest.mark.gpu
     def test_over_nccl(self, ranks):
@@ -247,6 +314,7 @@ class TestWhatIsSent:
             before = len(ranks.here)
             for _ in range(2):
                 F.mse_loss(model(x), y).backward()
+                model(x)  # to write down what it says, perhaps: this doesn't begin anything anew
                 model.synchronize()
             assert_equal(model.buckets, [[5, 4, 3], [2, 1], [0]])
             return [(call.op, call.bytes) for call in ranks.here[before:]]
@@ -307,7 +375,8 @@ class TestWhatIsSent:
 
 
 class TestNoSync:
-    def test_nothing_is_sent_and_the_sum_is_reduced_at_the_end(self, ranks):
+    @pytest.mark.parametrize("middle", [True, False])
+    def test_nothing_is_sent_and_the_sum_is_reduced_at_the_end(self, ranks, middle):
         x, y = batch(12)
 
         def work(rank):
@@ -318,9 +387,27 @@ class TestNoSync:
                 for part in (slice(0, 2), slice(2, 4)):
                     (F.mse_loss(model(mine_x[part]), mine_y[part]) / 3).backward()
             assert_equal(len(ranks.here), before)
-            (F.mse_loss(model(mine_x[4:]), mine_y[4:]) / 3).backward()
+            (F.mse_loss(model(mine_x[4:], middle), mine_y[4:]) / 3).backward()
             model.synchronize()
             assert_equal(len(ranks.here) - before, len(model.buckets))
+            return gradients(model.module)
+
+        net = Net(seed=0)
+        (F.mse_loss(net(x[:8]), y[:8]) * 2 / 3 + F.mse_loss(net(x[8:], middle), y[8:]) / 3).backward()
+        check(ranks(2, work), gradients(net))
+
+    def test_blocks_may_be_nested(self, ranks):
+        x, y = batch(6)
+
+        def work(rank):
+            model = DataParallel(Net(seed=rank), 200)
+            before = len(ranks.here)
+            with model.no_sync():
+                with model.no_sync():
+                    (F.mse_loss(model(x[rank:4:2]), y[rank:4:2]) * 2 / 3).backward()
+                (F.mse_loss(model(x[4 + rank :: 2]), y[4 + rank :: 2]) / 3).backward()
+            assert_equal(len(ranks.here), before)
+            model.synchronize()
             return gradients(model.module)
 
         check(ranks(2, work), alone(x, y))
@@ -364,10 +451,15 @@ class TestModule:
 
         def work(rank):
             net = Net(seed=0)
+            calls = []
+            net.register_forward_hook(lambda *_: calls.append(1))
             model = DataParallel(net)
             assert_equal(model.module is net, True)
             assert_equal([p is q for p, q in zip(model.parameters(), net.parameters(), strict=True)], [True] * 6)
-            return model(x), model(x, middle=False)
+            answers = model(x), model(x, middle=False)
+            if len(calls) != 2:
+                fail(f"Of 2 calls, the module's forward hook is told of {len(calls)}: call the module, not its forward.")
+            return answers
 
         net = Net(seed=0)
         check(ranks(1, work), (net(x).detach(), net(x, middle=False).detach()))

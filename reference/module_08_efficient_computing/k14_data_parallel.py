@@ -60,11 +60,11 @@ class DataParallel(nn.Module):
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:
-        self._sends = False
+        before, self._sends = self._sends, False
         try:
             yield
         finally:
-            self._sends = True
+            self._sends = before  # False in the block around this one
 
     def _arrived(self, index: int, parameter: Tensor) -> None:
         if self._sends:
