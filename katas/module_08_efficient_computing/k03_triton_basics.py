@@ -47,9 +47,9 @@ Source: Tillet, Kung & Cox 2019, "Triton: an intermediate language and compiler 
 neural network computations"; Triton's documentation, the tutorials on vector addition
 and fused softmax.
 From scratch: every number is computed in a kernel of yours, one launch a call;
-torch.add, torch.exp, torch.sum, torch.softmax, torch.logsumexp, torch.nn.functional.softmax,
-torch.Tensor.add, torch.Tensor.exp, torch.Tensor.sum, torch.Tensor.softmax and
-torch.Tensor.mean may not be used.
+torch.add, torch.exp, torch.sum, torch.cumsum, torch.softmax, torch.logsumexp, torch.special,
+torch.nn.Softmax, torch.nn.functional.softmax, torch.Tensor.add, torch.Tensor.exp,
+torch.Tensor.sum, torch.Tensor.cumsum, torch.Tensor.softmax and torch.Tensor.mean may not be used.
 """
 
 from torch import Tensor
@@ -83,8 +83,9 @@ def row_sum(x: Tensor, block: int = 256) -> Tensor:
     """The sums of the rows, one program a row, in steps of `block` numbers.
 
     x        (m, n), float32 or float16, m and n ≥ 1; a row's numbers are neighbours, but the rows may
-             be any distance apart: the columns 3 … 9 of a matrix, say, which aren't to be copied first
-    block    a power of two: no load is larger
+             be any distance apart, or overlap: the columns 3 … 9 of a matrix, say.  They are read
+             where they lie, not copied first
+    block    a power of two: the numbers of one load
     returns  (m,), float32, summed in float32
 
     One launch of m programs, which read every number once.
