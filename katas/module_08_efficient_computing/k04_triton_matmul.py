@@ -44,8 +44,8 @@ Source: Tillet, Kung & Cox 2019, "Triton: an intermediate language and compiler 
 neural network computations"; Triton's documentation, the tutorial on matrix multiplication.
 From scratch: the product, the bias and GELU are computed in one kernel of yours; the operator @,
 torch.matmul, torch.mm, torch.addmm, torch.bmm, torch.einsum, torch.tensordot,
-torch.nn.functional.linear, torch.nn.functional.gelu, torch.erf, torch.Tensor.matmul, torch.Tensor.mm and
-torch.Tensor.contiguous may not be used.
+torch.nn.functional.linear, torch.nn.functional.gelu, torch.nn.GELU, torch.erf, torch.special,
+torch.Tensor.matmul, torch.Tensor.mm, torch.Tensor.erf and torch.Tensor.contiguous may not be used.
 """
 
 from torch import Tensor

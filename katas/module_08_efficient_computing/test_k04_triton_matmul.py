@@ -21,10 +21,13 @@ pytestmark = [
         "torch.tensordot",
         "torch.nn.functional.linear",
         "torch.nn.functional.gelu",
+        "torch.nn.GELU",
         "torch.erf",
+        "torch.special",
         "torch.Tensor.matmul",
         "torch.Tensor.mm",
         "torch.Tensor.contiguous",
+        "torch.Tensor.erf",
     ),
     pure(),
     pytest.mark.usefixtures("kernels"),
@@ -45,6 +48,22 @@ def order_by_hand(rows, columns, group):
         for column in range(columns):
             found += [(row, column) for row in range(first, min(first + group, rows))]
     return found
+
+
+def check_one_kernel(kernels, out, *inputs):
+    """One launch, which is given all `inputs` as they lie in memory and writes each entry of `out` once."""
+    if len(kernels.launches) != 1:
+        fail(f"{len(kernels.launches)} kernels are launched: bias and GELU belong to the one.", evidence=len(kernels.launches))
+    if out.untyped_storage().data_ptr() not in kernels.given:
+        fail("The answer isn't the tensor that the kernel writes: it was made after the launch.", evidence="made after")
+    for i, tensor in enumerate(inputs):
+        if tensor.untyped_storage().data_ptr() not in kernels.given:
+            fail(f"The kernel isn't given {('a', 'b', 'the bias')[i]} itself: is it copied before?", evidence=i)
+    if kernels.checks and kernels.stored != out.numel() * out.element_size():
+        fail(
+            f"The kernel writes {kernels.stored} bytes, where the result has {out.numel() * out.element_size()}.",
+            evidence=kernels.stored,
+        )
 
 
 class TestTileOf:
@@ -80,6 +99,7 @@ class TestMatmul:
             (33, 20, 50, (16, 16, 16)),
             (5, 70, 33, (16, 32, 16)),
             (40, 17, 65, (32, 16, 64)),
+            (17, 33, 40, (16, 16, 32)),
             (1, 1, 1, (16, 16, 16)),
         ],
     )
@@ -101,9 +121,14 @@ class TestMatmul:
                     "are needed.",
                     evidence=(kernels.loaded - loaded, kernels.stored - stored),
                 )
-            largest = max(tile[0] * tile[1], tile[0] * tile[2], tile[1] * tile[2])
-            if kernels.largest > largest:
-                fail(f"A block of {kernels.largest} numbers is loaded at once: the largest tile has {largest}.", evidence=largest)
+            bm, bn, bk = tile
+            largest = max(bm * bn, bm * bk, bn * bk)
+            if kernels.largest > largest or not {bm * bk, bk * bn} <= kernels.blocks:
+                fail(
+                    f"Blocks of {sorted(kernels.blocks)} numbers are loaded and stored: the tiles of A and B have "
+                    f"{bm * bk} and {bk * bn}.",
+                    evidence=sorted(kernels.blocks),
+                )
 
     def test_its_tiles_are_64_64_32_unless_told_otherwise(self, device, kernels):
         a, b = torch.randn(65, 40, device=device), torch.randn(40, 129, device=device)
@@ -113,7 +138,7 @@ class TestMatmul:
             assert_equal(kernels.largest, 64 * 64)
             assert_equal(kernels.loaded, 4 * (3 * 65 * 40 + 2 * 40 * 129))
 
-    @pytest.mark.parametrize("group", [None, 1, 2])
+    @pytest.mark.parametrize("group", [None, 1, 2, 16])
     def test_programs_run_in_groups(self, device, kernels, group):
         m, n = 16 * 9, 16 * 3
         a, b = torch.randn(m, 16, device=device), torch.randn(16, n, device=device)
@@ -130,7 +155,10 @@ class TestMatmul:
     def test_transposed_matrices_are_read_where_they_lie(self, device, kernels, lay):
         a = torch.randn(18, 20, device=device) if lay == "b" else torch.randn(20, 18, device=device).T
         b = torch.randn(20, 33, device=device) if lay == "a" else torch.randn(33, 20, device=device).T
-        assert_close(matmul(a, b, tile=(16, 16, 16)), exact(a, b), **SUMS)
+        out = matmul(a, b, tile=(16, 16, 16))
+        assert_close(out, exact(a, b), **SUMS)
+        assert_equal(out.is_contiguous(), True)
+        check_one_kernel(kernels, out, a, b)
         if kernels.checks:
             assert_equal(kernels.loaded, 4 * (3 * 18 * 20 + 2 * 20 * 33))
 
@@ -138,18 +166,25 @@ class TestMatmul:
         a, b = torch.randn(30, 60, device=device)[3:25, 5:40:2], torch.randn(40, 50, device=device)[2:38:2, 7:30]
         assert_close(matmul(a, b, tile=(16, 16, 16)), exact(a, b), **SUMS)
 
-    def test_a_bias_is_added_to_each_row(self, device):
-        a, b, bias = torch.randn(20, 9, device=device), torch.randn(9, 35, device=device), torch.randn(35, device=device)
-        assert_close(matmul(a, b, bias, tile=(16, 16, 16)), exact(a, b) + bias, **SUMS)
+    @pytest.mark.parametrize("m", [20, 1])
+    def test_a_bias_is_added_to_each_row(self, device, kernels, m):
+        a, b, bias = torch.randn(m, 9, device=device), torch.randn(9, 35, device=device), torch.randn(35, device=device)
+        out = matmul(a, b, bias, tile=(16, 16, 16))
+        assert_close(out, exact(a, b) + bias, **SUMS)
+        check_one_kernel(kernels, out, a, b, bias)
 
-    def test_gelu_comes_after_the_bias(self, device):
+    def test_gelu_comes_after_the_bias(self, device, kernels):
         a, b, bias = torch.randn(20, 9, device=device), torch.randn(9, 35, device=device), torch.randn(35, device=device)
         expected = F.gelu((a.double() @ b.double()) + bias.double()).float()
-        assert_close(matmul(a, b, bias, gelu=True, tile=(16, 16, 16)), expected, **SUMS)
+        out = matmul(a, b, bias, gelu=True, tile=(16, 16, 16))
+        assert_close(out, expected, **SUMS)
+        check_one_kernel(kernels, out, a, b, bias)
 
-    def test_gelu_without_a_bias(self, device):
+    def test_gelu_without_a_bias(self, device, kernels):
         a, b = torch.randn(7, 9, device=device), torch.randn(9, 18, device=device)
-        assert_close(matmul(a, b, gelu=True, tile=(16, 16, 16)), F.gelu(exact(a, b)), **SUMS)
+        out = matmul(a, b, gelu=True, tile=(16, 16, 16))
+        assert_close(out, F.gelu(exact(a, b)), **SUMS)
+        check_one_kernel(kernels, out, a, b)
 
     def test_float16_is_summed_in_float32(self, device):
         # In float16 the ones would be lost beside 2048, and the sum is back at a small number.
@@ -159,13 +194,24 @@ class TestMatmul:
         expected = torch.full((2, 3), 94.0, dtype=torch.float16, device=device)
         assert_close(matmul(a, b, tile=(16, 16, 16)), expected)
 
-    def test_the_end_is_computed_in_float32(self, device):
-        a, b = torch.randn(9, 20, device=device).half(), torch.randn(20, 16, device=device).half()
-        bias = torch.randn(16, device=device).half()
-        expected = F.gelu(a.double() @ b.double() + bias.double()).half()
-        # GELU is rounded once, at the end: to a bit of float16, or where it is near 0 to some of float32.
-        assert_close(matmul(a, b, bias, gelu=True, tile=(16, 16, 16)), expected, rtol=1e-3, atol=2e-6)
+    def test_the_bias_is_added_before_the_sum_is_rounded(self, device):
+        # 2049 isn't a float16, but 2049 − 2048 is.
+        a, b = torch.ones(2, 33, device=device).half(), torch.ones(33, 4, device=device).half()
+        a[:, 0] = 2017
+        bias = torch.full((4,), -2048.0, device=device).half()
+        assert_close(matmul(a, b, bias, tile=(16, 16, 16)), torch.ones(2, 4, device=device).half())
 
-    def test_shapes_that_do_not_fit_are_named(self, device):
-        with raises(ValueError, (3, 4), (5, 6)):
-            matmul(torch.zeros(3, 4, device=device), torch.zeros(5, 6, device=device))
+    @pytest.mark.parametrize("with_bias", [True, False])
+    def test_the_end_is_computed_in_float32(self, device, kernels, with_bias):
+        a, b = torch.randn(40, 20, device=device).half(), torch.randn(20, 48, device=device).half()
+        bias = torch.randn(48, device=device).half() if with_bias else None
+        expected = F.gelu(a.double() @ b.double() + (bias.double() if with_bias else 0)).half()
+        out = matmul(a, b, bias, gelu=True, tile=(16, 16, 16))
+        # GELU is rounded once, at the end: to a bit of float16, or where it is near 0 to some of float32.
+        assert_close(out, expected, rtol=1e-3, atol=2e-6)
+        check_one_kernel(kernels, out, a, b, *([bias] if with_bias else []))
+
+    @pytest.mark.parametrize(("one", "other"), [((3, 4), (5, 6)), ((3, 6), (4, 5))], ids=str)
+    def test_shapes_that_do_not_fit_are_named(self, device, one, other):
+        with raises(ValueError, one, other):
+            matmul(torch.zeros(one, device=device), torch.zeros(other, device=device))
