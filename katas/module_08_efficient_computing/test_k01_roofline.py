@@ -301,7 +301,10 @@ class Device:
 
     def function(self):
         self.log.append("function")
-        duration = self.durations[self.log.count("function") - 1] if self.durations else 1.0
+        calls = self.log.count("function")
+        if self.durations and calls > len(self.durations):
+            fail(f"The function is called more than {len(self.durations)} times.", evidence=calls)
+        duration = self.durations[calls - 1] if self.durations else 1.0
         self.now += self.LAUNCH
         self.idle_from = max(self.idle_from, self.now) + duration
 
@@ -326,7 +329,14 @@ def readings(*durations: float):
 class TestTimeIt:
     @pytest.mark.parametrize(
         ("durations", "median"),
-        [([5.001953125, 1.0, 9.0], 5.001953125), ([3.0, 100.0, 1.0, 2.0], 2.5), ([7.0], 7.0), ([8.0, 2.00390625], 5.001953125)],
+        [
+            ([5.001953125, 1.0, 9.0], 5.001953125),
+            ([3.0, 100.0, 1.0, 2.0], 2.5),
+            ([7.0], 7.0),
+            ([8.0, 2.00390625], 5.001953125),
+            ([1.0, 2.0, 3.0, 4.0, 50.0, 60.0, 70.0, 80.0], 27.0),
+            ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 70.0, 80.0, 90.0, 100.0, 110.0, 120.0], 38.0),
+        ],
     )
     def test_is_the_median_of_the_times(self, durations, median):
         assert_equal(time_it(lambda: None, len(durations), 2, None, readings(*durations)), median)

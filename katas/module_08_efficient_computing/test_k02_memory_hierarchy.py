@@ -81,6 +81,9 @@ class TestCacheMisses:
         assert_close(cache_misses(np.array([2**40]), 64, 8, 2), np.array([True]))
         far = 2**40 + np.array([0, 63, 64, 2**33, 0])
         assert_close(cache_misses(far, 64, 8, 2), np.array([True, False, True, True, False]))
+        # Beyond 2⁵³ a quotient in floating point isn't the line's number.
+        farther = 2**60 + np.array([0, 63, 64, 127, -1])
+        assert_close(cache_misses(farther, 64, 8, 2), np.array([True, False, True, False, True]))
 
 
 class TestTraversal:
@@ -101,6 +104,11 @@ class TestTraversal:
         assert_close(traversal(19, 21, "blocked"), expected)
         assert_close(traversal(19, 21, "blocked", item_bytes=2), expected // 4)
         assert_close(traversal(19, 21, "row", item_bytes=2), np.arange(19 * 21) * 2)
+
+    def test_addresses_beyond_32_bits(self):
+        addresses = traversal(2, 2, "row", item_bytes=2**30)
+        assert_equal(addresses.dtype, np.dtype(np.int64))
+        assert_close(addresses, np.array([0, 2**30, 2**31, 3 * 2**30]))
 
     @pytest.mark.parametrize("order", ["zigzag", "rows", "block", "Row"])
     def test_rejects_another_order(self, order):
@@ -126,6 +134,11 @@ class TestTransposeTrace:
         expected = np.array([x for i, j in places for x in (i * 21 + j, 19 * 21 + j * 19 + i)])
         assert_close(transpose_trace(19, 21, "blocked"), expected * 8)
         assert_close(transpose_trace(19, 21, "blocked", item_bytes=2), expected * 2)
+
+    def test_addresses_beyond_32_bits(self):
+        addresses = transpose_trace(2, 2, "row", item_bytes=2**30)
+        assert_equal(addresses.dtype, np.dtype(np.int64))
+        assert_close(addresses, np.array([0, 4, 1, 6, 2, 5, 3, 7]) * 2**30)
 
     def test_rejects_another_order(self):
         with raises(ValueError, "diagonal", "row", "column", "blocked"):
@@ -191,6 +204,9 @@ class TestCoalescedTransactions:
             touched = {byte // segment_bytes for a in addresses.tolist() for byte in range(a, a + access_bytes)}
             assert_equal(coalesced_transactions(addresses, access_bytes, segment_bytes), len(touched))
 
+    def test_far_addresses(self):
+        assert_equal(coalesced_transactions(2**40 + np.array([0, 31, 32, 2**33])), 3)
+
     def test_segments_are_32_bytes_unless_told(self):
         assert_equal(coalesced_transactions(np.arange(32) * 16, access_bytes=16), 16)
         assert_equal(coalesced_transactions(np.arange(32) * 4 + 2, segment_bytes=64), 3)
@@ -213,6 +229,9 @@ class TestBankConflicts:
         assert_equal(bank_conflicts(np.full(32, 70)), 1)
         assert_equal(bank_conflicts(np.array([3, 35, 3, 35, 3, 4])), 2)
         assert_equal(bank_conflicts(np.array([3, 3, 3, 4, 5, 37, 69])), 3)
+
+    def test_far_words(self):
+        assert_equal(bank_conflicts(2**40 + np.array([0, 32, 33, 2**33])), 3)
 
     @pytest.mark.parametrize("banks", [1, 5, 16, 32])
     def test_random_words_fall_into_these_banks(self, banks, rng):
