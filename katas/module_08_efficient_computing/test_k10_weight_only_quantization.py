@@ -127,6 +127,23 @@ class TestQuantizeGroups:
             got = quantize_groups(w, 3)
         assert_close(got, (expected, np.array([[0.0, 1], [0, 0]]), np.array([[3.0, 0], [0, -2]])))
 
+    def test_halves_are_told_by_the_product_with_one_over_s_in_float64_too(self, rng):
+        # Whole numbers of half steps; 1/s is rounded, so that some halves fall below.
+        w = rng.integers(0, 31, (400, 32)).astype(float)
+        w[:, 3], w[:, 20] = 0, 30
+        w = w * np.arange(1, 401)[:, None] + 5
+        s = np.ptp(w, 1)[:, None] / 15
+        expected = np.trunc((w - 5) * (1 / s) + 0.5).astype(np.uint8)
+        assert_close(quantize_groups(w, 32)[0], expected)
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_small_weights_get_the_codes_of_large_ones(self, dtype, rng):
+        w, small = rng.normal(size=(3, 32)).astype(dtype), dtype(2.0**-60)  # a power of 2 changes no digit
+        codes, scales, minima = quantize_groups(w, 16)
+        got = quantize_groups(w * small, 16)
+        assert_close(got[0], codes)
+        assert_close(got[1:], (scales * small, minima * small), atol=0)
+
     def test_float32_stays_float32(self, rng):
         w = rng.normal(size=(3, 16)).astype(np.float32)
         _, scales, minima = quantize_groups(w, 8)
@@ -194,6 +211,10 @@ class TestPackQ4_1:
         w = rng.normal(3000, 0.003, (2, 64))  # a float32 of that size has some three values a step
         assert_close(pack_q4_1(w), quantize(w, GGMLQuantizationType.Q4_1))
 
+    def test_any_layout_in_memory(self, rng):
+        w = rng.normal(size=(64, 3)).astype(np.float32)
+        assert_close(pack_q4_1(w.T), pack_q4_1(np.ascontiguousarray(w.T)))
+
     @pytest.mark.parametrize("n", [16, 70])
     def test_part_of_a_block_is_refused(self, n):
         with raises(ValueError, n, 32):
@@ -223,6 +244,10 @@ class TestUnpackQ4_1:
         packed = packed.reshape(*lead, -1)
         expected = dequantize(packed, GGMLQuantizationType.Q4_1)
         assert_close(unpack_q4_1(packed), expected, rtol=0, atol=0)
+
+    def test_any_layout_in_memory(self, rng):
+        packed = pack_q4_1(rng.normal(size=(2, 3, 64)).astype(np.float32))
+        assert_close(unpack_q4_1(packed.transpose(1, 0, 2)), unpack_q4_1(packed).transpose(1, 0, 2))
 
     @pytest.mark.parametrize("length", [10, 50])
     def test_part_of_a_block_is_refused(self, length):
@@ -266,6 +291,14 @@ class TestQuantizeNF4:
         assert_close(quantize_nf4(w), quantize_nf4(w, 64))
         assert_equal(quantize_nf4(w)[1].shape, (3, 2))
 
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_small_weights_get_the_codes_of_large_ones(self, dtype, rng):
+        w, small = rng.normal(size=(3, 128)).astype(dtype), dtype(2.0**-60)  # a power of 2 changes no digit
+        codes, absmax = quantize_nf4(w)
+        got = quantize_nf4(w * small)
+        assert_close(got[0], codes)
+        assert_close(got[1], absmax * small, atol=0)
+
     def test_a_block_of_zeros_stays_zero(self):
         codes, absmax = quantize_nf4(np.array([[0.0, 0, 0, -3]]), 2)
         assert_close(codes, np.array([[7, 7, 7, 0]], np.uint8))
@@ -289,8 +322,9 @@ class TestGPTQ:
     @pytest.mark.parametrize("damp", [0.0, 0.1])
     def test_each_step_solves_its_least_squares_problem(self, rows, n, group, bits, damp, rng):
         w, x = rng.normal(0.5, 1.0, (rows, n)), correlated(rng, 3 * n, n)
-        got = gptq(w, x.T @ x, group=group, bits=bits, damp=damp)
-        assert_close(got, gptq_by_least_squares(w, x.T @ x, group, bits, damp))
+        hessian = x.T @ x / 5000  # so small that damp itself, times no mean, is far too much, not nearly nothing
+        got = gptq(w, hessian, group=group, bits=bits, damp=damp)
+        assert_close(got, gptq_by_least_squares(w, hessian, group, bits, damp))
 
     @pytest.mark.parametrize("group", [8, 16])
     def test_four_bits_and_a_damping_of_one_percent_are_the_defaults(self, group, rng):
@@ -303,6 +337,18 @@ class TestGPTQ:
         w = rng.normal(size=(6, 40))
         hessian = np.diag(rng.uniform(0.1, 10, 40))
         assert_close(gptq(w, hessian, 8, bits), rounded(w, 8, bits)[:3])
+
+    def test_halves_go_up(self):
+        w = np.array([[0, 0.5, 1.5, 2.5, 3.5, 4.5, 14.5, 15]])
+        assert_close(gptq(w, np.eye(8), 8)[0], np.array([[0, 1, 2, 3, 4, 5, 15, 15]], np.uint8))
+
+    def test_a_constant_group_has_scale_zero_and_codes_zero(self, rng):
+        w, x = rng.normal(size=(4, 16)), correlated(rng, 48, 16)
+        w[1], w[2] = 0, 1.5  # rounded without an error, so that they stay constant
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            got = gptq(w, x.T @ x, 8)
+        assert_close(got, gptq_by_least_squares(w, x.T @ x, 8, 4, 0.01))
 
     @pytest.mark.parametrize("bits", [3, 4])
     def test_halves_the_error_of_rounding_on_correlated_inputs(self, bits, rng):
@@ -348,6 +394,15 @@ class TestAWQ:
         w = rng.integers(0, 16, (6, 32)).astype(float)
         w[:, 4], w[:, 9] = 0, 15
         assert_close(awq(w, x, 32, 4, 2), (0.0, w))  # w is on a grid as it is
+
+    def test_the_errors_are_squared(self, rng):
+        # One sample drives channel 5 alone, and hard. Its errors are the largest, not the most.
+        w, x = rng.uniform(-1, 1, (40, 32)), rng.normal(size=(60, 32))
+        x[0], x[:, 5] = 0, 0
+        x[0, 5] = 1000
+        best, expected = scaled(w, x, 32, 4, 1)
+        assert best == 1  # the sum of absolute errors is least at 0
+        assert_close(awq(w, x, 32, 4, 1), (best, expected))
 
     @pytest.mark.parametrize("size", [0.0, 1e-6])
     def test_a_silent_channel_counts_as_one_of_a_ten_thousandth(self, size, rng):
