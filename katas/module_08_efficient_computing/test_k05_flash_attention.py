@@ -27,12 +27,20 @@ pytestmark = [
         "torch.nn.functional.log_softmax",
         "torch.Tensor.softmax",
         "torch.Tensor.log_softmax",
+        "torch.special.softmax",
+        "torch.special.log_softmax",
+        "torch.nn.Softmax",
+        "torch.nn.LogSoftmax",
         "torch.nn.attention",
     ),
     pure(),
 ]
 SIZES = [((), 5, 7, 4), ((2,), 6, 6, 3), ((2, 3), 4, 9, 5)]
 TILES = [(2, 3), (3, 2), (64, 64), (1, 1)]
+# n, m and a tile: where one side of the tile is all there is, its other side shows which of the two is which.
+SIDES = [(8, 48, (8, 16)), (48, 8, (16, 8))]
+PRODUCTS = torch.ops.aten.mm, torch.ops.aten.bmm
+SUMS_OF_PRODUCTS = torch.ops.aten.addmm, torch.ops.aten.addmm_, torch.ops.aten.baddbmm, torch.ops.aten.baddbmm_
 
 
 def make(lead, n, m, d, scale=1.0, dtype=torch.float64, device="cpu"):
@@ -58,26 +66,38 @@ def log_sums(q, k, causal):
 
 
 class Sizes(TorchDispatchMode):
-    """The elements of the largest tensor that is made, and the multiplications of all matrix products."""
+    """The elements of the largest tensor that is made, and the multiplications of all matrix products.
+
+    Products that give one row or one column are sums over a tile, written as products: they don't count.
+    """
 
     largest = products = 0
 
     def __init__(self):
         super().__init__()
         self.tiles = set()  # the last two axes of what matrix products give
+        self.whole = set()  # operators that do the kata's work
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         for tensor in out if isinstance(out, tuple | list) else [out]:
             if isinstance(tensor, torch.Tensor):
                 self.largest = max(self.largest, tensor.numel())
-        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.bmm):
-            self.products += args[0].numel() * args[1].shape[-1]
+        name = func.overloadpacket.__name__
+        if "softmax" in name or "attention" in name:
+            self.whole.add(name)
+        if func.overloadpacket in PRODUCTS + SUMS_OF_PRODUCTS:
+            left, right = args[:2] if func.overloadpacket in PRODUCTS else args[1:3]
+            if 1 not in out.shape[-2:]:
+                self.products += left.numel() * right.shape[-1]
             self.tiles.add(tuple(out.shape[-2:]))
         return out
 
 
 def check_sizes(sizes, largest, products):
+    if sizes.whole:
+        names = sorted(sizes.whole)
+        fail(f"{' and '.join(names)} of torch is used: tiles are to be computed.", evidence=names)
     if sizes.largest > largest:
         fail(f"A tensor of {sizes.largest} numbers is made: tiles and inputs have at most {largest}.", evidence=sizes.largest)
     if sizes.products > products:
@@ -85,6 +105,23 @@ def check_sizes(sizes, largest, products):
             f"The matrix products take {sizes.products} multiplications: the tiles that can be seen need {products}.",
             evidence=sizes.products,
         )
+
+
+def check_tile(sizes, tile):
+    if tile not in sizes.tiles and tile[::-1] not in sizes.tiles:  # the scores may be k qᵀ as well
+        fail(
+            f"Matrix products give {sorted(sizes.tiles)}: the scores of a tile {tile}, {tile[0]} queries by {tile[1]} "
+            f"keys, aren't among them.",
+            evidence=sorted(sizes.tiles),
+        )
+
+
+def tensors_in(value):
+    """The tensors in lists, tuples and dicts, however deep, but for single numbers."""
+    if isinstance(value, torch.Tensor):
+        return [value] if value.numel() > 1 else []
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [tensor for part in parts for tensor in tensors_in(part)]
 
 
 def visible(n, m, causal, tile):
@@ -134,6 +171,10 @@ class TestOnlineStep:
         assert_close(total, torch.tensor([0.0, 1.0]))
         assert_close(acc, torch.stack([torch.zeros(3), values[1]]))
 
+    def test_a_query_that_sees_nothing_more_stays_as_it_is(self):
+        state = torch.randn(2), 1 + torch.rand(2), torch.randn(2, 3)
+        assert_close(online_step(state, torch.full((2, 4), -math.inf), torch.randn(4, 3)), state)
+
 
 class TestForward:
     @pytest.mark.parametrize("causal", [False, True])
@@ -147,6 +188,15 @@ class TestForward:
         q, k, v = make((2,), 6, 8, 4, scale=1000.0)
         assert_close(flash_forward(q, k, v, True, (4, 3)), (oracle(q, k, v, True), log_sums(q, k, True)))
 
+    def test_scores_far_below_zero_do_not_vanish(self):
+        q, k, v = make((2,), 6, 8, 4)
+        q[..., 0], k[..., 0] = 1e5, -2.0  # scores of −10⁵, give or take a few
+        assert_close(flash_forward(q, k, v, True, (4, 3)), (oracle(q, k, v, True), log_sums(q, k, True)))
+
+    def test_float32_stays_float32(self):
+        q, k, v = make((2,), 6, 8, 4, dtype=torch.float32)
+        assert_close(flash_forward(q, k, v, True, (4, 3)), (oracle(q, k, v, True), log_sums(q, k, True)))
+
     @pytest.mark.parametrize("causal", [False, True])
     def test_only_tiles_are_made_and_hidden_ones_are_skipped(self, causal):
         n, m, d, tile = 48, 64, 4, (8, 16)
@@ -154,6 +204,12 @@ class TestForward:
         with Sizes() as sizes:
             flash_forward(q, k, v, causal, tile)
         check_sizes(sizes, max(m * d, tile[0] * (tile[1] + 1)), 2 * d * visible(n, m, causal, tile))
+
+    @pytest.mark.parametrize(("n", "m", "tile"), SIDES, ids=str)
+    def test_a_tile_is_queries_by_keys(self, n, m, tile):
+        with Sizes() as sizes:
+            flash_forward(*make((), n, m, 4), False, tile)
+        check_tile(sizes, tile)
 
 
 class TestBackward:
@@ -177,6 +233,22 @@ class TestBackward:
             flash_backward(q, k, v, out, lse, grad, causal, tile)
         check_sizes(sizes, max(m * d, tile[0] * (tile[1] + 1)), 5 * d * visible(n, m, causal, tile))
 
+    @pytest.mark.parametrize(("n", "m", "tile"), SIDES, ids=str)
+    def test_a_tile_is_queries_by_keys(self, n, m, tile):
+        q, k, v = make((), n, m, 4)
+        out, lse, grad = oracle(q, k, v, False), log_sums(q, k, False), torch.randn_like(q)
+        with Sizes() as sizes:
+            flash_backward(q, k, v, out, lse, grad, False, tile)
+        check_tile(sizes, tile)
+
+    def test_float32_stays_float32(self):
+        leaves = [x.requires_grad_() for x in make((2,), 6, 8, 4, dtype=torch.float32)]
+        out = oracle(*leaves, True)
+        grad = torch.randn_like(out)
+        expected = torch.autograd.grad(out, leaves, grad)
+        q, k, v = (x.detach() for x in leaves)
+        assert_close(flash_backward(q, k, v, out.detach(), log_sums(q, k, True), grad, True, (4, 3)), expected)
+
 
 class TestFlashAttention:
     @pytest.mark.parametrize("causal", [False, True])
@@ -187,12 +259,34 @@ class TestFlashAttention:
         out, expected = flash_attention(*mine, causal, (2, 3)), oracle(*theirs, causal)
         assert_close(out, expected)
         grad = torch.randn_like(expected)
-        out.backward(grad)
+        given = grad.clone()
+        out.backward(given)
         expected.backward(grad)
         assert_close([x.grad for x in mine], [x.grad for x in theirs])
+        if not torch.equal(given, grad):
+            fail("FlashAttention.backward changes the gradient that it is given.")
+
+    def test_any_strides_will_do(self):
+        rows = [torch.randn(2, n, 3, 4, dtype=torch.float64) for n in (5, 7, 7)]
+        mine = [x.transpose(-3, -2).requires_grad_() for x in rows]
+        theirs = [x.detach().clone().requires_grad_() for x in mine]
+        out, expected = flash_attention(*mine, True, (2, 3)), oracle(*theirs, True)
+        assert_close(out, expected)
+        # The gradient of a mean is one number with strides of 0.
+        out.mean().backward()
+        expected.mean().backward()
+        assert_close([x.grad for x in mine], [x.grad for x in theirs])
+
+    def test_another_call_may_come_before_the_backward_pass(self):
+        calls = [(True, (2, 3)), (False, (3, 2))]
+        mine = [[x.requires_grad_() for x in make((), 4, 6, 3)] for _ in calls]
+        outs = [flash_attention(*leaves, *call) for leaves, call in zip(mine, calls, strict=True)]
+        for leaves, out, (causal, _) in zip(mine, outs, calls, strict=True):
+            expected = torch.autograd.grad(oracle(*leaves, causal).square().sum(), leaves)
+            assert_close(torch.autograd.grad(out.square().sum(), leaves), expected)
 
     def test_it_looks_everywhere_unless_told_otherwise(self):
-        q, k, v = make((2,), 5, 5, 4)
+        q, k, v = make((2,), 5, 5, 4, dtype=torch.float32)
         assert_close(flash_attention(q, k, v), oracle(q, k, v, False))
 
     def test_the_function_is_applied_with_all_its_arguments(self):
@@ -227,6 +321,16 @@ class TestFlashAttention:
                     evidence=(n, kept(n)),
                 )
 
+    def test_no_tensor_is_kept_but_by_save_for_backward(self):
+        out = flash_attention(*(x.requires_grad_() for x in make((), 8, 8, 4)), True, (4, 4))
+        nodes, found = [out.grad_fn], []
+        for node in nodes:  # grows as it goes: the function may not be the last step
+            found += tensors_in(getattr(node, "__dict__", {}))
+            nodes += [parent for parent, _ in node.next_functions if parent is not None and parent not in nodes]
+        shapes = [tuple(tensor.shape) for tensor in found]
+        if shapes:
+            fail(f"Attributes of ctx keep tensors of shapes {shapes}: use save_for_backward.", evidence=shapes)
+
     def test_a_tile_is_64_by_64_unless_told_otherwise(self):
         q, k, v = (x.requires_grad_() for x in make((), 150, 130, 2))
         with Sizes() as sizes:
@@ -236,13 +340,18 @@ class TestFlashAttention:
 
     def test_the_tile_is_the_one_that_it_is_given(self):
         q, k, v = (x.requires_grad_() for x in make((), 48, 64, 4))
-        with Sizes() as sizes:
-            flash_attention(q, k, v, tile=(8, 16)).sum().backward()
-        check_sizes(sizes, 64 * 4, 7 * 4 * 48 * 64)
+        with Sizes() as forward:
+            out = flash_attention(q, k, v, tile=(8, 16))
+        with Sizes() as backward:
+            out.sum().backward()
+        for sizes, products in ((forward, 2), (backward, 5)):
+            check_sizes(sizes, 64 * 4, products * 4 * 48 * 64)
+            check_tile(sizes, (8, 16))
 
-    def test_more_queries_than_keys_are_named(self):
-        q, k, v = make((), 7, 5, 4)
-        with raises(ValueError, 7, 5):
+    @pytest.mark.parametrize(("n", "m"), [(7, 5), (6, 5)])
+    def test_more_queries_than_keys_are_named(self, n, m):
+        q, k, v = make((), n, m, 4)
+        with raises(ValueError, n, m):
             flash_attention(q, k, v, causal=True)
         assert_close(flash_attention(q, k, v), oracle(q, k, v, False))
 
@@ -279,16 +388,33 @@ class TestTriton:
         q, k, v = make((2,), 18, 40, 16, scale=200.0, dtype=torch.float32, device=device)
         assert_close(flash_attention_triton(q, k, v, True, (16, 16)), oracle(q, k, v, True), rtol=1e-3, atol=1e-3)
 
+    def test_scores_far_below_zero_do_not_vanish(self, device):
+        q, k, v = make((2,), 18, 40, 16, dtype=torch.float32, device=device)
+        q[..., 0], k[..., 0] = 400.0, -4.0  # scores of −400, give or take a few; exp(−400) is 0 in float32
+        # A score of 400 has four digits after the point in float32, and so have the weights.
+        assert_close(flash_attention_triton(q, k, v, True, (16, 16)), oracle(q, k, v, True), rtol=1e-3, atol=1e-3)
+
     def test_it_looks_everywhere_unless_told_otherwise(self, device, kernels):
-        q, k, v = make((1,), 70, 70, 16, dtype=torch.float32, device=device)
+        q, k, v = make((1,), 70, 50, 16, dtype=torch.float32, device=device)
         assert_close(flash_attention_triton(q, k, v), oracle(q, k, v, False), **self.CLOSE)
         assert_equal([launch.programs for launch in kernels.launches], [2])
         if kernels.checks:
             assert_equal(kernels.largest, 64 * 16)
 
-    def test_float16_keeps_its_sums_in_float32(self, device):
+    def test_float16_keeps_its_scores_in_float32(self, device):
         q, k, v = make((2,), 17, 90, 16, dtype=torch.float32, device=device)
+        q[..., 0] = k[..., 0] = 64.0  # scores of 1024, give or take a few, which float16 rounds to whole numbers
         q, k, v = q.half(), k.half(), 1 + v.half() / 8
         expected = oracle(q.double(), k.double(), v.double(), True).half()
         # Probabilities may be rounded to float16 for the product with the values: three digits.
         assert_close(flash_attention_triton(q, k, v, True, (16, 16)), expected, rtol=2e-3, atol=1e-3)
+
+    def test_float16_keeps_its_sums_in_float32(self, device):
+        # The first key has weight 1, each later one exp(−10.5): 16 of them are less than half a step of float16 at 1.
+        q, k = torch.zeros(1, 16, 16, device=device).half(), torch.zeros(1, 512, 16, device=device).half()
+        q[..., 0], k[:, 1:, 0] = 4.0, -10.5
+        v = torch.ones_like(k)
+        v[:, 1:, 8:] = 0.0  # here the weights of the later keys count in the sum alone
+        expected = oracle(q.double(), k.double(), v.double(), False).half()
+        # Together they are 1.4 percent of the whole.
+        assert_close(flash_attention_triton(q, k, v, False, (16, 16)), expected, rtol=2e-3, atol=1e-3)
