@@ -95,6 +95,12 @@ class TestFakeQuantize:
         nearest = grid[(x.flatten()[:, None] - grid).abs().argmin(1)].reshape(x.shape)
         assert_close(fake_quantize(x, scale, zero_point, low, high), nearest)
 
+    def test_float64_tells_what_is_just_beside_a_half(self):
+        codes = torch.arange(-3, 2, dtype=torch.float64)
+        for side in (-1e-9, 1e-9):
+            out = fake_quantize((codes + 0.5 + side) * 0.5, 0.5, 1, -2, 3)
+            assert_close(out, (codes + (side > 0)) * 0.5)
+
     def test_the_gradient_is_the_slope_of_the_surrogate(self):
         # x, clipped half a step beyond the first and the last code: what rounds into the range is inside.
         x = off_ties((5, 6), 0.3, -3, 2).requires_grad_()
@@ -175,6 +181,19 @@ class TestLSQ:
         found = gradients(lsq(x, step, -4, 3), upstream, x, step)
         assert_close(found, (to_x, to_step), atol=1e-6)  # finite differences are good to about 1e-9
 
+    def test_a_small_step(self):
+        x = off_ties((3, 4), 1e-5, -2, 1).requires_grad_()
+        step = torch.tensor(1e-5).double().requires_grad_()
+        upstream = torch.randn(3, 4, dtype=torch.float64)
+        value, to_x, to_step = paper_lsq(x, step, -2, 1, upstream)
+        out = lsq(x, step, -2, 1)
+        assert_close(out, value, atol=1e-15)
+        assert_close(gradients(out, upstream, x, step), (to_x, to_step))
+
+    def test_numbers_that_are_not_neighbours_in_memory(self):
+        x, step = off_ties((3, 4), 0.2, -2, 1).T, torch.tensor(0.2).double()
+        assert_close(lsq(x, step, -2, 1), paper_lsq(x, step, -2, 1, torch.ones(4, 3))[0])
+
     def test_a_fixed_input_still_trains_its_step(self):
         x, step = off_ties((6, 2), 0.2, -2, 1), torch.tensor(0.2).double().requires_grad_()
         upstream = torch.randn(6, 2, dtype=torch.float64)
@@ -213,6 +232,10 @@ class TestBinarize:
         out = binarize(w)
         assert_close(out, value)
         assert_close(gradients(out, upstream, w)[0], to_w)
+
+    def test_weights_that_are_not_neighbours_in_memory(self):
+        w = torch.randn(2, 3, 4, dtype=torch.float64)
+        assert_close(binarize(w.permute(0, 2, 1)), binarize(w).permute(0, 2, 1))
 
     def test_weights_that_need_no_gradient(self):
         w = torch.tensor([[0.5, -1.5], [0.25, 0.75]])
@@ -273,6 +296,7 @@ class TestQATLinear:
             for parameter in made.parameters():
                 parameter.add_(1.0)
         assert_close([p.detach() for p in layer.parameters()], before)
+        assert_equal([p.requires_grad for p in layer.parameters()], [True, True])
 
     @pytest.mark.parametrize("bits", [2, 3, 8])
     def test_the_codes_are_small_integers_of_the_current_weight_and_step(self, bits):
@@ -306,6 +330,23 @@ class TestQATLinear:
         expected = [upstream @ used, to_weight, to_step] + ([ups.sum(0)] if bias else [])
         parameters = [made.weight, made.step] + ([made.bias] if bias else [])
         assert_close(gradients(out, upstream, x, *parameters), tuple(expected))
+
+    @pytest.mark.parametrize("training", [True, False])
+    @pytest.mark.parametrize("with_gradient", [True, False])
+    def test_every_pass_uses_the_current_weights_quantized(self, training, with_gradient):
+        made, x = QATLinear(linear(5, 3), 3).train(training), torch.randn(2, 5, dtype=torch.float64)
+        for _ in range(2):  # the second time with other weights
+            with torch.set_grad_enabled(with_gradient):
+                out = made(x)
+            size = made.step.item()
+            used = size * (made.weight.detach() / size).clamp(-4, 3).round()
+            assert_close(out.detach(), F.linear(x, used, made.bias.detach()))
+            if with_gradient:
+                gradients(out, torch.ones_like(out), made.weight, made.step, made.bias)
+            with torch.no_grad():
+                made.weight.mul_(-1.5)
+            codes = (made.weight.detach() / size).clamp(-4, 3).round().to(torch.int8)
+            assert_close(made.codes(), codes)  # of now, not of the last pass
 
     def test_keeps_float32(self):
         made = QATLinear(nn.Linear(4, 3), 3)
