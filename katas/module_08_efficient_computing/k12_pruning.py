@@ -134,9 +134,9 @@ def train_masked(
     """Train `model` in place, with the masks held.
 
     `masks` maps names of parameters, as model.named_parameters() gives them, to
-    their masks; a parameter without a mask trains freely.  Pruned entries are
-    exactly 0 in every forward pass, the first too, and at the end, whatever they
-    were before.  The kept ones take the steps they would take if the pruned ones
+    their masks; a parameter without a mask trains freely, and no mask outlives the
+    call.  All parameters are finite.  Pruned entries are exactly 0 in every forward
+    pass, the first too, and at the end, whatever they were before.  The kept ones take the steps they would take if the pruned ones
     didn't exist.
 
     `steps` steps of torch.optim.SGD with `lr`, `momentum` and `weight_decay`, each
@@ -165,8 +165,8 @@ def lottery_ticket(
     - prunes the trained weights, all layers ranked together, by the fraction
       1 − (1 − amount)^(r/rounds) of all prunable entries (those pruned before are
       0 and so among them);
-    - rewinds the model to its state before the first fit, all parameters and
-      buffers, and sets the pruned entries to 0;
+    - rewinds the model to its state before the first fit, all that its state_dict
+      holds, and sets the pruned entries to 0;
     - calls fit(model, masks) with the new masks.
 
     The model stays as the last fit leaves it; the masks returned are the last.

@@ -61,6 +61,10 @@ class TestMagnitudeMask:
             assert_equal(int((~mask).sum()), pruned)
             assert w[mask].abs().min() >= w[~mask].abs().max()
 
+    def test_float64_magnitudes_that_are_almost_equal(self):
+        w = 1 + torch.tensor([3.0, 1, 2, 4], dtype=torch.float64) * 1e-12
+        assert_close(magnitude_mask(w, 0.5), torch.tensor([True, False, False, True]))
+
     def test_takes_a_transposed_parameter(self):
         w = nn.Parameter(torch.randn(4, 6)).T
         assert_close(magnitude_mask(w, 0.4), global_oracle([w], 0.4)[0])
@@ -172,7 +176,7 @@ class TestSparsity:
         assert_close(sparsity(200, 100, 300, 0.0, 0.8), 0.7)
 
     @pytest.mark.parametrize(("start", "end"), [(0, 40), (30, 110), (5, 12)])
-    @pytest.mark.parametrize(("initial", "final"), [(0.0, 0.9), (0.25, 0.75), (0.1, 1.0)])
+    @pytest.mark.parametrize(("initial", "final"), [(0.0, 0.9), (0.25, 0.75), (0.1, 1.0), (0.8, 0.2)])
     def test_is_the_cubic_between_its_ends_and_flat_outside(self, start, end, initial, final):
         for step in range(start - 3, end + 4):
             t = (step - start) / (end - start)
@@ -240,6 +244,20 @@ class TestTrainMasked:
             assert_close(masks[name], mask)
         assert_close(x, x_before)
 
+    def test_nothing_of_one_call_is_left_for_the_next(self):
+        model = perceptron(4, 3, 2).double()
+        x, y = torch.randn(5, 4, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 1])
+        train_masked(model, {"0.weight": torch.rand(3, 4) > 0.5}, x, y, 2, 0.1, 0.9, 0.0)
+        free = copy.deepcopy(model)
+        train_masked(model, {}, x, y, 3, 0.1, 0.9, 0.0)
+        optimizer = torch.optim.SGD(free.parameters(), 0.1, 0.9)
+        for _ in range(3):
+            optimizer.zero_grad()
+            F.cross_entropy(free[2](free[0](x).relu()), y).backward()  # not `free`, which copied its hooks
+            optimizer.step()
+        assert_close([p.detach() for p in model.parameters()], [p.detach() for p in free.parameters()])
+        assert_close(model(x).detach(), free[2](free[0](x).relu()).detach())
+
     def test_without_steps_it_only_prunes(self):
         model = perceptron(4, 3, 2)
         before, mask = model[0].weight.detach().clone(), torch.rand(3, 4) > 0.5
@@ -247,9 +265,20 @@ class TestTrainMasked:
         assert_close(model[0].weight.detach(), before * mask)
 
 
+class Table(nn.Module):
+    """A parameter that is a matrix, and isn't called a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(3, 4))
+
+
+PRUNABLE = ["0.weight", "2.weight", "3.weight", "4.table"]
+
+
 def network() -> nn.Module:
-    """Two prunable weights of 72 and 15 entries; biases, a norm and its buffers besides."""
-    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Linear(5, 3)).double()
+    """Prunable parameters of 2, 3 and 4 dimensions; biases, a norm and its buffers besides."""
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Linear(5, 3), nn.Conv1d(2, 3, 2), Table()).double()
     scramble(model, {})
     return model
 
@@ -276,7 +305,7 @@ class TestLotteryTicket:
     def test_every_round_prunes_the_trained_weights_and_rewinds_all_the_rest(self, amount, rounds):
         model = network()
         initial = copy.deepcopy(model.state_dict())
-        names = ["0.weight", "2.weight"]
+        names = PRUNABLE
         expected = {name: torch.ones_like(initial[name], dtype=torch.bool) for name in names}
         calls = 0
 
