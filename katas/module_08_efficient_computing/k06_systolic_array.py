@@ -68,8 +68,8 @@ Source: Kung 1982, "Why systolic architectures?"; Jouppi et al. 2017, "In-Datace
 Performance Analysis of a Tensor Processing Unit", section 2; Gerstner et al. 2014,
 "Neuronal Dynamics", section 1.3.
 
-From scratch: numpy.matmul, numpy.dot, numpy.einsum, numpy.tensordot, numpy.inner and
-scipy may not be used.
+From scratch: @, numpy.matmul, numpy.dot, numpy.einsum, numpy.tensordot, numpy.inner
+and scipy may not be used.
 """
 
 from numpy.typing import NDArray
@@ -128,7 +128,7 @@ def lif_neuron(
     `dt` have the same unit.
 
     Returns the potentials (T,), v at the end of each step, so `reset` itself in a step
-    with a spike; and the spikes (T,), boolean.
+    with a spike; and the spikes (T,), boolean.  It may spike in one step after the other.
     """
     raise NotImplementedError
 

@@ -14,7 +14,8 @@ and harmless, and run in the widest dtype that they are given.  The table here:
                l1_loss mse_loss nll_loss cross_entropy
     widest     every other name
 
-float64 is left alone: whoever passes it asked for it.
+float64 is left alone: whoever passes it asked for it.  (torch's own lists are longer:
+here conv3d and cumsum, say, are in the last row.)
 
 **Scale the loss.**  Gradients are often smaller than 2⁻²⁵ and underflow to 0.  The
 gradient is linear in the loss, so
@@ -45,8 +46,10 @@ Worked by hand:
 Source: Micikevicius et al. 2018, "Mixed Precision Training", sections 3.1-3.3;
 PyTorch's documentation of torch.amp, "Autocast Op Reference".
 
-From scratch: torch.amp, torch.autocast, torch.cuda.amp and torch.cpu.amp may not be
-used; torch.optim and autograd may.
+From scratch: torch.amp, torch.autocast, torch.cuda.amp, torch.cpu.amp,
+torch.distributed.fsdp.sharded_grad_scaler, torch._amp_update_scale_ and
+torch._amp_foreach_non_finite_check_and_unscale_ may not be used; torch.optim and
+autograd may.
 """
 
 from collections.abc import Callable, Iterable
@@ -112,6 +115,7 @@ class LossScaler:
         `update()`, by the user or by `step`: gradients would be divided twice.
         Raises ValueError, naming float16 and float32, if any gradient is
         float16, before it changes any: divided in float16 it would underflow again.
+        (bfloat16, with the range of float32, is no error.)
         """
         raise NotImplementedError
 
@@ -131,6 +135,7 @@ class LossScaler:
         good iterations from zero.  Else this was a good one: at `growth_interval` of them
         in a row multiply the scale by `growth_factor`, and count from zero again.
         The scale has no floor and no ceiling: it may fall below 1.
+        Not judged: an `update` with no `unscale_` or `step` since the last one.
         """
         raise NotImplementedError
 
@@ -138,7 +143,8 @@ class LossScaler:
 class MasterWeights:
     """Float32 copies of a model's parameters, for an optimizer to update.
 
-    `master` is a list of float32 leaf tensors, in the order of the parameters.
+    `master` is a list of float32 leaf tensors, in the order of the parameters: one for
+    each, also for those that are frozen (requires_grad is False).
     Masters share memory with no parameter, and their gradients with no
     parameter's gradient, not even where the model is float32 itself.
     """
@@ -173,11 +179,12 @@ def train(
 
     `make_optimizer` is called once, with the list of master weights.  The optimizer
     steps on their float32 gradients, and after each batch the model holds the
-    masters, rounded.  Nothing but the model, its gradients and the scaler is changed.
+    masters, rounded.  Nothing but the model, its gradients and the scaler is changed:
+    a parameter that gets no gradient (frozen, or not used) stays as it is.
 
     With a `scaler` the loss is scaled, the gradients are unscaled in float32, steps
     with inf or NaN are skipped, and the scale is updated after each batch.  With None
-    the gradients are used as they come.
+    the gradients are used as they come, inf and NaN included.
 
     Returns the losses as floats, unscaled, each from before its batch's step.
     """

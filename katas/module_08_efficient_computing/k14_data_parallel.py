@@ -39,7 +39,7 @@ the last: `with model.no_sync():` around the others.
     torchrun --nproc-per-node=2 katas/module_08_efficient_computing/train_gpt.py
 and on several machines with torchrun's --nnodes and --rdzv-endpoint, unchanged.
 
-All parameters of a model have one dtype, float32 or float64, and may be views that aren't contiguous.
+All parameters of a model have one dtype, float32 or float64.
 
 Source: Li et al. 2020, "PyTorch Distributed: experiences on accelerating data parallel
 training".
@@ -58,7 +58,7 @@ from torch import Tensor, nn
 def broadcast_parameters(module: nn.Module, root: int = 0) -> None:
     """Give all parameters and buffers of `module`, in place, the values that they have on the rank `root`.
 
-    Those of submodules are among them; buffers may be of any dtype, and needn't be in the state_dict.
+    Those of submodules are among them; buffers may be of any dtype.
     Whether a parameter requires a gradient doesn't matter, and nothing of it stays in a graph.
     """
     raise NotImplementedError
@@ -104,10 +104,7 @@ class DataParallel(nn.Module):
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:
-        """In the block, backward passes only add to this rank's gradients: nothing is sent.
-
-        Blocks may be nested: until the outermost ends.
-        """
+        """In the block, backward passes only add to this rank's gradients: nothing is sent."""
         raise NotImplementedError
 
     def synchronize(self) -> None:
@@ -117,6 +114,6 @@ class DataParallel(nn.Module):
         as its gradients were there and the buckets before it had been started.  Those that weren't are
         reduced now: where this rank has no gradient, with zeros, so that afterwards every parameter has
         one.  There is one all-reduce for each bucket, of all its gradients (with those that no_sync
-        added up before), and nothing else is sent, though the model be called once more before.
+        added up before), and nothing else is sent.
         """
         raise NotImplementedError

@@ -216,6 +216,14 @@ class TestEncode:
         assert_close(encode(values, Format(*fields)), expected.astype(dtype))
         assert_close(encode(-values, Format(*fields)), (expected + len(table)).astype(dtype))
 
+    @pytest.mark.parametrize(
+        ("fields", "dtype"),
+        [((5, 2), "uint8"), ((2, 5), "uint8"), ((4, 4, False), "uint16"), ((6, 2), "uint16"), ((8, 7), "uint16")],
+    )
+    def test_codes_take_one_byte_up_to_8_bits_else_two(self, rng, fields, dtype):
+        codes = encode(rng.standard_normal(5).astype(np.float32), Format(*fields))
+        assert_equal(str(codes.dtype), dtype)
+
     @smalls
     def test_other_formats_overflow(self, fields):
         table = brute_force(*fields)
@@ -362,7 +370,7 @@ class TestRelativeError:
         exact = torch.from_numpy(values).double()
         rounded = torch.from_numpy(values).to(getattr(torch, name)).double()
         expected = ((rounded - exact).abs() / exact.abs()).numpy()
-        # Float64 it is: float32 is off by 6e-8 of the error; float64's rounded / exact - 1 by 2e-16 in all.
+        # float32 is off by 6e-8 of the error; in float64, rounded / exact - 1 is off by 2e-16.
         assert_close(relative_error(values, of(name)), expected, rtol=1e-9, atol=1e-15)
 
     def test_zero_has_none_and_overflow_counts(self):

@@ -1,13 +1,14 @@
 """Judges k08_mixed_precision against torch.autocast, torch.amp.GradScaler and float64 training."""
 
 import copy
+import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dojo.testing import assert_close, assert_equal, from_scratch, raises
+from dojo.testing import assert_close, assert_equal, fail, from_scratch, raises
 from katas.module_08_efficient_computing.k08_mixed_precision import (
     LossScaler,
     MasterWeights,
@@ -15,13 +16,24 @@ from katas.module_08_efficient_computing.k08_mixed_precision import (
     train,
 )
 
-pytestmark = [from_scratch("torch.amp", "torch.autocast", "torch.cuda.amp", "torch.cpu.amp")]
+pytestmark = [
+    from_scratch(
+        "torch.amp",
+        "torch.autocast",
+        "torch.cuda.amp",
+        "torch.cpu.amp",
+        "torch.distributed.fsdp.sharded_grad_scaler",
+        "torch._amp_update_scale_",
+        "torch._amp_foreach_non_finite_check_and_unscale_",
+    )
+]
 
 HALF, BRAIN, SINGLE, DOUBLE = torch.float16, torch.bfloat16, torch.float32, torch.float64
 LOW = ["matmul", "mm", "bmm", "addmm", "baddbmm", "linear", "conv1d", "conv2d"]
 FULL = ["exp", "log", "pow", "sum", "prod", "softmax", "log_softmax", "layer_norm"]
 FULL += ["l1_loss", "mse_loss", "nll_loss", "cross_entropy"]
-OTHERS = ["add", "mul", "relu", "cat", "where", "dropout"]
+# The later ones are like names of the other rows, or in torch's own lists: the lesson's table alone decides.
+OTHERS = ["add", "mul", "relu", "cat", "where", "dropout", "conv3d", "einsum", "cumsum", "log1p", "smooth_l1_loss"]
 # Ops for which torch's list for the CPU is the lesson's table; the others' rows are the CUDA list's.
 LABELS = torch.tensor([2, 0, 1])
 REAL = {
@@ -165,8 +177,10 @@ class TestLossScaler:
         assert_close(scales[-2:], [16.0, 32.0] if good == 4 else [8.0, 16.0])
 
     def test_the_scale_has_no_floor_and_no_ceiling(self):
-        assert_close(run(LossScaler(2.0), [float("nan")] * 3), [1.0, 0.5, 0.25])
-        assert_close(run(LossScaler(2.0**39, growth_interval=1), [1.0] * 2), [2.0**40, 2.0**41])
+        down = run(LossScaler(2.0), [float("nan")] * 60)
+        assert_close(down, [2.0**-i for i in range(60)], rtol=1e-9, atol=0)
+        up = run(LossScaler(2.0, growth_interval=1), [1.0] * 100)
+        assert_close(up, [2.0**i for i in range(2, 102)], rtol=1e-9, atol=0)
 
     @pytest.mark.parametrize("dtype", [SINGLE, DOUBLE])
     def test_scale_multiplies_the_loss_and_its_gradient(self, dtype):
@@ -185,10 +199,10 @@ class TestLossScaler:
         assert_close(LossScaler(1025.0).scale(loss), torch.tensor(3075.0))
         assert_close(loss, torch.tensor(3.0, dtype=dtype))
 
-    @pytest.mark.parametrize("dtype", [SINGLE, DOUBLE])
+    @pytest.mark.parametrize("dtype", [BRAIN, SINGLE, DOUBLE])
     def test_unscale_divides_every_gradient_once(self, dtype):
         ps = [nn.Parameter(torch.zeros(n, dtype=dtype)) for n in (2, 3, 4)]
-        expected = [torch.randn_like(p) for p in ps]
+        expected = [torch.randn_like(p) for p in ps]  # times 8 and divided by 8 exactly, in any dtype
         ps[0].grad, ps[2].grad = 8 * expected[0], 8 * expected[2]
         optimizer = torch.optim.SGD([{"params": ps[:1]}, {"params": ps[1:]}], lr=1.0)
         scaler = LossScaler(8.0)
@@ -226,6 +240,21 @@ class TestLossScaler:
         assert_equal(scaler.step(optimizer), True)
         assert_close(p.detach(), start - 1.0)
 
+    def test_an_inf_is_found_in_a_bfloat16_gradient(self):
+        p = nn.Parameter(torch.zeros(2, dtype=BRAIN))
+        p.grad = torch.tensor([8.0, float("inf")], dtype=BRAIN)
+        assert_equal(LossScaler(4.0).step(torch.optim.SGD([p], lr=1.0)), False)
+
+    @pytest.mark.parametrize("gradient", [1e30, 3e38])
+    def test_large_gradients_are_no_inf(self, gradient):
+        # Each is finite, though their sum or their norm isn't.
+        (p,) = parameters((6,), gradient=gradient)
+        optimizer = torch.optim.SGD([p], lr=0.0)
+        scaler = LossScaler(2.0)
+        assert_equal(scaler.step(optimizer), True)
+        scaler.update()
+        assert_close(scaler.get_scale(), 2.0)
+
     def test_what_unscale_did_not_find_does_not_matter(self):
         (p,) = parameters((2,))
         start = p.detach().clone()
@@ -255,12 +284,12 @@ class TestLossScaler:
 
     @pytest.mark.parametrize("call", ["unscale_", "step"])
     def test_float16_gradients_are_refused_before_any_is_changed(self, call):
-        (p,) = parameters((3,), gradient=8.0)
+        p, r = parameters((3,), (3,), gradient=8.0)
         q = nn.Parameter(torch.zeros(2, dtype=HALF))
         q.grad = torch.full((2,), 8.0, dtype=HALF)
         with raises(ValueError, "float16", "float32"):
-            getattr(LossScaler(4.0), call)(torch.optim.SGD([p, q], lr=1.0))
-        assert_close(p.grad, torch.full((3,), 8.0))
+            getattr(LossScaler(4.0), call)(torch.optim.SGD([{"params": [p]}, {"params": [r, q]}], lr=1.0))
+        assert_close([p.grad, r.grad], [torch.full((3,), 8.0)] * 2)
         assert_close(q.grad, torch.full((2,), 8.0, dtype=HALF))
 
 
@@ -321,6 +350,11 @@ class TestMasterWeights:
         ps[0].grad = None
         weights.read_gradients()
         assert weights.master[0].grad is None
+
+    def test_frozen_parameters_have_a_master_too(self):
+        ps = [nn.Parameter(torch.full((n,), float(n)), requires_grad=n != 3) for n in (2, 3, 4)]
+        weights = MasterWeights(ps)
+        assert_close([m.detach() for m in weights.master], [p.detach() for p in ps])
 
     def test_shares_no_memory_even_with_a_float32_model(self):
         (p,) = parameters((3,), gradient=6.0)
@@ -411,7 +445,8 @@ class TestTrain:
         assert int(seen[0].count_nonzero()) >= 44, "most of the 48 gradients must survive"
         # float32 keeps 7 digits of a loss of about 1e-8
         assert_close(losses[0], baseline[0], rtol=1e-5, atol=0)
-        assert losses[-1] < 0.05 * baseline[-1], (losses[-1], baseline[-1])
+        if not losses[-1] < 0.05 * baseline[-1]:
+            fail(f"with scaling the loss is {losses[-1]:.3g} after 100 steps, and {baseline[-1]:.3g} without any step")
 
     @pytest.mark.parametrize("scaling", [(2.0**24, 2.0, 0.5, 3), (2.0**21, 4.0, 0.25, 1), (64.0, 2.0, 0.5, 100)])
     def test_matches_a_loop_with_gradscaler_through_overflow(self, scaling):
@@ -430,7 +465,11 @@ class TestTrain:
         # A generator: batches are taken one at a time, once.
         losses = train(model, (batch for batch in batches), make, scaler)
         expected = torchs_train(twin, batches, make, oracle)
-        assert_close(scaler.get_scale(), oracle.get_scale())
+        if not math.isclose(scaler.get_scale(), oracle.get_scale(), rel_tol=1e-5):
+            fail(
+                f"the scale is {scaler.get_scale():g} after training, where GradScaler's is {oracle.get_scale():g}",
+                evidence=scaler.get_scale(),
+            )
         # Another order of float32 sums in the loss moves float16 gradients by one rounding, 5e-4.
         assert_close(losses, expected, rtol=5e-3, atol=1e-4)
         for p, q in zip(model.parameters(), twin.parameters(), strict=True):
@@ -487,3 +526,57 @@ class TestTrain:
         for scaler in (None, LossScaler(16.0)):
             train(network(), batches, adam, scaler)
             assert_close(batches, kept, rtol=0, atol=0)
+
+    @pytest.mark.parametrize("scaled", [False, True])
+    def test_parameters_without_a_gradient_stay(self, scaled):
+        model = network()
+        model[0].weight.requires_grad_(False)
+        model.unused = nn.Parameter(torch.ones(3, dtype=HALF))
+        model.forward = lambda x: model[2](model[1](model[0](x)))
+        start = copy.deepcopy(model.state_dict())
+        batches = [(torch.randn(4, 5).half(), torch.randn(4, 3)) for _ in range(3)]
+
+        def decaying(masters):
+            # Weight decay moves whatever has a gradient, even one of 0.
+            return torch.optim.AdamW(masters, lr=0.1, weight_decay=0.5)
+
+        train(model, batches, decaying, LossScaler(16.0) if scaled else None)
+        after = model.state_dict()
+        for name in ("0.weight", "unused"):
+            assert_close(after[name], start[name], rtol=0, atol=0)
+        assert_equal(bool((after["2.weight"] != start["2.weight"]).any()), True)
+
+    def test_without_a_scaler_an_inf_is_used_as_it_comes(self):
+        model = nn.Linear(2, 1, bias=False).half()
+        with torch.no_grad():
+            model.weight.fill_(1.0)
+        # The outputs, 6e4 each, are finite; their gradients times 3e4 aren't.
+        train(model, [(torch.full((2, 2), 3e4, dtype=HALF), torch.zeros(2, 1))], lambda m: torch.optim.SGD(m, lr=1.0))
+        assert_close(model.weight.detach(), torch.full((1, 2), -float("inf"), dtype=HALF))
+
+    def test_after_each_batch_the_model_holds_the_rounded_masters(self):
+        model, made, seen, expected = network(), [], [], []
+
+        def make(masters):
+            made.extend(masters)
+            return torch.optim.SGD(masters, lr=0.1)
+
+        def batches():
+            for _ in range(3):
+                # Whoever asked for all batches at once hasn't trained on any yet.
+                if made:
+                    seen.append([p.detach().clone() for p in model.parameters()])
+                    expected.append([m.detach().half() for m in made])
+                yield torch.randn(4, 5).half(), torch.randn(4, 3)
+
+        train(model, batches(), make, LossScaler(16.0))
+        if not all(
+            torch.equal(p, m) for ps, ms in zip(seen, expected, strict=True) for p, m in zip(ps, ms, strict=True)
+        ):
+            fail("when the next batch is taken, the model doesn't hold the rounded masters yet")
+
+    def test_a_model_in_training_mode_stays_in_it(self):
+        model, modes = network(), []
+        model.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+        train(model, [(torch.randn(4, 5).half(), torch.randn(4, 3))] * 2, adam, LossScaler(16.0))
+        assert_equal([*modes, model.training], [True] * 3)

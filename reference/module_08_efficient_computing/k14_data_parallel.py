@@ -60,11 +60,11 @@ class DataParallel(nn.Module):
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:
-        before, self._sends = self._sends, False
+        self._sends = False
         try:
             yield
         finally:
-            self._sends = before  # False in the block around this one
+            self._sends = True
 
     def _arrived(self, index: int, parameter: Tensor) -> None:
         if self._sends:
