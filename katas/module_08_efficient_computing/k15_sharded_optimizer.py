@@ -109,7 +109,7 @@ class Zero1:
     """Stage 1: whole parameters and whole gradients on every rank, AdamW's state in parts.
 
     Between the steps nothing is held beside the parameters but three times ⌈elements/n⌉
-    numbers for each parameter: the two moments, and a copy of the own part if you like.
+    numbers of its dtype for each parameter: the two moments, and a copy of the own part if you like.
 
     Zero1, Zero2 and Zero3 take AdamW's arguments, in its order, and give the parameters that
     torch.optim.AdamW would have given on one process from the mean of all ranks' gradients.
@@ -201,9 +201,10 @@ class Zero3:
     def __call__(self, x: Tensor) -> Tensor:
         """What the layers make of `x`, one after the other: with gradients for `x` and the parts.
 
-        x        (b, …), another on each rank, which may require a gradient: it is the own x's
-                 and is not averaged
+        x        (b, …), another on each rank, which may require a gradient, a leaf or not: it is
+                 the own x's and is not averaged
 
+        Several calls may come before one backward of what they have given.
         Under torch.no_grad() a rank sends an all-gather of the parameters (padded) at most.
         """
         raise NotImplementedError
