@@ -51,9 +51,10 @@ Everything is called on all ranks of the default group (n of them, 1 included) i
 order; tensors are float32 or float64, and all that comes out is of their dtype.  The dense
 layers given are the same on all ranks and are cut there: nothing is sent for that.  They
 aren't changed, and nothing of them is kept: of the parts' parameters, each has memory of its own
-(no view: a view keeps the whole alive), has the dense one's dtype and device, and is trained.
-A layer holds its parameters, and under 500 bytes of other tensors.  No function changes its
-arguments, and no backward the gradient that comes to it.
+(no view: a view keeps the whole alive), has the dense one's dtype and device, and is trained, even
+where the dense one is frozen.  A layer holds its parameters, and under 500 bytes of other tensors,
+before a call and after it: it is called many times, with x of other shapes and with parameters that
+have changed since.  No function changes its arguments, and no backward the gradient that comes to it.
 
 Source: Shoeybi, Patwary, Puri, LeGresley, Casper & Catanzaro 2019, "Megatron-LM: Training
 Multi-Billion Parameter Language Models Using Model Parallelism", section 3.
@@ -194,11 +195,13 @@ class ParallelAttention(nn.Module):
 def vocab_parallel_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """The mean over all tokens of −ln softmax(z)[target], (), on every rank.
 
-    logits   (..., V/n): rank r has the logits of words r·V/n … of each token, another part on each rank
+    logits   (..., V/n), contiguous: rank r has the logits of words r·V/n … of each token, another part on
+             each rank
     targets  (...), int64, from 0 to V − 1, the same on all ranks: () is a single token
 
     Differentiable: the gradient of `logits` is this rank's part of the dense gradient.  Finite for
     logits of ±1e4.  Forward sends at most 3(n − 1) numbers a token, and 3(n − 1) more: enough for
-    three all-reduces of one number a token.  Backward sends nothing.
+    three all-reduces of one number a token.  Backward sends nothing.  A second backward of the same loss
+    (retain_graph) gives the same gradient or raises RuntimeError, never another gradient.
     """
     raise NotImplementedError

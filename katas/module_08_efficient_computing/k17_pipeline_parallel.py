@@ -65,7 +65,7 @@ Action = tuple[str, int]  # ("F", i) or ("B", i)
 def split_layers(costs: Sequence[float], stages: int) -> list[tuple[int, int]]:
     """Cut the layers into `stages` contiguous stages so that the slowest one is as fast as can be.
 
-    costs    the cost of each layer, above 0; a stage costs the sum of its layers
+    costs    the cost of each layer, above 0, in any unit; a stage costs the sum of its layers
     returns  (start, stop) of each stage, in order: stage s has the layers start … stop − 1
 
     Each stage has at least one layer.  Where several cuts are best, any of them is right.  It
@@ -93,8 +93,8 @@ def simulate(
 
     schedules  the schedule of each stage: any, not only those above, in which each stage has
                the forward and the backward of each of the same micro-batches once
-    forward    the time of one forward, on every stage
-    backward   the time of one backward
+    forward    the time of one forward, on every stage, above 0
+    backward   the time of one backward, above 0
 
     A stage does one action at a time, in its schedule's order, each as early as it can.  The
     forward of i on stage s needs that on stage s − 1 to be done; the backward needs that on stage
@@ -131,17 +131,17 @@ def run_pipeline(
     loss_fn   loss_fn(out, target) is a mean over the samples of a micro-batch
     inputs    on rank 0 the m micro-batches, floats or whole numbers (token ids); elsewhere None
     targets   on the last rank the m targets; elsewhere None
-    arriving  a tensor of the shape, dtype and device of an activation that arrives at this rank,
-              as nobody sends them: its values mean nothing; on rank 0 None
+    arriving  a contiguous tensor of the shape, dtype and device of an activation that arrives at
+              this rank, as nobody sends them: its values mean nothing; on rank 0 None
 
     The gradients of the mean of the m losses are added to the .grad of the stage's parameters.
     As all micro-batches have one size, they are those of the whole batch in one process.
     Returns that mean loss, detached, on the last rank, and None on the others.
 
     Each action runs when its turn in the schedule comes: the stage is called once for each "F",
-    and its backward runs at "B".  From then on nothing of the micro-batch is kept: not its graph
-    nor its output (whose sending is long done by then, so wait for it: a request keeps alive what
-    it sends).
+    and its backward runs at "B".  From then on nothing of the micro-batch is kept: not its
+    graph, nor the activation that arrived, nor its output (whose sending is long done by then, so
+    wait for it: a request keeps alive what it sends).  Only gradients on their way may stay.
 
     For each micro-batch a rank sends one message to the next rank, the activation, and one to the
     rank before, the gradient of the activation that came from there, which has its size.  Nothing

@@ -146,8 +146,8 @@ def partition(costs: Sequence[float], workers: int) -> list[list[int]]:
 
     Job i costs `costs[i]` ≥ 0.  Returns a list of `workers` lists with the jobs'
     numbers; each job stands in exactly one.  A worker without jobs has an empty
-    list.  Free: the order of the workers, the order inside a list, and which
-    comes first among equal costs or equal loads.
+    list, all of them where `costs` is empty.  Free: the order of the workers, the
+    order inside a list, and which comes first among equal costs or equal loads.
     """
     raise NotImplementedError
 

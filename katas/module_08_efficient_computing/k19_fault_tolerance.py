@@ -9,10 +9,11 @@ the step number, and each rank's random state (it decides the next dropout mask)
 the state.  With all ranks alike but for their random states, rank 0 writes for everyone.
 
 How it is written.  A process can be killed in the middle of writing.  So the new checkpoint is
-written beside the old one, under another name, in the same folder, forced to the disk (fsync),
-and then renamed over it: os.replace is atomic, so that whoever reads finds the old one or the new
-one, whole.  No rank may go on before the file is there: if one did, and rank 0 died, some
-would be ahead of the state that all come back to.
+written beside the old one, under another name, in the same folder, and then renamed over it:
+os.replace is atomic, so that whoever reads finds the old one or the new one, whole.  (Before that it
+should be forced to the disk by fsync, though only a machine that loses its power would show it.)
+No rank may go on before the file is there: if one did, and rank 0 died, some would be ahead of the
+state that all come back to.
 
 When a worker dies, torchrun ends the others, starts all of them again, and each loads the checkpoint:
     torchrun --nproc-per-node=2 --max-restarts=3 katas/module_08_efficient_computing/train_gpt.py
@@ -52,8 +53,8 @@ from typing import Any
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write `state` of rank 0 to `path`, so that at every moment there is the old file or the new one, whole.
 
-    path   its folder exists
-    state  tensors, numbers, text and containers of them, as torch.save takes them; those of other ranks
+    path   its folder exists; nothing is written outside of that folder, which may be a disk of its own
+    state  tensors, numbers and text, and dicts, lists and tuples of them; those of other ranks
            aren't looked at
 
     Returns, on each rank, only when the file is there.
@@ -64,7 +65,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """What `save_checkpoint` wrote to `path`, tensors on the CPU; None where there is no such file.
 
-    Raises ValueError, naming the path, where the file can't be read as a checkpoint.
+    Raises ValueError, naming the path, where the file, whatever is in it, can't be read as a checkpoint.
     """
     raise NotImplementedError
 
@@ -75,12 +76,13 @@ def train(parts: Mapping[str, Any], step: Callable[[int], float], steps: int, pa
     parts   what the training changes, by name: objects with state_dict() and load_state_dict(), such as
             the model and the optimizer, alike on all ranks
     step    does a step and returns its loss
+    steps   in all; a checkpoint in `path` has no more
     every   a checkpoint is saved after every so many steps (counted from the beginning of the training,
             not of this call), and after the last
 
     The checkpoint holds the parts, the losses so far, and every rank's random state of torch on the CPU:
     with it, a run that was killed goes on as if nothing had happened.  Where nothing is left to do,
-    no step is done.
+    no step is done, but the parts and the random state become the checkpoint's all the same.
     Returns this rank's losses of the steps from the last checkpoint on, behind rank 0's of those before
     it: `steps` in all.
     """

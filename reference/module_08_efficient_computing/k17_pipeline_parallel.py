@@ -66,9 +66,8 @@ def simulate(
                 ends[kind, i, stage] = clock[stage]
                 actions.pop(0)
         if len(ends) == before:
-            stage = next(s for s, actions in enumerate(left) if actions)
-            kind, i = left[stage][0]
-            raise ValueError(f"deadlock: stage {stage} waits for ever to do {kind} of micro-batch {i}")
+            kind, i = left[0][0]  # of stage 0: its backwards come after those of all others, so it isn't done, either
+            raise ValueError(f"deadlock: stage 0 waits for ever to do {kind} of micro-batch {i}")
     makespan = max(clock)
     return makespan, [makespan - sum(cost[kind] for kind, _ in schedule) for schedule in schedules]
 
@@ -93,7 +92,7 @@ def run_pipeline(
     for kind, i in schedule:
         if kind == "F":
             if rank == 0:
-                x = inputs[i]
+                x = inputs[i].detach()
             else:
                 x = torch.empty_like(arriving)
                 dist.recv(x, rank - 1)
