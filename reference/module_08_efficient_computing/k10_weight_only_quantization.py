@@ -27,8 +27,7 @@ def pack_q4_1(w: np.ndarray) -> np.ndarray:
 
 
 def unpack_q4_1(packed: np.ndarray) -> np.ndarray:
-    # Two bytes can be viewed as one number only where they lie side by side.
-    blocks = _grouped(np.ascontiguousarray(packed), 20)
+    blocks = _grouped(packed, 20)
     header = blocks[..., :4].view("<f2").astype(np.float32)
     nibbles = blocks[..., 4:]
     codes = np.concatenate([nibbles & 15, nibbles >> 4], -1)
