@@ -23,7 +23,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -94,10 +94,11 @@ class ProofSession:
         self.judge: Judge
         self.config: pytest.Config
         self.items: dict[Kata, list[pytest.Item]] = {}
+        self.katas: list[Kata] = []
         self.seconds: dict[Kata, dict[str, float]] = {}
         self.reach: dict[Kata, Reach] = {}
         self.units: dict[Patch, list[Unit] | None] = {}
-        self.again: dict[Kata, list[Job]] = {}
+        self.again: dict[int, list[Job]] = {}
 
     # --- hooks --------------------------------------------------------------------------------------
 
@@ -116,12 +117,12 @@ class ProofSession:
             )
         if (torch := sys.modules.get("torch")) is not None:
             torch.set_num_threads(1)  # a child can't use the threads of an OpenMP pool that the parent has started
-        katas = list(self.items)
+        self.katas = list(self.items)
         width = self.options.jobs or os.cpu_count() or 1
-        workers = min(width, len(katas))
-        self.options.jobs = max(1, width // workers)  # the children of each worker
-        for news in share_out(len(katas), workers, partial(_order, katas), self):
-            kata = katas[news.number]
+        workers = min(width, len(self.katas))
+        self.options = replace(self.options, jobs=max(1, width // workers))  # the children of each worker
+        for news in share_out(len(self.katas), workers, partial(_order, self.katas), self):
+            kata = self.katas[news.number]
             if news.what == "begun" and self.options.on_progress is not None:
                 self.options.on_progress(f"proving {kata.stem}")
             elif news.what == "done":
@@ -138,25 +139,25 @@ class ProofSession:
 
     def do(self, number: int) -> KataProofs | None:
         """Prove a kata, all but what the clock may have decided: then None."""
-        kata = list(self.items)[number]
+        kata = self.katas[number]
         self._warm_up(kata)
         self._see_what_tests_reach(kata)
         for done in run_jobs(self._jobs(kata), self.options.jobs):
             if self._may_be_the_clock(done):
-                self.again.setdefault(kata, []).append(done.job)
+                self.again.setdefault(number, []).append(done.job)
             else:
                 self._take(done)
         if kata.name in self.options.mutants_of:
             from dojo.proofs.killing import prove_mutants
 
             prove_mutants(self, kata)
-        return None if kata in self.again else self.results[kata.name]
+        return None if number in self.again else self.results[kata.name]
 
     def settle(self) -> list[tuple[int, KataProofs]]:
         """Prove, one job at a time, what the clock may have decided."""
         for done in run_jobs([job for jobs in self.again.values() for job in jobs], width=1):
             self._take(done)
-        return [(list(self.items).index(kata), self.results[kata.name]) for kata in self.again]
+        return [(number, self.results[self.katas[number].name]) for number in self.again]
 
     def _warm_up(self, kata: Kata) -> None:
         """Run the kata's tests once here: what loads lazily is loaded, and each test's seconds are known."""
