@@ -117,8 +117,7 @@ def show_next(dojo: Dojo) -> None:
 
     path = one.kata.path if one.kata.path.exists() else one.kata.stub
     paragraphs = lesson(path.read_text(encoding="utf-8", errors="replace")).split("\n\n")
-    minutes = one.kata.meta.get("minutes")
-    about = ", ".join([one.kata.module, *([f"about {minutes} minutes"] if minutes else [])])
+    about = f"{one.kata.module}, about {one.kata.minutes} minutes"
     say(f"{one.kata.stem}  {one.kata.title}  ({about}): {_state(one)}")
     # The first paragraph is the title; the next two say what it is about.
     for paragraph in paragraphs[1:3]:
@@ -162,7 +161,7 @@ def show_hint(dojo: Dojo, name: str | None, again: bool) -> None:
 
     with _record(dojo) as record:
         kata = _chosen(dojo, name, record, current)
-        hints = [str(hint) for hint in kata.meta.get("hints", [])]
+        hints = [f"{hint.step}: {hint.text}" if hint.step else hint.text for hint in kata.hints]
         if not hints:
             raise DojoError(f"{kata.name} has no hints; expected three in {kata.toml}")
         seen = record.hints_seen(kata.name)

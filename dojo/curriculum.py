@@ -17,10 +17,20 @@ from typing import Any
 STEM = re.compile(r"k(\d+)_([a-z][a-z0-9_]*)")
 DEFAULT_DEADLINE = 10.0
 DEFAULT_BUDGET = 2.0
+DEFAULT_MINUTES = 30
+WORDS_A_MINUTE = 150  # of a lesson, read by somebody who knows the field a little
 
 
 class DojoError(Exception):
     """Something the user can put right; its text says what was given and what was expected."""
+
+
+@dataclass(frozen=True)
+class Hint:
+    """One hint: about one step of a kata, or about all of it (step "")."""
+
+    step: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,32 @@ class Kata:
     def title(self) -> str:
         title = self.meta.get("title")
         return title if isinstance(title, str) else self.name.replace("_", " ").capitalize()
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """The functions in the order of writing, each with its minutes; empty where the TOML has none."""
+        steps = self.meta.get("steps")
+        return dict(steps) if isinstance(steps, dict) else {}
+
+    @cached_property
+    def minutes(self) -> int:
+        """What the kata takes: its steps, and the time to read the lesson.
+
+        A TOML without steps says `minutes` itself; 30 where it says nothing.
+        """
+        if not self.steps:
+            minutes = self.meta.get("minutes")
+            return minutes if isinstance(minutes, int) else DEFAULT_MINUTES
+        words = len(self.stub.read_text(encoding="utf-8").split()) if self.stub.exists() else 0
+        return sum(self.steps.values()) + round(words / WORDS_A_MINUTE)
+
+    @cached_property
+    def hints(self) -> tuple[Hint, ...]:
+        """The hints in the order in which they are given: for the whole kata, or for one step after the other."""
+        hints = self.meta.get("hints", [])
+        by_step = hints if isinstance(hints, dict) else {"": hints}
+        order = sorted(by_step, key=lambda step: list(self.steps).index(step) if step in self.steps else -1)
+        return tuple(Hint(step, str(text)) for step in order for text in by_step[step])
 
     @property
     def budget(self) -> float:

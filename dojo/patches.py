@@ -17,6 +17,7 @@ class Patch:
     index: int  # from 1, as in the TOML
     edits: tuple[tuple[str, str], ...]
     says: str = ""
+    key: str = ""  # a mistake's own name within its kata, which stays when the patch or the sentence changes
 
     @property
     def label(self) -> str:
@@ -54,7 +55,7 @@ def _patches(kata: Kata, kind: str) -> list[Patch]:
 
 def _patch(kata: Kata, kind: str, index: int, entry: dict[str, Any]) -> Patch:
     where = f"{kata.toml.name}, {kind} {index}"
-    wanted = {"find", "swap", "edits"} | ({"says"} if kind == "mistake" else {"why"})
+    wanted = {"find", "swap", "edits"} | ({"says", "key"} if kind == "mistake" else {"why"})
     if unknown := set(entry) - wanted:
         raise DojoError(f"{where}: unknown key {sorted(unknown)}; expected {sorted(wanted)}")
     if ("find" in entry) == ("edits" in entry):
@@ -68,4 +69,4 @@ def _patch(kata: Kata, kind: str, index: int, entry: dict[str, Any]) -> Patch:
     says = " ".join(entry.get("says", "").split())
     if kind == "mistake" and not says:
         raise DojoError(f"{where}: `says` is missing: what should the learner hear?")
-    return Patch(kata, kind, index, tuple((e["find"], e["swap"]) for e in edits), says)
+    return Patch(kata, kind, index, tuple((e["find"], e["swap"]) for e in edits), says, entry.get("key", ""))

@@ -50,8 +50,7 @@ def memories(dojo: Dojo, record: Record) -> dict[str, Memory]:
 
 def expected_of(kata: Kata) -> Expected:
     """What the kata's TOML says, as far as a rating needs it."""
-    minutes = kata.meta.get("minutes")
-    return Expected(len(kata.meta.get("hints", [])), float(minutes) if isinstance(minutes, int | float) else 30.0)
+    return Expected(len(kata.hints), float(kata.minutes))
 
 
 def note_look(kata: Kata, record: Record) -> None:

@@ -19,17 +19,18 @@ LEAST_WORDS = 60
 KEYS: dict[str, type | tuple[type, ...]] = {
     "title": str,
     "level": int,
+    "steps": dict,
     "minutes": int,
     "topics": list,
     "needs": list,
-    "hints": list,
+    "hints": (list, dict),
     "mistakes": list,
     "variants": list,
     "equivalent": list,
     "optional": bool,
     "seconds": (int, float),
 }
-NEEDED = ("title", "level", "minutes", "hints", "mistakes", "variants")
+NEEDED = ("title", "level", "hints", "mistakes", "variants")
 
 
 def problems(kata: Kata) -> list[str]:
@@ -55,11 +56,7 @@ def _metadata(kata: Kata) -> Iterator[str]:
             yield f"{name}: `{key}` has the wrong type, {type(value).__name__}"
     if isinstance(meta.get("level"), int) and not 1 <= meta["level"] <= 5:
         yield f"{name}: level is {meta['level']}; expected 1 to 5"
-    if isinstance(meta.get("minutes"), int) and not 5 <= meta["minutes"] <= 45:
-        yield f"{name}: minutes is {meta['minutes']}; expected 5 to 45 (split a longer kata)"
-    hints = meta.get("hints", [])
-    if len(hints) != HINTS or not all(isinstance(h, str) and h.strip() for h in hints):
-        yield f"{name}: {len(hints)} hints; expected {HINTS}, from a nudge to nearly the answer"
+    yield from _hints(kata)
     source = kata.reference.read_text(encoding="utf-8")
     for kind, patches, least in (
         ("mistakes", mistakes(kata), LEAST_MISTAKES),
@@ -81,6 +78,18 @@ def _metadata(kata: Kata) -> Iterator[str]:
     for i, entry in enumerate(meta.get("equivalent", []), 1):
         if not entry.get("change") or not entry.get("why"):
             yield f"{name}, equivalent {i}: needs `change` and `why`"
+
+
+def _hints(kata: Kata) -> Iterator[str]:
+    """Three hints for the kata, or three for each of its steps that has any."""
+    hints = kata.meta.get("hints", [])
+    for step, texts in (hints if isinstance(hints, dict) else {"": hints}).items():
+        of = f" for {step}" if step else ""
+        if step and step not in kata.steps:
+            yield f"{kata.toml.name}: hints for '{step}', which is no step; expected one of {', '.join(kata.steps)}"
+        if not isinstance(texts, list) or len(texts) != HINTS or not all(isinstance(h, str) and h.strip() for h in texts):
+            given = len(texts) if isinstance(texts, list) else type(texts).__name__
+            yield f"{kata.toml.name}: {given} hints{of}; expected {HINTS}, from a nudge to nearly the answer"
 
 
 def _stub(kata: Kata) -> Iterator[str]:

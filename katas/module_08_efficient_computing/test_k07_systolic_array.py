@@ -1,4 +1,4 @@
-"""Judges k06_systolic_array against numpy, closed-form timing and curves, and all placements tried."""
+"""Judges k07_systolic_array against numpy, closed-form timing and curves, and all placements tried."""
 
 import itertools
 import math
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
-from katas.module_08_efficient_computing.k06_systolic_array import (
+from katas.module_08_efficient_computing.k07_systolic_array import (
     SystolicArray,
     lif_neuron,
     place_operators,

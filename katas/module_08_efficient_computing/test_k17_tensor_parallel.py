@@ -1,4 +1,4 @@
-"""Judges k16_tensor_parallel by real ranks against the dense layers on one process: outputs, gradients, the bytes that
+"""Judges k17_tensor_parallel by real ranks against the dense layers on one process: outputs, gradients, the bytes that
 each rank holds, and the bytes that it sends."""
 
 import contextlib
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
-from katas.module_08_efficient_computing.k16_tensor_parallel import (
+from katas.module_08_efficient_computing.k17_tensor_parallel import (
     ColumnParallelLinear,
     ParallelAttention,
     ParallelMLP,

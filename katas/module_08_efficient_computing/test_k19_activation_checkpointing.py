@@ -1,4 +1,4 @@
-"""Judges k18_activation_checkpointing against torch.utils.checkpoint, counted saved tensors, and brute force."""
+"""Judges k19_activation_checkpointing against torch.utils.checkpoint, counted saved tensors, and brute force."""
 
 import gc
 import math
@@ -11,7 +11,7 @@ from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
-from katas.module_08_efficient_computing.k18_activation_checkpointing import (
+from katas.module_08_efficient_computing.k19_activation_checkpointing import (
     best_segments,
     checkpoint,
     checkpoint_sequential,

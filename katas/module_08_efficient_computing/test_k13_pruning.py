@@ -1,4 +1,4 @@
-"""Judges k12_pruning against torch.nn.utils.prune, brute force over all 2:4 patterns, and the digits' accuracy."""
+"""Judges k13_pruning against torch.nn.utils.prune, brute force over all 2:4 patterns, and the digits' accuracy."""
 
 import copy
 from itertools import combinations
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, from_scratch, pure, raises
-from katas.module_08_efficient_computing.k12_pruning import (
+from katas.module_08_efficient_computing.k13_pruning import (
     global_masks,
     lottery_ticket,
     magnitude_mask,

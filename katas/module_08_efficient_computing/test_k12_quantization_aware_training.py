@@ -1,4 +1,4 @@
-"""Judges k11_quantization_aware_training against torch's fake quantization, the papers' formulas and
+"""Judges k12_quantization_aware_training against torch's fake quantization, the papers' formulas and
 finite differences of the surrogates; on digits, against rounding after training."""
 
 from itertools import pairwise
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
-from katas.module_08_efficient_computing.k11_quantization_aware_training import (
+from katas.module_08_efficient_computing.k12_quantization_aware_training import (
     QATLinear,
     binarize,
     fake_quantize,

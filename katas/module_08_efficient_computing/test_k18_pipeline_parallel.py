@@ -1,4 +1,4 @@
-"""Judges k17_pipeline_parallel by real ranks against the gradients of one process, by the messages and the
+"""Judges k18_pipeline_parallel by real ranks against the gradients of one process, by the messages and the
 graphs that each rank keeps alive; schedules against closed forms, cuts against brute force."""
 
 import itertools
@@ -13,7 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
-from katas.module_08_efficient_computing.k17_pipeline_parallel import (
+from katas.module_08_efficient_computing.k18_pipeline_parallel import (
     gpipe_schedule,
     in_flight,
     one_f_one_b_schedule,

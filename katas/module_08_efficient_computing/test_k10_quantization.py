@@ -1,4 +1,4 @@
-"""Judges k09_quantization against torch's quantizers, exact integers, and MiniLM with its own float weights."""
+"""Judges k10_quantization against torch's quantizers, exact integers, and MiniLM with its own float weights."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
-from katas.module_08_efficient_computing.k09_quantization import (
+from katas.module_08_efficient_computing.k10_quantization import (
     DynamicQuantizedLinear,
     calibrate,
     choose_qparams,

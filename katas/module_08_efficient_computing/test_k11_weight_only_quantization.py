@@ -1,4 +1,4 @@
-"""Judges k10_weight_only_quantization against gguf, bit for bit, against the nearest points of a grid, found one
+"""Judges k11_weight_only_quantization against gguf, bit for bit, against the nearest points of a grid, found one
 by one, and against the least-squares problem that each step of GPTQ solves."""
 
 import warnings
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dojo.testing import assert_close, assert_equal, from_scratch, pure, raises
-from katas.module_08_efficient_computing.k10_weight_only_quantization import (
+from katas.module_08_efficient_computing.k11_weight_only_quantization import (
     awq,
     dequantize_groups,
     gptq,

@@ -1,4 +1,4 @@
-"""Judges k14_data_parallel by real ranks against the gradients and updates of one process on the whole batch
+"""Judges k15_data_parallel by real ranks against the gradients and updates of one process on the whole batch
 and against torch's DistributedDataParallel, and by what is sent, in which order, and when."""
 
 import importlib
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, raises
-from katas.module_08_efficient_computing.k14_data_parallel import (
+from katas.module_08_efficient_computing.k15_data_parallel import (
     DataParallel,
     broadcast_parameters,
     loss_factor,

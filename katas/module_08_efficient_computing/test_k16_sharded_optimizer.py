@@ -1,4 +1,4 @@
-"""Judges k15_sharded_optimizer by real ranks against torch.optim.AdamW on one process, by the bytes that are alive on
+"""Judges k16_sharded_optimizer by real ranks against torch.optim.AdamW on one process, by the bytes that are alive on
 each rank, and by the bytes that it sends."""
 
 import copy
@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
-from katas.module_08_efficient_computing.k15_sharded_optimizer import (
+from katas.module_08_efficient_computing.k16_sharded_optimizer import (
     Zero1,
     Zero2,
     Zero3,

@@ -1,4 +1,4 @@
-"""Judges k19_fault_tolerance by runs in which a rank is killed, against the unbroken run; by processes that are
+"""Judges k20_fault_tolerance by runs in which a rank is killed, against the unbroken run; by processes that are
 killed in the middle of writing; by torchrun; and by closed forms."""
 
 import contextlib
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, pure, raises
-from katas.module_08_efficient_computing.k19_fault_tolerance import (
+from katas.module_08_efficient_computing.k20_fault_tolerance import (
     amdahl,
     choose_backend,
     efficiency,

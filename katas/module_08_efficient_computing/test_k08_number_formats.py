@@ -1,4 +1,4 @@
-"""Judges k07_number_formats against torch's dtypes over every code, and small formats against brute force."""
+"""Judges k08_number_formats against torch's dtypes over every code, and small formats against brute force."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, python_steps
-from katas.module_08_efficient_computing.k07_number_formats import (
+from katas.module_08_efficient_computing.k08_number_formats import (
     BF16,
     E4M3,
     E5M2,

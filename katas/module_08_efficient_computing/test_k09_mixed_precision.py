@@ -1,4 +1,4 @@
-"""Judges k08_mixed_precision against torch.autocast, torch.amp.GradScaler and float64 training."""
+"""Judges k09_mixed_precision against torch.autocast, torch.amp.GradScaler and float64 training."""
 
 import copy
 import math
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, raises
-from katas.module_08_efficient_computing.k08_mixed_precision import (
+from katas.module_08_efficient_computing.k09_mixed_precision import (
     LossScaler,
     MasterWeights,
     autocast_dtype,

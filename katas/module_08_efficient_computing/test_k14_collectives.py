@@ -1,4 +1,4 @@
-"""Judges k13_collectives by real ranks against sums in one process, by the bytes that each rank sends,
+"""Judges k14_collectives by real ranks against sums in one process, by the bytes that each rank sends,
 and against torch.distributed's own collectives."""
 
 import math
@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
-from katas.module_08_efficient_computing.k13_collectives import (
+from katas.module_08_efficient_computing.k14_collectives import (
     all_gather,
     all_reduce,
     broadcast,
