@@ -19,8 +19,8 @@ import pyte  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.text import Text  # noqa: E402
 
-from dojo.bench import pristine_copy  # noqa: E402
-from dojo.curriculum import open_dojo  # noqa: E402
+from dojo.bench.commands import pristine_copy  # noqa: E402
+from dojo.curriculum.katas import open_dojo  # noqa: E402
 from tests.terminal import Terminal  # noqa: E402
 
 NAMES = {"brown": "yellow"}

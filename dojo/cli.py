@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dojo.curriculum import Dojo, DojoError, find_dojo
+from dojo.curriculum.katas import Dojo, DojoError, find_dojo
 
 NO_DOJO = (
     "{here} isn't in a dojo. A dojo is a clone of ML Dojo, or a folder that `dojo init` made: "
@@ -55,7 +55,7 @@ def here() -> Dojo:
 
 def learner_here() -> Dojo:
     """The dojo that a learner is in, whose git is told how to merge their stubs."""
-    from dojo.driver import install
+    from dojo.upstream.driver import install
 
     dojo = here()
     if not dojo.apart:
@@ -119,7 +119,7 @@ def watch(
     cold: Annotated[bool, typer.Option("--cold", help="a new Python for each run")] = False,
 ) -> None:
     """Judge at each save, and go on to the next kata."""
-    from dojo.watch import run_watch
+    from dojo.watch.watcher import run_watch
 
     dojo = learner_here()
     chosen = dojo.kata(kata) if kata is not None else None
@@ -143,7 +143,7 @@ def review(
     everything: Annotated[bool, typer.Option("--all", help="list all that is due later, too")] = False,
 ) -> None:
     """What you are about to forget, from a fresh stub."""
-    from dojo.review import finish, show_review
+    from dojo.review.commands import finish, show_review
 
     if done or give_up:
         if again:
@@ -159,7 +159,7 @@ def cards(
     solved: Annotated[bool, typer.Option("--solved", help="only katas that you have solved")] = False,
 ) -> None:
     """Flashcards for Anki: formulas, and what goes wrong."""
-    from dojo.cards import export
+    from dojo.review.cards import export
 
     export(here(), out, module, solved)
 
@@ -180,7 +180,7 @@ def pair(
 ) -> None:
     """An evening of two; without options it goes on."""
     if context.invoked_subcommand is None:
-        from dojo.pair import do_pair
+        from dojo.pair.commands import do_pair
 
         do_pair(learner_here(), names, minutes, kata, join, predict, revert)
     elif names or minutes or kata or join or predict or revert:
@@ -190,7 +190,7 @@ def pair(
 @pair_app.command("run")
 def pair_run() -> None:
     """Judge the kata, and commit the colour."""
-    from dojo.pair import do_run
+    from dojo.pair.commands import do_run
 
     raise typer.Exit(do_run(learner_here()))
 
@@ -198,7 +198,7 @@ def pair_run() -> None:
 @pair_app.command("next")
 def pair_next() -> None:
     """Hand over: commit, push if there is a remote, and swap the roles."""
-    from dojo.pair import do_next
+    from dojo.pair.commands import do_next
 
     do_next(learner_here())
 
@@ -208,7 +208,7 @@ def pair_done(
     home: Annotated[bool, typer.Option("--home", help="and go back to the branch that it began from")] = False,
 ) -> None:
     """Squash the evening to one commit, and show its lights."""
-    from dojo.pair import do_done
+    from dojo.pair.commands import do_done
 
     raise typer.Exit(do_done(learner_here(), home))
 
@@ -219,7 +219,7 @@ def lights(
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="also as a page of its own")] = None,
 ) -> None:
     """Evenings as strips: every run a light."""
-    from dojo.lights import do_lights
+    from dojo.pair.lights import do_lights
 
     do_lights(here(), branches or [], html)
 
@@ -250,7 +250,7 @@ def new(
     module: Annotated[str, typer.Option(help="the module, or the beginning of its name")],
 ) -> None:
     """Begin a new kata: its four files, to fill in."""
-    from dojo.scaffold import scaffold
+    from dojo.curriculum.scaffold import scaffold
 
     for path in scaffold(here(), name, module):
         typer.echo(path)
@@ -291,14 +291,14 @@ def bench(
 ) -> None:
     """Measure what a start, a save and the tokenizers cost."""
     if gpu:
-        from dojo.bench_gpu import run_gpu
+        from dojo.bench.gpu import run_gpu
 
         raise typer.Exit(run_gpu())
     if soak:
-        from dojo.bench_watch import run_soak
+        from dojo.bench.watch import run_soak
 
         raise typer.Exit(run_soak(here()))
-    from dojo.bench import run_bench
+    from dojo.bench.commands import run_bench
 
     raise typer.Exit(run_bench(here()))
 
@@ -306,6 +306,6 @@ def bench(
 @app.command("merge-stub", hidden=True)
 def merge_stub(base: Path, ours: Path, theirs: Path, path: str) -> None:
     """git's merge driver for stubs."""
-    from dojo.driver import run
+    from dojo.upstream.driver import run
 
     raise typer.Exit(run(base, ours, theirs, path))

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dojo.curriculum import Dojo, DojoError, Kata, find_dojo, open_dojo
-from dojo.progress import Status, current, is_optional, last_written, next_kata, status, statuses
+from dojo.curriculum.katas import Dojo, DojoError, Kata, find_dojo, open_dojo
+from dojo.learner.progress import Status, current, is_optional, last_written, next_kata, status, statuses
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dojo.record import Record
+    from dojo.learner.record import Record
 
 STYLES = {"todo": "yellow", "amber": "bold yellow", "red": "red", "green": "green"}
 # A mark for each colour, for those who don't see it, and one for terminals without such characters.
@@ -30,7 +30,7 @@ def console(stderr: bool = False) -> Console:
 
 @contextmanager
 def _record(dojo: Dojo) -> Iterator[Record]:
-    from dojo.record import Record
+    from dojo.learner.record import Record
 
     with Record(dojo.state / "record.sqlite") as record:
         if not record.writable:
@@ -113,7 +113,7 @@ def show_next(dojo: Dojo) -> None:
         return
     if is_optional(one.kata):
         say("Only optional katas are left; this is the first of them.")
-    from dojo.stubs import lesson
+    from dojo.curriculum.stubs import lesson
 
     path = one.kata.path if one.kata.path.exists() else one.kata.stub
     paragraphs = lesson(path.read_text(encoding="utf-8", errors="replace")).split("\n\n")
@@ -157,7 +157,7 @@ def show_list(dojo: Dojo, module: str | None) -> None:
 
 
 def show_hint(dojo: Dojo, name: str | None, again: bool) -> None:
-    from dojo.record import RecordError
+    from dojo.learner.record import RecordError
 
     with _record(dojo) as record:
         kata = _chosen(dojo, name, record, current)
@@ -229,8 +229,8 @@ def show_changes(one: Path, other: Path, its_name: str, others_name: str) -> Non
 
 def _note_look(dojo: Dojo, kata: Kata, done: bool) -> None:
     """Tell the record that the reference was looked at while something was still to be solved: see `dojo review`."""
-    from dojo.record import RecordError
-    from dojo.review_log import note_look, under_review
+    from dojo.learner.record import RecordError
+    from dojo.learner.reviews import note_look, under_review
 
     if done and under_review(kata) is None:
         return
@@ -265,7 +265,7 @@ def _code(path: Path) -> list[str]:
 
 
 def do_reset(dojo: Dojo, name: str | None) -> None:
-    from dojo.workspace import reset
+    from dojo.learner.workspace import reset
 
     with _record(dojo) as record:
         kata = _chosen(dojo, name, record, last_written)
@@ -279,7 +279,7 @@ def do_reset(dojo: Dojo, name: str | None) -> None:
 
 def do_init(folder: Path) -> None:
     import dojo as package
-    from dojo.apart import init
+    from dojo.upstream.apart import init
 
     clone = find_dojo(Path.cwd()) or find_dojo(Path(package.__file__).resolve().parent)
     if clone is None:
@@ -292,8 +292,8 @@ def do_init(folder: Path) -> None:
 
 
 def do_update(dojo: Dojo, source: str | None) -> None:
-    from dojo.apart import update_apart
-    from dojo.update import update
+    from dojo.upstream.apart import update_apart
+    from dojo.upstream.update import update
 
     if dojo.apart and source is not None:
         raise DojoError(f"--from is for a clone; this folder takes its lessons from {dojo.clone}")

@@ -9,9 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dojo.accelerator import TritonMode
-from dojo.curriculum import Dojo, DojoError, Kata, find_dojo
-from dojo.solutions import Solutions, find_tree
+from dojo.checks.accelerator import TritonMode
+from dojo.curriculum.katas import Dojo, DojoError, find_dojo
+from dojo.curriculum.solutions import Solutions, find_tree
+from dojo.learner.progress import known_green as is_green
 
 
 def _here() -> Dojo:
@@ -49,21 +50,6 @@ def kata(name: str) -> ModuleType:
         solutions.remove()
     print(f"{wanted.name}: {said}")
     return module
-
-
-def is_green(dojo: Dojo, kata: Kata) -> bool:
-    """Whether the learner's file is known to be green as it is now; without a record nothing is."""
-    from dojo import progress
-    from dojo.record import Record
-
-    database = dojo.state / "record.sqlite"
-    if not database.exists():
-        return False
-    try:
-        with Record(database) as record:
-            return progress.is_green(kata, record)
-    except DojoError:
-        return False
 
 
 def data(name: str) -> Any:

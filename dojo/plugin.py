@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from dojo.judge import Judge
+    from dojo.judging.judge import Judge
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -20,7 +20,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
     config = early_config.rootpath / "pyproject.toml"
     if not config.is_file() or "[tool.dojo]" not in config.read_text(encoding="utf-8", errors="replace"):
         return
-    from dojo.judge import Judge, load_what_the_run_needs
+    from dojo.judging.judge import Judge, load_what_the_run_needs
 
     load_what_the_run_needs(early_config, args)
     early_config.pluginmanager.register(Hooks(Judge.at(early_config.rootpath)), "dojo-hooks")

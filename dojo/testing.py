@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dojo.compare import MISSING, Wrong, close, equal
+from dojo.checks.compare import MISSING, Wrong, close, equal
 
 __all__ = ["Wrong", "assert_close", "assert_equal", "fail", "from_scratch", "pure", "python_steps", "raises"]
 

@@ -10,7 +10,7 @@ import textwrap
 from functools import cache
 from pathlib import Path
 
-from dojo.curriculum import Dojo, open_dojo
+from dojo.curriculum.katas import Dojo, open_dojo
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -318,7 +318,7 @@ FILES = {
 
 def make_dojo(path: Path) -> Dojo:
     """Make the small dojo in the folder `path`, with the real one's options for pytest."""
-    from dojo.apart import _table
+    from dojo.upstream.apart import _table
 
     source = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     tables = [["[tool.dojo]", *_table(source, "tool.dojo")]]

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dojo import bench
+from dojo.bench import commands as bench
 from dojo.cli import app
-from dojo.curriculum import open_dojo
+from dojo.curriculum.katas import open_dojo
+from dojo.learner.record import Attempt, Record, hash_file
 from dojo.proofs import cli as proofs
-from dojo.record import Attempt, Record, hash_file
 from tests.synthetic import FILES, ROOT, commit, git, project_and_clone
 
 MEAN = "katas/module_01_numbers/k01_mean.py"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dojo.curriculum import open_dojo
-from dojo.patches import mistakes
+from dojo.curriculum.katas import open_dojo
+from dojo.curriculum.patches import mistakes
 
 ROOT = Path(__file__).resolve().parent.parent
 STUB = "katas/module_01_linear_algebra/k04_vectors.py"

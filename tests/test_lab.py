@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dojo import lab
-from dojo.curriculum import DojoError
+from dojo.curriculum.katas import DojoError
 
 CLONE = Path(__file__).resolve().parent.parent
 

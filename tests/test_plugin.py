@@ -394,7 +394,7 @@ class TestElsewhere:
         )
         (tmp_path / "test_plain.py").write_text(
             "import sys\n\ndef test_plain(request):\n    assert request.config.getoption('--seed') == '7'\n"
-            "    assert 'dojo.judge' not in sys.modules\n    assert 0, 'as ever'\n"
+            "    assert 'dojo.judging.judge' not in sys.modules\n    assert 0, 'as ever'\n"
         )
         run = in_dojo(tmp_path, "--slow", "--seed", "7", "-p", "no:cacheprovider")
         assert "AssertionError: as ever" in run.stdout

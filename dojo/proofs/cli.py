@@ -11,7 +11,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
 
-from dojo.curriculum import Dojo, DojoError, Kata
+from dojo.curriculum.katas import Dojo, DojoError, Kata
 from dojo.proofs import lint, proven
 from dojo.proofs.result import KataProofs
 

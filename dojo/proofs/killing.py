@@ -12,17 +12,17 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from dojo.carried import carrying
-from dojo.curriculum import Kata
-from dojo.deadline import DeadlineExceeded
+from dojo.checks.deadline import DeadlineExceeded
+from dojo.checks.replay import become_quiet, replay
+from dojo.checks.verdict import colour_of
+from dojo.curriculum.katas import Kata
+from dojo.curriculum.solutions import public_names
+from dojo.curriculum.swap import module_from_source, swap_in
+from dojo.proofs.carried import carrying
 from dojo.proofs.mutants import BAKED, FirstValues, Mutant, equivalents, text_mutants
 from dojo.proofs.pool import Job, run_jobs
 from dojo.proofs.result import MutantCount
 from dojo.proofs.wrong_on_purpose import WRAPPED, spoil_in, targets
-from dojo.replay import become_quiet, replay
-from dojo.solutions import public_names
-from dojo.swap import module_from_source, swap_in
-from dojo.verdict import colour_of
 
 if TYPE_CHECKING:
     from dojo.proofs.reach import Reach

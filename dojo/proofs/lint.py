@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from dojo.curriculum import Dojo, DojoError, Kata
-from dojo.patches import mistakes, variants
-from dojo.solutions import is_stub, public_names
+from dojo.curriculum.katas import Dojo, DojoError, Kata
+from dojo.curriculum.patches import mistakes, variants
+from dojo.curriculum.solutions import is_stub, public_names
 
 HINTS = 3
 LEAST_MISTAKES = 4
@@ -87,7 +87,11 @@ def _hints(kata: Kata) -> Iterator[str]:
         of = f" for {step}" if step else ""
         if step and step not in kata.steps:
             yield f"{kata.toml.name}: hints for '{step}', which is no step; expected one of {', '.join(kata.steps)}"
-        if not isinstance(texts, list) or len(texts) != HINTS or not all(isinstance(h, str) and h.strip() for h in texts):
+        if (
+            not isinstance(texts, list)
+            or len(texts) != HINTS
+            or not all(isinstance(h, str) and h.strip() for h in texts)
+        ):
             given = len(texts) if isinstance(texts, list) else type(texts).__name__
             yield f"{kata.toml.name}: {given} hints{of}; expected {HINTS}, from a nudge to nearly the answer"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dojo.replay import Child
+from dojo.checks.replay import Child
 
 
 @dataclass

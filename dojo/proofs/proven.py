@@ -11,10 +11,12 @@ import hashlib
 import json
 from pathlib import Path
 
-from dojo.curriculum import Dojo, DojoError, Kata
+from dojo.curriculum.katas import Dojo, DojoError, Kata
 
-ENGINE = ("compare.py", "guard.py", "testing.py", "proofs/killing.py", "proofs/mutants.py", "proofs/operators.py",
-          "proofs/wrong_on_purpose.py")  # fmt: skip
+ENGINE = (
+    "checks/compare.py", "checks/guard.py", "testing.py", "proofs/killing.py", "proofs/mutants.py",
+    "proofs/operators.py", "proofs/wrong_on_purpose.py",
+)  # fmt: skip
 
 
 def _file(dojo: Dojo) -> Path:

@@ -17,12 +17,12 @@ from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from dojo.carried import carrying
-from dojo.curriculum import Kata
+from dojo.checks.replay import become_quiet, replay
+from dojo.curriculum.katas import Kata
+from dojo.curriculum.solutions import public_names
+from dojo.curriculum.swap import module_from_source, swap_in
+from dojo.proofs.carried import carrying
 from dojo.proofs.wrong_on_purpose import APPLIES, TRIVIAL, WRAPPED, noting, targets, view_of, wrap
-from dojo.replay import become_quiet, replay
-from dojo.solutions import public_names
-from dojo.swap import module_from_source, swap_in
 
 if TYPE_CHECKING:
     from dojo.proofs.session import ProofSession

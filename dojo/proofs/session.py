@@ -31,21 +31,21 @@ from typing import Any
 
 import pytest
 
-from dojo.carried import carrying
-from dojo.curriculum import DojoError, Kata
-from dojo.deadline import DeadlineExceeded
-from dojo.judge import Judge
-from dojo.patches import Patch, mistakes, variants
+from dojo.checks.deadline import DeadlineExceeded
+from dojo.checks.replay import REPLAYING, become_quiet, replay
+from dojo.checks.verdict import colour_of
+from dojo.curriculum.katas import DojoError, Kata
+from dojo.curriculum.patches import Patch, mistakes, variants
+from dojo.curriculum.solutions import public_names
+from dojo.curriculum.swap import module_from_source, swap_in
+from dojo.judging.judge import Judge
 from dojo.proofs import lint
+from dojo.proofs.carried import carrying
 from dojo.proofs.pool import Done, Job, run_jobs
 from dojo.proofs.reach import Reach, Unit, changed_units, record
 from dojo.proofs.result import KataProofs
 from dojo.proofs.workers import share_out
 from dojo.proofs.wrong_on_purpose import TRIVIAL, spoil_in, targets
-from dojo.replay import REPLAYING, become_quiet, replay
-from dojo.solutions import public_names
-from dojo.swap import module_from_source, swap_in
-from dojo.verdict import colour_of
 
 JOB_SECONDS = 120.0
 """After which a child that proves something of one kata is ended."""
@@ -310,7 +310,7 @@ class ProofSession:
 
     def _mistake(self, kata: Kata, patch: Patch, text: str) -> tuple[str, list[str]] | None:
         """The first test that fails, and the sentences that it tells the learner; ("", []) if none fails."""
-        from dojo.fitting import fitting_mistakes
+        from dojo.diagnosis.fitting import fitting_mistakes
 
         reference = self._module(kata)
         mistaken = module_from_source(text, kata.import_name, kata.reference)

@@ -14,7 +14,7 @@ from functools import wraps
 from types import FunctionType, ModuleType
 from typing import Any
 
-from dojo.compare import is_array, is_tensor
+from dojo.checks.compare import is_array, is_tensor
 
 Spoil = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 """Makes a wrong answer of a right one and of the call's arguments."""

@@ -1,0 +1,1 @@
+"""Measures: a start, a save under `dojo watch`, the tokenizers, the kernels on a GPU."""

@@ -1,0 +1,74 @@
+"""From pytest's outcome of a test to one of four colours.
+
+todo   the stub still raises its own NotImplementedError
+amber  couldn't be judged: a syntax or import error, a crash, a deadline, no memory
+red    a wrong answer
+green  right
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from dojo.checks.compare import Wrong
+from dojo.checks.deadline import DeadlineExceeded
+
+Colour = Literal["todo", "amber", "red", "green"]
+COLOURS: tuple[Colour, ...] = ("amber", "red", "todo", "green")
+"""From what needs attention first to what needs none."""
+
+
+def frames(error: BaseException) -> list[tuple[Path, int, str]]:
+    """The file, the line and the function of each frame of the error's traceback, the innermost last."""
+    found = []
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        found.append((Path(code.co_filename), trace.tb_lineno, code.co_name))
+        trace = trace.tb_next
+    return found
+
+
+def line_in(error: BaseException, file: Path) -> int | None:
+    """The innermost line of `file` that the error passed through, or None."""
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == file:
+        return error.lineno
+    lines = [line for path, line, _ in frames(error) if path == file]
+    return lines[-1] if lines else None
+
+
+def _raised_in(error: NotImplementedError, solution: Path) -> bool:
+    """Whether a `raise NotImplementedError` of the file `solution` itself raised the error."""
+    import linecache
+
+    path, line, _ = frames(error)[-1] if error.__traceback__ else (None, 0, "")
+    if path != solution:
+        return False
+    linecache.checkcache(str(solution))
+    return linecache.getline(str(solution), line).strip().startswith("raise NotImplementedError")
+
+
+def colour_of(error: BaseException | None, solution: Path) -> Colour:
+    """The colour of a test that ended with `error` (None: it passed) when judging the file `solution`."""
+    if error is None:
+        return "green"
+    if isinstance(error, Wrong):
+        return "red"
+    if isinstance(error, NotImplementedError) and _raised_in(error, solution):
+        return "todo"
+    if isinstance(error, DeadlineExceeded | MemoryError | SyntaxError | ImportError | RecursionError):
+        return "amber"
+    # An error that passed through the solution is a crash of it.  One that arose in the test alone
+    # comes from an answer that the test can't use: a float where it unpacks two arrays, say.
+    if line_in(error, solution) is not None:
+        return "amber"
+    if isinstance(error, AssertionError) or type(error).__module__.startswith(("_pytest", "pytest")):
+        return "red"
+    return "red" if isinstance(error, TypeError | ValueError | AttributeError | LookupError) else "amber"
+
+
+def summary(colours: list[Colour]) -> Colour:
+    """The colour of a kata whose tests have these colours: the first of COLOURS that is among them."""
+    return next((colour for colour in COLOURS if colour in colours), "todo")

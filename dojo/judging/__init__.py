@@ -1,0 +1,1 @@
+"""A run of pytest: what it judges, and what it tells."""

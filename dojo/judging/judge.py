@@ -1,0 +1,318 @@
+"""One run of pytest in a dojo: what it judges, and what it finds."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from dojo.checks import deadline, guard
+from dojo.checks.accelerator import TritonMode, has_cuda
+from dojo.checks.compare import Wrong
+from dojo.checks.verdict import Colour, colour_of
+from dojo.curriculum.katas import Dojo, DojoError, Kata, open_dojo
+from dojo.curriculum.solutions import Solutions, find_tree
+
+if TYPE_CHECKING:
+    from dojo.judging.report import Ran
+
+SLOW_DEADLINE = 300.0
+MARKS = {"todo": "t", "amber": "A", "red": "R"}
+
+
+def load_what_the_run_needs(config: pytest.Config, args: list[str]) -> None:
+    """Load xdist where -n asks for it: the project's options keep it out of every other start."""
+    wanted = ("-n", "--numprocesses", "--dist", "--tx", "--maxprocesses")
+    if any(arg == w or arg.startswith((f"{w}=", "-n")) for arg in args for w in wanted):
+        manager = config.pluginmanager
+        if not manager.has_plugin("xdist"):
+            from xdist import plugin as xdist
+
+            manager.unblock("xdist")  # under its own name, by which other plugins look for it
+            manager.register(xdist, "xdist")
+
+
+class Judge:
+    """Judges the katas of one run; the hooks of `dojo.plugin` call it in this order."""
+
+    def __init__(self, dojo: Dojo) -> None:
+        self.dojo = dojo
+        self.solutions = Solutions(dojo)
+        self.triton_mode = TritonMode()
+        self.config: pytest.Config
+        self.impl: str | None = None
+        self.native = False  # whether failures are shown in pytest's own way, too
+        self.ran: dict[str, Ran] = {}
+        self.uncollected: list[tuple[str, list[str]]] = []  # files whose tests couldn't be loaded, and why
+        self.problems: list[str] = []  # what the learner should know beside the verdicts
+        self.in_file: dict[Path, int] = {}  # the number of tests in each file that was collected whole
+        self.patience: float | None = None  # seconds for each test, where the proofs set them
+        self.stops_at: str | None = None  # the kata after which -x can't go on
+        self._current: pytest.Item | None = None
+
+    @classmethod
+    def at(cls, root: Path) -> Judge:
+        try:
+            return cls(open_dojo(root))
+        except DojoError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    # --- the beginning ------------------------------------------------------------------------------
+
+    def configure(self, config: pytest.Config) -> None:
+        from dojo.curriculum.expand import expand, up_to_first_untouched
+
+        self.config = config
+        option = config.option
+        cwd = config.invocation_params.dir
+        self.impl = option.impl
+        try:
+            tree = find_tree(self.dojo, self.impl, cwd) if self.impl else None
+        except DojoError as error:
+            raise pytest.UsageError(str(error)) from error
+        self.solutions = Solutions(self.dojo, tree, not option.no_borrow, self._is_green)
+        self.solutions.install()
+        self.triton_mode.install()
+        for folder in dict.fromkeys((str(self.dojo.root), str(self.dojo.clone))):
+            if folder not in sys.path:
+                sys.path.insert(0, folder)
+        config.args[:] = expand(config.args, self.dojo, cwd)
+        if tree is None:
+            config.args[:], self.stops_at = up_to_first_untouched(config.args, self.dojo, cwd, option)
+        self.native = option.tbstyle != "auto" or not self._only_katas(config)
+        if not self.native:
+            # The engine's report takes the place of pytest's tracebacks and of its list of failures.
+            option.tbstyle = "no"
+            option.reportchars = "".join(c for c in option.reportchars if c not in "fE")
+        if not option.usepdb:
+            deadline.set_last_resort(_duplicate_of_stderr())
+
+    def _only_katas(self, config: pytest.Config) -> bool:
+        katas = self.dojo.clone / "katas"
+        paths = [Path(config.invocation_params.dir, arg.split("::", 1)[0]) for arg in config.args]
+        return all(Path(os.path.normpath(path)).is_relative_to(katas) for path in paths)
+
+    def unconfigure(self) -> None:
+        self.solutions.remove()
+        self.triton_mode.remove()
+
+    def header(self) -> list[str]:
+        if self.impl is None:
+            where = "your solutions" + (f" in {self.dojo.root}" if self.dojo.apart else "")
+            stop = f", up to {self.stops_at}, the first that isn't begun (-x)" if self.stops_at else ""
+            return [f"dojo: judging {where}{stop}"]
+        return [f"dojo: judging the solutions in {self.solutions.tree}"]
+
+    def borrowed(self) -> list[str]:
+        lent = sorted(self.solutions.borrowed.items())
+        return [
+            f"dojo: lent by the reference: {name}, which {' and '.join(sorted(users))} "
+            f"build{'s' if len(users) == 1 else ''} on (yours isn't green yet; --no-borrow turns this off)"
+            for name, users in lent
+        ]
+
+    def _is_green(self, kata: Kata) -> bool:
+        from dojo.learner.progress import known_green
+
+        return known_green(self.dojo, kata)
+
+    # --- a test -------------------------------------------------------------------------------------
+
+    def kata_of(self, item: pytest.Item) -> Kata | None:
+        return self.dojo.kata_of_test(Path(item.path))
+
+    def select(self, items: list[pytest.Item]) -> None:
+        """Skip what this run doesn't ask for or this machine doesn't have, each with its reason."""
+        # Counted before -k and -m leave some out; a test that was named by its id is no whole file.
+        named = any("::" in arg for arg in self.config.args)
+        self.in_file = {} if named else Counter(item.path for item in items)
+        for item in items:
+            fixtures = getattr(item, "fixturenames", ())
+            if "ranks" in fixtures:
+                item.add_marker(pytest.mark.processes)
+            if item.get_closest_marker("slow") and not self.config.option.slow:
+                item.add_marker(pytest.mark.skip(reason="slow: runs with --slow"))
+            if item.get_closest_marker("gpu"):
+                if not has_cuda():
+                    item.add_marker(pytest.mark.skip(reason="gpu: no CUDA device here"))
+            elif "device" in fixtures and has_cuda():
+                # One test, two devices: it runs on the GPU where there is one, and `-m gpu` selects it there.
+                item.add_marker(pytest.mark.gpu)
+
+    def seed_of(self, item: pytest.Item) -> int:
+        """The seed of a test: of its name within the kata, so that renumbering changes no input."""
+        kata = self.kata_of(item)
+        inner = item.nodeid.split("::", 1)[-1]
+        return zlib.crc32(f"{kata.name if kata else item.path.name}::{inner}::{self.config.option.seed}".encode())
+
+    def prepare(self, item: pytest.Item) -> None:
+        self._seed(item)
+
+    def _seed(self, item: pytest.Item) -> None:
+        import random
+
+        seed = self.seed_of(item)
+        random.seed(seed)
+        if (numpy := sys.modules.get("numpy")) is not None:
+            numpy.random.seed(seed)
+        if (torch := sys.modules.get("torch")) is not None:
+            _seed_torch(torch, seed)
+
+    @contextmanager
+    def watching(self, item: pytest.Item) -> Iterator[None]:
+        """Around the call of a test: its seed, its deadline, and the house rules that its file names."""
+        kata = self.kata_of(item)
+        if kata is None:
+            yield
+            return
+        self._current = item
+        self._check_from_scratch(item, kata)
+        with ExitStack() as stack:
+            marker = item.get_closest_marker("pure")
+            if marker is not None and isinstance(item, pytest.Function):
+                functions = guard.kata_functions(item.module, kata.import_name)
+                kept = {n: guard.keeps_arguments(f) for n, f in functions.items() if n not in marker.args}
+                stack.enter_context(guard.replaced(item.module, kept))
+            stack.enter_context(deadline.limit(self._deadline_of(item, kata)))
+            self._seed(item)  # again, as a fixture of wider scope may have drawn numbers in this test's setup only
+            yield
+
+    def _deadline_of(self, item: pytest.Item, kata: Kata) -> float:
+        if self.config.option.usepdb:
+            return 0.0
+        if self.patience is not None:
+            return self.patience
+        marker = item.get_closest_marker("deadline")
+        if marker is not None:
+            return float(marker.args[0])
+        return SLOW_DEADLINE if item.get_closest_marker("slow") else self.dojo.deadline
+
+    def _check_from_scratch(self, item: pytest.Item, kata: Kata) -> None:
+        from dojo.checks.scratch import violations
+
+        __tracebackhide__ = True
+        names = tuple(name for marker in item.iter_markers("from_scratch") for name in marker.args)
+        if not names:
+            return
+        solution = self.solutions.path(kata)
+        key = (solution, names, solution.stat().st_mtime_ns if solution.exists() else 0)
+        if key not in _scratch_cache:
+            _scratch_cache[key] = violations(solution, names)
+        if found := _scratch_cache[key]:
+            first = found[0]
+            what = "the operator @" if first.name == "@" else first.name
+            raise Wrong(
+                "forbidden",
+                f"Line {first.line} uses {what}: this kata asks you to write that from scratch.",
+                evidence=first.name,
+            )
+
+    def note_operands(self, op: str, left: object, right: object) -> None:
+        """Keep the two sides of a failing `assert a == b` for the diagnosis."""
+        if op == "==" and self._current is not None:
+            from dojo.checks.replay import OPERANDS
+
+            self._current.stash[OPERANDS] = (left, right)
+
+    def note_uncollected(self, report: pytest.CollectReport) -> None:
+        """Keep why a file's tests can't be loaded: pytest's own words are turned off with its tracebacks."""
+        if not report.failed:
+            return
+        from dojo.curriculum.missing import said_of
+
+        text = report.longreprtext.strip()
+        last = text.splitlines()[-1].removeprefix("E").strip() if text else "for no reason that pytest gives"
+        self.uncollected.append((report.nodeid, said_of(self.dojo, text) or [last]))
+
+    # --- its verdict --------------------------------------------------------------------------------
+
+    def judge(self, item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
+        """Give the report a colour, and a red or amber one its diagnosis."""
+        kata = self.kata_of(item)
+        error = call.excinfo.value if call.excinfo is not None else None
+        if self._is_replaying(item, error, call.when):
+            return
+        if kata is None or (call.when != "call" and report.passed):
+            return
+        from dojo.judging.report import verdict_of
+
+        solution = self.solutions.path(kata)
+        colour: Colour | Literal["skipped"] = "amber"  # where it failed before the call or after it
+        if report.skipped:
+            error, colour = None, "skipped"
+        elif call.when == "call":
+            colour = colour_of(error, solution)
+        verdict = verdict_of(item, kata, solution, colour, error, self.in_file.get(item.path, 0))
+        vars(report)["dojo"] = verdict
+        if report.failed and not self.native:
+            report.longrepr = "\n".join(verdict["lines"])
+
+    def _is_replaying(self, item: pytest.Item, error: BaseException | None, when: str) -> bool:
+        replay = sys.modules.get("dojo.checks.replay")
+        if replay is None or not self.config.stash.get(replay.REPLAYING, False):
+            return False
+        if error is not None and not isinstance(item.stash.get(replay.ERROR, None), BaseException):
+            item.stash[replay.ERROR] = error
+        return True
+
+    def status(self, report: Any) -> tuple[str, str, Any] | None:
+        """A letter and a word of our own for what isn't green; pytest's counts and exit codes stay."""
+        verdict = getattr(report, "dojo", None)
+        if verdict is None or not report.failed or report.when != "call":
+            return None
+        colour = verdict["colour"]
+        return "failed", MARKS[colour], (colour.upper(), {_MARKUP[colour]: True})
+
+    def collect(self, report: pytest.TestReport) -> None:
+        """In the process that reports: gather a finished test's verdict."""
+        from dojo.judging.report import Ran
+
+        verdict = getattr(report, "dojo", None)
+        if verdict is None:
+            return
+        self.ran.setdefault(verdict["kata"], Ran()).add(verdict, report)
+
+    # --- the end ------------------------------------------------------------------------------------
+
+    def tell(self, terminal: Any) -> None:
+        from dojo.judging.report import tell
+
+        if self.ran or self.problems or self.uncollected:
+            tell(self, terminal)
+
+    def write_down(self, session: pytest.Session) -> None:
+        """Add the run to the record; in the process that reports, so that xdist's workers don't."""
+        if hasattr(session.config, "workerinput") or not self.ran or session.config.option.collectonly:
+            return
+        from dojo.judging.report import write_down
+
+        problem = write_down(self)
+        if problem:
+            self.problems.append(problem)
+
+
+_MARKUP = {"todo": "yellow", "amber": "yellow", "red": "red"}
+_scratch_cache: dict[Any, list[Any]] = {}
+
+
+def _seed_torch(torch: Any, seed: int) -> None:
+    """As torch.manual_seed does, which takes a millisecond for devices that a CPU build can't have."""
+    if torch.accelerator.current_accelerator() is None:
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
+def _duplicate_of_stderr() -> int | None:
+    """A file descriptor that stays the terminal's while pytest captures stderr."""
+    try:
+        return os.dup(sys.__stderr__.fileno()) if sys.__stderr__ is not None else None
+    except (OSError, ValueError):
+        return None

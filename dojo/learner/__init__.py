@@ -1,0 +1,1 @@
+"""The learner's files, their record, their progress, and git."""

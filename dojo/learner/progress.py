@@ -1,0 +1,144 @@
+"""Where the learner stands: the status of each kata, and which comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dojo.checks.verdict import COLOURS, Colour
+from dojo.curriculum.katas import Dojo, DojoError, Kata
+from dojo.learner.record import Attempt, Record, hash_file
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known of one kata."""
+
+    kata: Kata
+    colour: Colour
+    tries: int = 0
+    hints: int = 0  # tiers seen
+    last: Attempt | None = None
+    greens: int = 0  # tests
+    tests: int = 0  # that have been judged
+    edited_since: bool = False  # the file isn't the one that was judged
+    tests_changed: bool = False  # the tests aren't the ones that judged it
+
+    @property
+    def done(self) -> bool:
+        """Green, by the tests as they are now."""
+        return self.colour == "green" and not self.tests_changed
+
+    @property
+    def sure(self) -> bool:
+        """Done, and the file is still the one that was judged."""
+        return self.done and not self.edited_since
+
+    @property
+    def note(self) -> str:
+        """What should be said besides the colour; mostly nothing."""
+        if self.tests_changed and self.colour == "green":
+            return "the tests changed: judge it again"
+        if self.edited_since:
+            return "edited since: judge it again"
+        return ""
+
+
+def status(kata: Kata, record: Record) -> Status:
+    """The status of the learner's own file, by the record and the files as they are."""
+    last, colours, whole = _standing(kata, record)
+    hints = record.hints_seen(kata.name)
+    if last is None:
+        return Status(kata, "todo", hints=hints)
+    found = set(colours.values())
+    colour: Colour = next((colour for colour in COLOURS if colour in found), "todo")
+    if colour == "green" and not whole:
+        colour = "todo"  # the tests that ran were green, but not all have
+    edited = hash_file(kata.path) != last.file_hash
+    if edited and _is_stub(kata):
+        colour = "todo"  # begun again
+    return Status(
+        kata,
+        colour,
+        tries=record.count(kata.name),
+        hints=hints,
+        last=last,
+        greens=sum(c == "green" for c in colours.values()),
+        tests=sum(c in COLOURS for c in colours.values()),
+        edited_since=edited,
+        tests_changed=hash_file(kata.test) != last.tests_hash,
+    )
+
+
+def _standing(kata: Kata, record: Record) -> tuple[Attempt | None, dict[str, str], bool]:
+    """The last attempt, the colour of each test of that same file, and whether all of them ran.
+
+    Runs of a part of the tests (-k, -x) add up as long as neither the file nor the
+    tests change: what was shown before isn't forgotten because one test ran again.
+    """
+    last: Attempt | None = None
+    colours: dict[str, str] = {}
+    for attempt in record.newest_first(kata.name):
+        last = last or attempt
+        if (attempt.file_hash, attempt.tests_hash) != (last.file_hash, last.tests_hash):
+            break
+        if attempt.whole:
+            known = {test: colours.get(test, colour) for test, colour in attempt.colours.items()}
+            return last, {**known, **colours}, True
+        colours = {**attempt.colours, **colours}
+    return last, colours, False
+
+
+def _is_stub(kata: Kata) -> bool:
+    from dojo.curriculum.solutions import unwritten
+
+    return not kata.path.exists() or unwritten(kata.path)
+
+
+def statuses(dojo: Dojo, record: Record) -> list[Status]:
+    """The status of every kata, in order."""
+    return [status(kata, record) for kata in dojo.katas]
+
+
+def next_kata(all_of_them: Iterable[Status]) -> Status | None:
+    """The first kata that isn't done; an optional one only where no other is left; None at the end."""
+    left = [one for one in all_of_them if not one.done]
+    return next((one for one in left if not is_optional(one.kata)), left[0] if left else None)
+
+
+def is_optional(kata: Kata) -> bool:
+    return kata.meta.get("optional") is True
+
+
+def current(all_of_them: list[Status]) -> Status | None:
+    """The kata that the learner was last at: judged, and neither green nor untouched; else the next one."""
+    begun = [one for one in all_of_them if one.last is not None and one.colour in ("red", "amber")]
+    return max(begun, key=_when) if begun else next_kata(all_of_them)
+
+
+def last_written(all_of_them: list[Status]) -> Status | None:
+    """The kata that was judged last of those with something written; else the next one."""
+    written = [one for one in all_of_them if one.last is not None and one.colour != "todo"]
+    return max(written, key=_when) if written else next_kata(all_of_them)
+
+
+def _when(one: Status) -> tuple[str, tuple[str, int, str]]:
+    """When it was judged; of several in one run, the last in order."""
+    return (one.last.at if one.last else "", one.kata.order)
+
+
+def is_green(kata: Kata, record: Record) -> bool:
+    """Whether the learner's file as it is now is known to pass the tests as they are now."""
+    return status(kata, record).sure
+
+
+def known_green(dojo: Dojo, kata: Kata) -> bool:
+    """Whether the learner's file is known to be green as it is now; without a record nothing is."""
+    database = dojo.state / "record.sqlite"
+    if not database.exists():
+        return False
+    try:
+        with Record(database) as record:
+            return is_green(kata, record)
+    except DojoError:
+        return False

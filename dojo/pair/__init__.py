@@ -1,0 +1,1 @@
+"""An evening of two: turns, commits, and the lights at its end."""

@@ -1,0 +1,1 @@
+"""What is due for practice again, and cards of formulas and mistakes."""

@@ -1,0 +1,1 @@
+"""New lessons from upstream, under the code that the learner has written."""

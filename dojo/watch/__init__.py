@@ -1,0 +1,1 @@
+"""Judges at each save, from a process that has imported everything already."""
