@@ -48,7 +48,7 @@ def _imported(path: Path, names: dict[str, Path]) -> Iterator[str]:
             continue
         for name in wanted:
             inner = name.removeprefix("dojo.")
-            if name.startswith("dojo.") and inner in names and not names[inner].name == "__init__.py":
+            if name.startswith("dojo.") and inner in names and names[inner].name != "__init__.py":
                 yield inner
 
 

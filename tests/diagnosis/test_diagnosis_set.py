@@ -83,7 +83,7 @@ def told(tmp_path_factory) -> dict[str, str]:
     import sys
 
     folder = tmp_path_factory.mktemp("cases")
-    code = "import json; from tests import test_diagnosis_set as t; print('<<<' + json.dumps(t.tell_all(t.CASES)))"
+    code = "import json; from tests.diagnosis import test_diagnosis_set as t; print('<<<' + json.dumps(t.tell_all(t.CASES)))"
     root = Path(__file__).parents[2]
     environment = {**os.environ, "DOJO_TEST_TMP": str(folder), "PYTHONPATH": str(root)}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)

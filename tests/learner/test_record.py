@@ -245,7 +245,7 @@ class TestDamage:
 
     def test_two_processes_that_find_it_move_it_once(self, filled):
         overwrite(filled)
-        code = "import time\nfrom dojo import record as r\nmove = r.Record._set_aside\n"
+        code = "import time\nfrom dojo.learner import record as r\nmove = r.Record._set_aside\n"
         code += "def slow(self, error):\n    print('found', flush=True)\n    sys.stdin.readline()\n"
         code += "    move(self, error)\n"
         code += "r.Record._set_aside = slow\nwith Record(path) as record: record.add(attempt(sys.argv[2]))"

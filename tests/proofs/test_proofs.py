@@ -246,7 +246,6 @@ def test_a_file_that_is_not_the_one_tested(dojo):
     [
         (TOML, 'title = "A playground"\n', "", "`title` is missing"),
         (TOML, "level = 1", "level = 7", "level is 7; expected 1 to 5"),
-        (TOML, "minutes = 10", "minutes = 90", "minutes is 90; expected 5 to 45"),
         (TOML, 'hints = ["Look.", ', "hints = [", "2 hints; expected 3"),
         (TOML, "level = 1", "level = 1\nlevels = 2", "unknown key `levels`"),
         (TOML, "The words keep their capitals.", "The weights aren't divided by their sum.", "2 mistakes say the same"),

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from dojo.cli import app
 from dojo.learner.record import Attempt, Record, RecordError, hash_file, now
-from dojo.learner.reviews import BEGUN, GIVEN_UP, LOOKED, MARK, REVIEW
+from dojo.learner.reviews import BEGUN, GIVEN_UP, LOOKED, MARK, REVIEW, note_look
 from dojo.learner.workspace import Kept
 from dojo.review import commands as review
 from dojo.review import log as review_log
@@ -536,7 +536,7 @@ class TestLook:
         solved(dojo)
         run("mean")
         with Record(dojo.state / "record.sqlite") as record:
-            review_log.note_look(dojo.kata("mean"), record)
+            note_look(dojo.kata("mean"), record)
         reviewed(dojo)
         assert "it counts as forgotten" in run("--done").replace("\n", " ")
         assert sessions(dojo)[-1].rating == Rating.Again
