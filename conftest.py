@@ -2,5 +2,6 @@
 
 from fixtures.data import digits, hamlet, penguins, photo, ratings, reviews  # noqa: F401
 from fixtures.devices import device, kernels  # noqa: F401
+from fixtures.gpu import gpu  # noqa: F401
 from fixtures.models import gpt2_vocabulary, minilm, smollm2  # noqa: F401
 from fixtures.processes import ranks  # noqa: F401

@@ -60,6 +60,7 @@ def verdict_of(
         verdict["lines"] = [f"{function}() isn't written yet."]
         verdict["line"] = line
         return verdict
+    from dojo.diagnosis import devices
     from dojo.diagnosis.explain import explain, not_judged
 
     if colour == "amber":
@@ -68,6 +69,7 @@ def verdict_of(
             from dojo.curriculum.missing import said_of
 
             finding.lines += said_of(kata.dojo, error)
+        finding.lines += devices.said_of(error, solution)
         # A crash that one of the mistakes gives as well is worth its sentence.
         if finding.line is not None and not isinstance(error, SyntaxError | ImportError):
             finding = _with_mistakes(finding, explain(item, kata, solution, error))
