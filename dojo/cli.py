@@ -284,6 +284,18 @@ def check(
     raise typer.Exit(status)
 
 
+@app.command(hidden=True)
+def attack(
+    folder: Annotated[Path, typer.Argument(help="with KATA/right_*.py and KATA/wrong_*.py")],
+    katas: Annotated[list[str] | None, typer.Argument(metavar="[KATA]...", help="none: all in the folder")] = None,
+    json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
+) -> None:
+    """Judge solutions that others wrote from the stubs alone: which right ones are refused, which wrong ones pass."""
+    from dojo.proofs.attack import run_attack
+
+    raise typer.Exit(run_attack(here(), folder, katas or [], as_json=json))
+
+
 @app.command()
 def bench(
     soak: Annotated[bool, typer.Option("--soak", help="instead: a thousand saves, and what they leave behind")] = False,

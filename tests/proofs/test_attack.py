@@ -1,0 +1,76 @@
+"""`dojo attack`: what others wrote from the stubs is judged, and every surprise is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.building import PLAYGROUND, play
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = (PLAYGROUND / "reference" / "module_01_play" / "k01_play.py").read_text()
+BOUNDS = "\n\ndef bounds(x):\n"
+
+
+@pytest.fixture
+def attack(tmp_path):
+    folder = tmp_path / "attack"
+    (folder / "play").mkdir(parents=True)
+    dojo = play(tmp_path)
+
+    def run(solutions: dict[str, str], *options: str) -> subprocess.CompletedProcess:
+        for name, text in solutions.items():
+            (folder / "play" / name).write_text(text)
+        return subprocess.run(
+            [sys.executable, "-m", "dojo", "attack", str(folder), *options],
+            cwd=dojo, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+
+    return run
+
+
+def of(run: subprocess.CompletedProcess) -> dict[str, dict]:
+    return {Path(one["file"]).name: one for one in json.loads(run.stdout)}
+
+
+def test_what_was_expected_is_a_success(attack):
+    run = attack({"right_1.py": REFERENCE, "wrong_1.py": f"# raises\n{REFERENCE}{BOUNDS}    raise ValueError\n"})
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "1 of 1 right ones accepted, 1 of 1 wrong ones caught" in run.stdout
+    assert "wrong_1.py  raises" in run.stdout
+
+
+def test_a_right_one_that_is_refused_and_a_wrong_one_that_passes_are_told(attack):
+    run = attack(
+        {"right_1.py": f"{REFERENCE}{BOUNDS}    return -7.0, 90.0\n", "wrong_1.py": f"# nothing, really\n{REFERENCE}"}
+    )
+    assert run.returncode == 1
+    assert "REFUSED play/right_1.py" in run.stdout and "PASSED  play/wrong_1.py  nothing, really" in run.stdout
+    assert "yours" in run.stdout and "expected" in run.stdout  # what the learner would read
+    assert "0 of 1 right ones accepted, 0 of 1 wrong ones caught" in run.stdout
+
+
+def test_one_that_ends_the_process_or_cant_be_read_is_caught(attack):
+    run = attack(
+        {"wrong_1.py": f"# exits\n{REFERENCE}{BOUNDS}    import os; os._exit(0)\n", "wrong_2.py": "# no Python\n(("},
+        "--json",
+    )
+    found = of(run)
+    assert found["wrong_1.py"]["said"] == ["ended the process"] and found["wrong_1.py"]["good"]
+    assert found["wrong_2.py"]["colour"] == "amber" and "SyntaxError" in found["wrong_2.py"]["said"][0]
+
+
+def test_what_a_file_lacks_isnt_taken_from_the_reference(attack):
+    run = attack({"wrong_1.py": "# everything is missing\n"}, "--json")
+    assert of(run)["wrong_1.py"]["colour"] == "amber"
+    assert "which the stub asks for" in of(run)["wrong_1.py"]["said"][0]
+
+
+def test_an_empty_folder_is_an_error(attack):
+    run = attack({})
+    assert run.returncode != 0 and "has no solutions to judge" in run.stdout + run.stderr
