@@ -30,9 +30,6 @@ and positions.  L blocks rewrite their sum; a last norm and E again give the log
     its token      the    cat    sat    down
     it predicts    cat    sat    down   –        the last row isn't judged
 
-*The loss.*  Row t of the logits predicts token t + 1.  So rows of n tokens are judged on
-n - 1 of them.
-
 *The start.*  All matrices and embeddings are drawn from N(0, 0.02²), biases are 0, norms have
 weight 1.  Two matrices of each block add to the stream, out_proj and down_proj.  They are
 drawn smaller, with 0.02 / √(2L).
