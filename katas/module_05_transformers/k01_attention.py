@@ -8,13 +8,16 @@ Illustrated Transformer".
 Attention makes that a lookup that can be learned.  Each position asks with a query.
 Each position offers a key, which says what it can answer, and a value, which is the
 answer.  A query is compared with every key; the values are averaged, and keys that fit
-better count for more:
+better count for more.
+
+**The formula**, with the queries as rows of Q, and keys and values as rows of K and V; a
+query and a key have d_k entries:
 
     Attention(Q, K, V) = softmax(Q Kᵀ / √d_k) V
 
               keys                        values
             k₁  k₂  k₃                      v₁
-    q₁  [ 2.0 0.1  –  ]   softmax  [.87 .13  0 ]   ×  v₂   =  .87 v₁ + .13 v₂
+    q₁  [ 2.0 0.1  –  ]   softmax  [.87 .13  0 ]   ×  v₂  ──▶  .87 v₁ + .13 v₂
     q₂  [ 0.3 0.3 0.3 ]  ───────▶  [.33 .33 .33]      v₃
          scores, – is masked        weights: each row sums to 1
 
