@@ -49,7 +49,8 @@ is hidden; a block with a single True is computed in full.
 Of 8 × 8 = 64 scores a causal mask keeps 36, a window of 2 back 21, a stride of 4 keeps 12,
 window and stride together 25.  In blocks of 4 × 4 the causal 36 cost 3 blocks: 48 scores.
 
-No function changes its arguments.
+**Shapes**: masks are boolean (n, m), rows queries and columns keys, with m ≥ n where both are
+given.  No function changes its arguments.
 
 **Steps.**
 
