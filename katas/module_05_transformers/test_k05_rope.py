@@ -203,5 +203,5 @@ class TestToHalfSplit:
     @pytest.mark.parametrize("d", [6, 16])
     def test_it_leads_from_one_layout_to_the_other(self, d):
         x, p = torch.randn(2, 5, d, dtype=torch.float64), to_half_split(d)
-        assert_close(apply_rope(x[..., p], AWAY), apply_rope_interleaved(x, AWAY)[..., p])
+        assert_close(apply_rope(x[..., p], AWAY), turned(x, AWAY, omegas(d, 10000.0), True)[..., p])
         assert_equal(sorted(p.tolist()), list(range(d)))
