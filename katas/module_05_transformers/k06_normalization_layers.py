@@ -19,24 +19,23 @@ serves as well in practice: Llama and most models since use it.
 A *residual block* adds its input to what its sublayer f makes of it.  The norm stands in one
 of two places:
 
-    pre-norm     x ──┬────────────────▶ + ──▶ y             y = x + f(norm(x))
+    pre-norm     y = x + f(norm(x))
+    post-norm    y = norm(x + f(x))
+
+    pre-norm     x ──┬────────────────▶ + ──▶ y
                      └──▶ norm ──▶ f ───┘
 
-    post-norm    x ──┬────────▶ + ──▶ norm ──▶ y            y = norm(x + f(x))
+    post-norm    x ──┬────────▶ + ──▶ norm ──▶ y
                      └──▶ f ────┘
 
 The 2017 Transformer is post-norm.  GPT-2, Llama and most models since are pre-norm.  Others
 norm the sublayer's output, x + norm(f(x)) (OLMo 2), or both input and output (Gemma 2).
 
 **Why pre-norm?**  Say that f(x) is about as large as x and unrelated to it, as in a fresh
-network.  Follow the gradient back along the upper line:
-
-    pre-norm     nothing stands on it.  With what comes through the sublayers, the gradient
-                 grows by about √(l + 1) over l blocks: by 7 over 48
-    post-norm    each norm divides it by √2: after 48 blocks 2⁻²⁴ of it is left, and all
-                 depends on what the sublayers let through
-
-`gradient_norms` measures it.
+network.  Follow the gradient back along the upper line.  Under pre-norm nothing stands on it.
+With what comes through the sublayers, the gradient grows by about √(l + 1) over l blocks: by 7
+over 48.  Under post-norm each norm divides it by √2.  After 48 blocks 2⁻²⁴ of it is left, and
+all depends on what the sublayers let through.  `gradient_norms` measures it.
 
 **Why float32 inside RMSNorm?**  bfloat16 keeps 8 bits: each square, mean and root would be
 off by up to 0.4 % of its value.  float16 overflows at 65,504, so the square of 256 is already
