@@ -1,37 +1,57 @@
 """Scaled dot-product attention
 
-A query asks a question, every key says how well it answers, and the values
-are averaged by those answers:
+**Before you start.**  You need matrix products with leading batch dimensions and the
+softmax, no other kata.  A picture first, if you like one: Alammar 2018, "The
+Illustrated Transformer".
+
+**The idea.**  To predict a word, a model must decide which earlier words matter.
+Attention makes that a lookup that can be learned.  Each position asks with a query.
+Each position offers a key, which says what it can answer, and a value, which is the
+answer.  A query is compared with every key; the values are averaged, and keys that fit
+better count for more.
+
+**The formula**, with the queries as rows of Q, and keys and values as rows of K and V; a
+query and a key have d_k entries:
 
     Attention(Q, K, V) = softmax(Q Kᵀ / √d_k) V
 
-Why √d_k?  If the entries of q and k are independent with mean 0 and variance
-1, their dot product has variance d_k.  Unscaled, a wide head's scores are so
-far apart that softmax puts all its weight on one key, and its gradient there
-is close to 0: the head stops learning.  Dividing by √d_k brings the variance
-back to 1.
+              keys                        values
+            k₁  k₂  k₃                      v₁
+    q₁  [ 2.0 0.1  –  ]   softmax  [.87 .13  0 ]   ×  v₂  ──▶  .87 v₁ + .13 v₂
+    q₂  [ 0.3 0.3 0.3 ]  ───────▶  [.33 .33 .33]      v₃
+         scores, – is masked        weights: each row sums to 1
 
-Why a mask?  A decoder must not look ahead.  A score of -inf becomes a weight
-of exactly 0, so a masked key has no influence at all: not on the output, and
-not on the gradient.
+**Why √d_k?**  If the entries of q and k are independent with mean 0 and variance 1,
+their dot product has variance d_k.  Unscaled scores of a wide head lie so far apart that
+softmax gives all its weight to one key.  Its gradient there is close to 0, and the
+head stops learning.  Dividing by √d_k brings the variance back to 1.
 
-Worked by hand, one query over two keys, d_k = 4:
+**Why a mask?**  A decoder must not look ahead.  A score of -inf becomes a weight of
+exactly 0, so a masked key has no influence at all: not on the output, and not on the
+gradient.
+
+**Worked by hand**, one query over two keys, d_k = 4:
 
     q = [1 0 1 0]   k₁ = [1 0 1 0]   k₂ = [0 1 0 1]
     scores  = [2, 0] / √4 = [1, 0]
     weights = [e¹, e⁰] / (e¹ + e⁰) = [0.731, 0.269]
 
-Shapes, with any leading batch dimensions `...` (batch, heads):
+**Shapes**, with any leading batch dimensions `...` (batch, heads):
 
     q (..., n, d_k)    k (..., m, d_k)    v (..., m, d_v)    mask (n, m)
 
 No function changes its arguments.
 
+**Steps.**
+
+    softmax      5 min   stable for large scores; what if a whole slice is -inf?
+    attention   15 min   one matrix product for all scores, the mask before softmax
+    causal_mask  5 min   the last query stands at the last key
+
 Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2.1.
 
 From scratch: torch.softmax, torch.nn.functional.softmax, torch.Tensor.softmax,
-torch.nn.Softmax and torch.nn.functional.scaled_dot_product_attention may not be
-used.
+torch.nn.Softmax and torch.nn.functional.scaled_dot_product_attention may not be used.
 """
 
 from torch import Tensor
@@ -40,8 +60,10 @@ from torch import Tensor
 def softmax(x: Tensor, dim: int = -1) -> Tensor:
     """Softmax of `x` along `dim`; same shape and dtype as `x`.
 
-    Finite for any finite scores, ±1e4 included.  Entries of -inf get weight 0.
-    A slice that is all -inf has no valid answer: it gets all zeros, not NaN.
+    - Finite for any finite scores, ±1e4 included.
+    - Entries of -inf get weight 0.
+    - A slice that is all -inf has no valid answer.  It gets all zeros, and its gradient is
+      0: a NaN would spread to every parameter.
     """
     raise NotImplementedError
 
@@ -51,10 +73,15 @@ def attention(
 ) -> tuple[Tensor, Tensor]:
     """Attend from `q` to `k` and average `v`; shapes as above.
 
-    `mask` is boolean and True where a query may look at a key; None lets every
-    query see every key.
+    `mask` is boolean and True where a query may look at a key.  It broadcasts against the
+    scores (..., n, m): a (batch, 1, 1, m) hides each sequence's padding from all heads.
+    None lets every query see every key.
 
     Returns the output (..., n, d_v) and the weights (..., n, m).
+
+    - A masked key has weight 0, however low the scores of the others are.
+    - A query that may look at no key has weights of 0, and its output is 0.
+
     Raises ValueError, naming both widths, if q and k disagree on d_k.
     """
     raise NotImplementedError

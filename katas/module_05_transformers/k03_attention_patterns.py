@@ -1,43 +1,69 @@
 """Attention patterns
 
-Full attention computes n·m scores: twice the text, four times the work.  But
-most of what a token needs stands close by, and much of the rest can be reached
-in two steps.  A pattern says which pairs are scored at all, as a boolean mask,
-True where query i may look at key j.  Patterns combine as sets do: `&` is where
-both allow, `|` is where either does.
+**Before you start.**  You need broadcasting and boolean masks, no other kata; attention
+says what a mask is for.  Pictures of the patterns: Beltagy et al. 2020, figure 2.
+
+**The idea.**  Full attention computes n·m scores: twice the text, four times the work.  But
+most of what a token needs stands close by, and the rest can often be reached in two steps.
+A pattern says which pairs are scored at all.  It is a boolean mask, True where query i may
+look at key j.  Patterns combine as sets do: `&` is where both allow, `|` where either does.
+
+    window, 2 back     stride of 3        global token 2     two documents
+
+    x . . . . .        x . . . . .        . . x . . .        x x x . . .
+    x x . . . .        . x . . . .        . . x . . .        x x x . . .
+    x x x . . .        . . x . . .        x x x x x x        x x x . . .
+    . x x x . .        x . . x . .        . . x . . .        . . . x x x
+    . . x x x .        . x . . x .        . . x . . .        . . . x x x
+    . . . x x x        . . x . . x        . . x . . .        . . . x x x
+
+What each lets through, and about how many scores that is:
 
     window      the last `left` tokens and the next `right` ones    n·(left + right + 1)
     strided     every stride-th token back from the query           n·n / (2·stride)
-    global      a few tokens see all and are seen by all            2·g·n
-    block       whole squares of the matrix, as kernels like them   what the layout says
+    global      g tokens see all and are seen by all                2·g·n
     document    only tokens of the same text, in a packed batch     Σ lengths²
+    block       whole squares, as kernels like them                 what the layout says
 
-A window of 2 back and a stride of 3 leave no token further than two steps away;
-stack L layers of a window w, and the top sees L·w tokens back.
+**The formula.**  All of it starts from one matrix, how far each key lies *behind* the query:
 
-All of it starts from one matrix, how far each key lies *behind* the query:
+    distance[i, j] = (i + m - n) - j        causal: distance ≥ 0
+                                            window: -right ≤ distance ≤ left
 
-    distance[i, j] = (i + m - n) - j
+i + m - n is the query's own position.  As in decoding with a cache, the last of n queries
+stands at the last of m ≥ n keys.  Negative means that the key lies ahead.
 
-The query's own position is i + m - n: as in decoding with a cache, the last of
-n queries stands at the last of m ≥ n keys.  Negative means that the key lies
-ahead.  Causal is distance ≥ 0; a window is -right ≤ distance ≤ left.
+**Why window and stride together?**  A window of 2 back and a stride of 3 reach every earlier
+token in two steps: a few tokens by the window, the multiple of 3 by the stride.  A window
+alone needs many layers: L layers of a window of w see L·w tokens back.
 
-Worked by hand, n = 3 queries over m = 5 keys, which stand at 2, 3 and 4:
+**Why count blocks?**  A GPU kernel works in blocks.  It skips a block only if the whole block
+is hidden; a block with a single True is computed in full.
+
+**Worked by hand**, n = 3 queries over m = 5 keys.  The queries stand at 2, 3 and 4:
 
     distances =  2  1  0 -1 -2      window_mask(3, 5, 1) =  . x x . .
                  3  2  1  0 -1                              . . x x .
                  4  3  2  1  0                              . . . x x
 
-What does it cost?  Of 8 × 8 = 64 scores a causal mask keeps 36, a window of 2
-back 21, a stride of 4 keeps 12, window and stride together 25.  But a GPU kernel
-works in blocks and computes each block that holds a single True in full: the
-causal 36 cost 3 blocks of 4 × 4 = 48 scores.
+Of 8 × 8 = 64 scores a causal mask keeps 36, a window of 2 back 21, a stride of 4 keeps 12,
+window and stride together 25.  In blocks of 4 × 4 the causal 36 cost 3 blocks: 48 scores.
 
-No function changes its arguments.
+**Shapes**: masks are boolean (n, m), rows queries and columns keys, with m ≥ n where both are
+given.  No function changes its arguments.
 
-Source: Child et al. 2019, "Generating Long Sequences with Sparse Transformers",
-section 4; Beltagy et al. 2020, "Longformer", section 3.1.
+**Steps.**
+
+    distances       5 min   a column minus a row
+    window_mask    10 min   both ends belong to it; None sets no limit
+    strided_mask    5 min   counted back from each query
+    global_mask     5 min   the query or the key
+    document_mask   5 min   any leading dimensions
+    block_mask      5 min   enlarge, don't tile
+    score_entries  10 min   blocks that stand over
+
+Sources: Child et al. 2019, "Generating Long Sequences with Sparse Transformers", section 4;
+Beltagy et al. 2020, "Longformer", section 3.1.
 
 From scratch: torch.nn.attention.flex_attention may not be used.
 """
@@ -46,22 +72,23 @@ from torch import Tensor
 
 
 def distances(n: int, m: int) -> Tensor:
-    """Tokens from each query back to each key, int64 (n, m), negative for keys ahead; m ≥ n as above."""
+    """Tokens from each query back to each key, int64 (n, m), m ≥ n; negative for keys ahead."""
     raise NotImplementedError
 
 
 def window_mask(n: int, m: int, left: int | None, right: int | None = 0) -> Tensor:
-    """Boolean (n, m): True for keys at most `left` tokens back and at most `right` ahead, the own one always.
+    """Boolean (n, m): True for keys at most `left` tokens back and at most `right` ahead.
 
-    Both ends belong to it: left = 2 and right = 0 is three keys.  None sets no
-    limit on that side, so window_mask(n, m, None) is the causal mask.
+    - Both ends belong to it: left = 2 and right = 0 is three keys, the query's own included.
+    - None sets no limit on that side: window_mask(n, m, None) is the causal mask.
+
     Raises ValueError, naming the number, if left or right is negative.
     """
     raise NotImplementedError
 
 
 def strided_mask(n: int, m: int, stride: int) -> Tensor:
-    """Boolean (n, m): True for the keys 0, stride, 2·stride, … tokens back from the query, none ahead.
+    """Boolean (n, m): True for keys 0, stride, 2·stride, … tokens back from the query, none ahead.
 
     Raises ValueError, naming stride, if it is below 1.
     """
@@ -69,33 +96,38 @@ def strided_mask(n: int, m: int, stride: int) -> Tensor:
 
 
 def global_mask(n: int, tokens: list[int]) -> Tensor:
-    """Boolean (n, n): True where the query or the key, or both, stand at one of the positions in `tokens`.
+    """Boolean (n, n): True where the query, the key or both stand at a position in `tokens`.
 
-    `tokens` may be empty and may repeat itself.
+    `tokens` may be empty, in any order, and may repeat itself.
+
     Raises ValueError, naming the position and n, if one isn't in 0 … n-1.
     """
     raise NotImplementedError
 
 
 def document_mask(documents: Tensor) -> Tensor:
-    """Boolean (..., n, n): True where query and key belong to the same document, ahead or behind.
+    """Boolean (..., n, n): True where query and key are of the same document, ahead or behind.
 
-    `documents` (..., n) holds each token's document id: any integers, in any order.
+    `documents` (..., n) holds each token's document id: any integers of any integer dtype, in
+    any order.  Tokens of one document need not stand together.
     """
     raise NotImplementedError
 
 
 def block_mask(layout: Tensor, size: int) -> Tensor:
-    """Boolean (..., r·size, c·size): each entry of the boolean `layout` (..., r, c) as a block of size × size."""
+    """Boolean (..., r·size, c·size): each entry of `layout` (..., r, c) as a size × size block.
+
+    `layout` is boolean.
+    """
     raise NotImplementedError
 
 
 def score_entries(mask: Tensor, block: int = 1) -> int:
-    """How many scores a kernel that works in blocks of block × block computes for `mask` (..., n, m).
+    """How many scores a kernel with blocks of block × block computes for `mask` (..., n, m).
 
-    It computes every block that holds at least one True, all block² of it.  The
-    blocks start at the first query and key of each matrix.  Where `block` doesn't
-    divide n or m, the blocks at the end stand over and count in full as well.
-    Leading dimensions are summed over.  With block = 1 it is the number of True.
+    - It computes every block that holds at least one True, all block² scores of it.
+    - The blocks start at the first query and key of each matrix.
+    - Where `block` doesn't divide n or m, the last blocks stand over and count in full, too.
+    - Leading dimensions are summed over.  With block = 1 it is the number of True.
     """
     raise NotImplementedError

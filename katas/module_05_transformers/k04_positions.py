@@ -1,38 +1,56 @@
 """Positions: sinusoids, learned vectors, T5's buckets, ALiBi
 
-Attention sees a set.  Shuffle the keys together with their values and its
-output doesn't change, so order must be told.  Four ways that models use:
+**Before you start.**  You need sines and cosines, logarithms and broadcasting, no other
+kata; attention says what scores are.  A picture of the sinusoids: Alammar 2018, "The
+Illustrated Transformer".
 
-Sinusoidal (added to the embeddings).  Column pair i turns at its own speed,
-fast to slow, like the hands of a clock:
+**The idea.**  Attention sees a set.  Shuffle the keys together with their values, and its
+output doesn't change: the order of words must be told.  Models tell it in two places.
+Sinusoids and learned vectors are added to the embeddings.  T5's buckets and ALiBi are added
+to the scores, and know only how far a key lies from the query.
+
+**The formulas.**  *Sinusoidal*: column pair i of d columns turns at its own speed ωᵢ, from
+fast to slow, like the hands of a clock.  p is the position:
 
     ωᵢ = base^(-2i/d)    PE(p, 2i) = sin(p ωᵢ)    PE(p, 2i + 1) = cos(p ωᵢ)
 
-Why pairs?  A shift by s rotates each pair by s ωᵢ whatever p is, so "s tokens
-back" is one linear map; PE(p) · PE(q) depends on p - q alone.
+*Learned*: one trained vector a position, as in GPT-2 and BERT.  There is none beyond the
+last one trained, so a longer text must be an error.
 
-Learned (added).  One trained vector a position, as in GPT-2 and BERT.  There is
-none beyond the last one trained, so a longer text must be an error.
+*T5's buckets*: a learned number a head and bucket.  Near distances have a bucket each, far
+ones share.  Here for s = 16 buckets a side and a max_distance of 128:
 
-T5's buckets (a learned number a head and bucket, added to the scores).  Only the
-relative position key - query counts.  With s buckets a side, each distance
-below e = ⌊s/2⌋ has a bucket of its own; farther ones share, by their logarithm:
+    distance │ 0 │ 1 │ … │ 7 │ 8–11 │ 12–15 │ 16–22 │ … │ 64–90 │ 91 and more
+    bucket     0   1   …   7     8      9       10    …    14        15
 
-    bucket(δ) = δ                                                  δ < e
-                min(e + ⌊log(δ/e) / log(max_distance/e) · (s - e)⌋, s - 1)   else
+With δ the distance and e = ⌊s/2⌋:
 
-    bidirectional:     s = buckets/2, δ = |key - query|; a key after the query
-                       (key > query) counts s upwards from s, all others from 0
-    not bidirectional: s = buckets,   δ = max(query - key, 0)
+    bucket(δ) = δ                                                                δ < e
+    bucket(δ) = min(e + ⌊log(δ/e) / log(max_distance/e) · (s - e)⌋, s - 1)       otherwise
 
-ALiBi (added to the scores).  Nothing is learned: head h of H pays slopeₕ for each
-token of distance, so that a model reads texts longer than it was trained on.
+    bidirectional:      s = buckets/2, δ = |key - query|; a key after the query
+                        (key > query) counts s upwards from s, all others from 0
+    not bidirectional:  s = buckets,   δ = max(query - key, 0)
+
+*ALiBi*: nothing is learned.  Head h of H pays slopeₕ for each token of distance:
 
     H a power of 2:  slopes 2^(-8/H), 2^(-16/H), …, 2^(-8)
     otherwise:       the slopes of the next lower power P, then every other one
                      of 2P heads' slopes (first, third, …), H - P of them
 
-Worked by hand:
+So each key's score changes with where it stands; slope ½, T5 as above and bidirectional:
+
+    key - query    -20    -8    -3    -1     0     1     3    20
+    T5's bucket     10     8     3     1     0    17    19    26
+    ALiBi adds     -10    -4   -1½    -½     0    -½   -1½   -10
+
+**Why pairs?**  A shift by t tokens turns pair i by t·ωᵢ, whatever p is.  So "t tokens back"
+is one linear map, and PE(p) · PE(q) depends on p - q alone.
+
+**Why a price for distance?**  The rule goes on beyond the longest training text.  With ALiBi
+a model trained on 1,024 tokens reads 2,048 as well as a sinusoidal one trained on 2,048.
+
+**Worked by hand.**
 
     PE(1) for d = 4, base 10000: [sin 1, cos 1, sin 0.01, cos 0.01]
                                  = [0.8415, 0.5403, 0.0100, 1.0000]
@@ -41,12 +59,20 @@ Worked by hand:
         20 before: 8 + ⌊log(20/8) / log(128/8) · 8⌋ = 8 + ⌊2.64⌋ = 10
     ALiBi, 3 heads: 2 heads have 1/16, 1/256; the first of 4 heads' slopes is 1/4
 
-Positions are integer tensors, in any order and with gaps: (n,) for queries,
-(m,) for keys.  No function changes its arguments.
+**Shapes.**  Positions are integer tensors of any integer dtype, in any order and with gaps:
+(n,) for queries, (m,) for keys.  No function changes its arguments.
 
-Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.5; Raffel et
-al. 2020 (T5), section 2.1, and its code for the buckets; Press et al. 2022,
-"Train Short, Test Long", section 3, and its code for other head counts.
+**Steps.**
+
+    sinusoidal         5 min   sine and cosine alternate
+    LearnedPositions   5 min   start + n must not pass the end
+    relative_buckets  15 min   side and distance first, then one formula for both
+    alibi_slopes      10 min   head counts that aren't a power of 2
+    alibi_bias         5 min   a price is negative
+
+Sources: Vaswani et al. 2017, "Attention Is All You Need", section 3.5; Raffel et al. 2020
+(T5), section 2.1, and its code for the buckets; Press et al. 2022, "Train Short, Test Long",
+section 3, and its code for other head counts.
 
 From scratch: transformers may not be used.
 """
@@ -57,7 +83,9 @@ from torch import Tensor, nn
 def sinusoidal(positions: Tensor, d: int, base: float = 10000.0) -> Tensor:
     """Sinusoidal encodings (n, d) in float64 of `positions` (n,); sine and cosine alternate.
 
-    float64, as a float32 angle of position 100,000 is off by up to 0.004.
+    float64, as float32 numbers near 100,000 lie 0.008 apart: an angle there is off by up to
+    0.004.
+
     Raises ValueError, naming d, if d is odd.
     """
     raise NotImplementedError
@@ -66,17 +94,19 @@ def sinusoidal(positions: Tensor, d: int, base: float = 10000.0) -> Tensor:
 class LearnedPositions(nn.Module):
     """A trained vector for each of the positions 0 … max_length - 1.
 
-    Its one parameter is `weight` (max_length, d).  It starts out normal with mean 0
-    and standard deviation 0.02, as GPT-2's and BERT's.
+    Its one parameter is `weight` (max_length, d).  It starts out normal with mean 0 and
+    standard deviation 0.02, as BERT's does.
     """
 
     def __init__(self, max_length: int, d: int) -> None:
         raise NotImplementedError
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """`x` (..., n, d) plus the vectors of positions start … start + n - 1; x stays as it was.
+        """`x` (..., n, d) plus the vectors of positions start … start + n - 1.
 
-        `start` counts the tokens that came before, as in decoding with a cache.
+        - `start` ≥ 0 counts the tokens that came before, as in decoding with a cache.
+        - x stays as it was.
+
         Raises ValueError, naming start + n and max_length, if there aren't that many.
         """
         raise NotImplementedError
@@ -91,15 +121,15 @@ def relative_buckets(
 ) -> Tensor:
     """T5's bucket of each pair: int64 (n, m), from 0 to buckets - 1.
 
-    `buckets` is even and at least 4, max_distance larger than e.
-    Where the formula's logarithm falls on a whole number between e and
-    max_distance, rounding decides; those distances aren't judged.
+    - `buckets` is even and at least 4, max_distance larger than e.
+    - Where the formula's logarithm falls on a whole number between e and max_distance,
+      rounding decides; those distances aren't judged.
     """
     raise NotImplementedError
 
 
 def alibi_slopes(heads: int) -> Tensor:
-    """The slope of each head: float64 (heads,), in the order above."""
+    """The slope of each of `heads` ≥ 1 heads: float64 (heads,), in the order above."""
     raise NotImplementedError
 
 

@@ -1,43 +1,66 @@
 """Rotary positions (RoPE)
 
-Attention compares a query with a key by their dot product, which knows nothing of
-where the two stand.  RoPE turns each pair of features by an angle that grows with
-the position, and two turned vectors have a dot product that depends on how far
-apart they stand, and on nothing else:
+**Before you start.**  You need sines, cosines and the rotation of a point in the plane, no
+other kata; attention and positions say what it is for.  A longer introduction: EleutherAI
+2021, "Rotary Embeddings: A Relative Revolution".
 
+**The idea.**  Attention compares a query with a key by their dot product, which knows nothing
+of where the two stand.  RoPE cuts the features into pairs and turns each pair by an angle
+that grows with the position.  Two turned vectors have a dot product that depends on how far
+apart they stand, and on nothing else of their positions.
+
+**The formula.**  Pair i of d/2 turns by α = position · ωᵢ; θ is 10000, or more for long
+contexts:
+
+    ωᵢ = θ^(-2i/d),   i = 0 … d/2 - 1
+    (u, v)  →  (u cos α - v sin α,  u sin α + v cos α)
     (R(a) q) · (R(b) k) = q · R(b - a) k
 
-Pair i turns by position · ωᵢ, with frequencies from 1 downwards:
+R(p) is the turn at position p.  The first pair turns fastest.  For d = 6 and θ = 1000:
 
-    ωᵢ = θ^(-2i/d),   i = 0 … d/2 - 1        θ = 10000, or more for long contexts
+    position        0      1      2     10      100
+    angle, pair 0   0      1      2     10      100      tells neighbours apart
+    angle, pair 1   0     0.1    0.2     1       10
+    angle, pair 2   0    0.01   0.02   0.1        1      tells pages apart
 
-    (u, v)  →  (u cos α - v sin α,  u sin α + v cos α)
+*Two layouts.*  Which features make a pair?  The number below each feature is its pair:
 
-Fast pairs tell neighbours apart, slow ones tell pages apart.
+       half-split                          interleaved
+    x₀  x₁  x₂  x₃ │ x₄  x₅  x₆  x₇      x₀  x₁ │ x₂  x₃ │ x₄  x₅ │ x₆  x₇
+    0   1   2   3    0   1   2   3       0   0    1   1    2   2    3   3
 
-**Two layouts.**  Which features make a pair?  Llama's code takes (xᵢ, x_{i+d/2}), the
-half-split layout; the paper takes (x₂ᵢ, x₂ᵢ₊₁), the interleaved one.  Both are
-right, but weights that were trained with one are scrambled by the other, unless
-the features are permuted.
+The paper and Meta's own Llama code interleave.  transformers splits in halves, and permutes
+Llama's weights when it converts them.  Both are right, but weights that were trained with
+one are scrambled by the other.
 
-**Longer contexts.**  A model that has seen n positions hasn't seen the angles beyond.
-Linear scaling by s divides every frequency by s, so that positions are squeezed
-in.  NTK scaling raises θ instead, to θ · s^(d/(d-2)): the slowest pair is slowed
-down by s, the fastest keeps its speed, so that neighbours stay apart.
+*Longer contexts.*  A model that was trained on n positions has never seen the slow pairs'
+angles beyond.  To stretch it by a factor s:
 
-Worked by hand, d = 4, θ = 10000, position 2: ω = [1, 0.01], angles [2, 0.02],
+    linear    every ω divided by s            all positions are squeezed in
+    ntk       θ · s^(d/(d-2)) in place of θ   the slowest pair is slowed by s, pair 0 isn't
+
+**Why not only linear?**  It moves neighbours closer together, too.  NTK keeps pair 0's speed.
+
+**Why float64 for the angles?**  float32 numbers near 100,000 lie 0.008 apart, so an angle
+there is off by up to 0.004.  Take sine and cosine first, then go to the type of x.
+
+**Worked by hand**, d = 4, θ = 10000, position 2: ω = [1, 0.01], angles [2, 0.02],
 
     x = [1 0 0 1]: pairs (1, 0) and (0, 1)       half-split pairs x₀ x₂ and x₁ x₃
     → [cos 2, -sin 0.02, sin 2, cos 0.02] = [-0.4161 -0.0200 0.9093 0.9998]
 
-Angles are computed in float64: in float32 a position of 100,000 has lost 0.004 of
-its angle.  Then their sines and cosines go to the type of x.
+**Shapes**, with any leading dimensions `...` (batch, heads): x (..., n, d) with d even, and
+positions (n,).  No function changes its arguments.
 
-No function changes its arguments.
+**Steps.**
 
-Sources: Su et al. 2021, "RoFormer", section 3.2; Chen et al. 2023, "Extending
-Context Window via Positional Interpolation" (linear); bloc97 2023, "NTK-Aware
-Scaled RoPE".
+    frequencies             10 min   two ways to stretch
+    apply_rope              10 min   float64 until after the cosine
+    apply_rope_interleaved   5 min   the same turn, other pairs
+    to_half_split            5 min   which way does the permutation lead?
+
+Sources: Su et al. 2021, "RoFormer", section 3.2; Chen et al. 2023, "Extending Context Window
+via Positional Interpolation" (linear); bloc97 2023, "NTK-Aware Scaled RoPE".
 
 From scratch: transformers may not be used.
 """
@@ -50,8 +73,10 @@ def frequencies(
 ) -> Tensor:
     """ω of the d / 2 pairs, float64 (d / 2,), the fastest first.
 
-    `scaling` is None, "linear" or "ntk", and then stretches contexts by `factor`.
-    Raises ValueError, naming d, if it is odd; and, naming it, for another scaling.
+    `scaling` is None, "linear" or "ntk"; "ntk" needs d ≥ 4.  `factor` is the lesson's s.  It
+    counts only where there is a scaling.
+
+    Raises ValueError, naming d, if it is odd; and, naming the scaling, for another one.
     """
     raise NotImplementedError
 
@@ -63,11 +88,13 @@ def apply_rope(
     scaling: str | None = None,
     factor: float = 1.0,
 ) -> Tensor:
-    """Turn the pairs (xᵢ, x_{i+d/2}) of x (..., n, d) by its `positions` (n,); same shape and dtype as x.
+    """Turn the pairs (xᵢ, x_{i+d/2}) of x (..., n, d) by its `positions` (n,).
 
-    The positions are whole numbers, in any order: with a cache of 10 tokens the
-    next one stands at 10.
-    Raises ValueError, naming both, unless there are n positions.
+    - Returns the same shape and dtype as x, and is right to x's precision at any position.
+    - The positions are whole numbers of any integer dtype, in any order: with a cache of 10
+      tokens the next one stands at 10.
+
+    Raises ValueError, naming n and how many there are, unless there are n positions.
     """
     raise NotImplementedError
 

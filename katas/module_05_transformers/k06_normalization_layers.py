@@ -1,48 +1,67 @@
 """Normalization layers
 
-Each layer of a deep network multiplies by a matrix, and what 48 of them make of
-the scale of their input is anyone's guess.  A normalization layer fixes it at
-every step, over the d features of each token by itself:
+**Before you start.**  You need mean and variance, and what torch.autograd.grad returns; no
+other kata.  If these are new: the PyTorch tutorial "A Gentle Introduction to torch.autograd".
+
+**The idea.**  Each layer of a deep network changes the scale of what it is given.  Over 48
+layers small factors multiply to huge or tiny ones.  A normalization layer sets the scale
+anew, for each token by itself, over its d features.
+
+**The formula**, for one row x of d features; weight and bias are trained, ε is small:
 
     LayerNorm(x) = (x - mean(x)) / √(var(x) + ε) · weight + bias
     RMSNorm(x)   =  x            / √(mean(x²) + ε) · weight
 
-var divides by d, not by d - 1.  ε stands inside the root: it keeps a row of
-zeros from dividing by zero.  RMSNorm leaves the mean alone and has no bias; it
-does the same work for less, and Llama uses it.
+var divides by d, not by d - 1.  ε stands inside the root and keeps a row of zeros from
+dividing by zero.  RMSNorm leaves the mean alone and has no bias.  It does less work, and
+serves as well in practice: Llama and most models since use it.
 
-Squares of bfloat16 numbers lose most of their digits, and their sum over
-thousands of features loses the rest.  RMSNorm therefore works in float32 inside
-and goes back to the type of its input before the weight is applied.
+A *residual block* adds its input to what its sublayer f makes of it.  The norm stands in one
+of two places:
 
-Where a norm stands decides what a deep stack does to the scale:
+    pre-norm     y = x + f(norm(x))
+    post-norm    y = norm(x + f(x))
 
-    post-norm   y = norm(x + f(x))         the 2017 Transformer
-    pre-norm    y = x + f(norm(x))         everything since GPT-2
+    pre-norm     x ──┬────────────────▶ + ──▶ y
+                     └──▶ norm ──▶ f ───┘
 
-Say that f(x) is about as large as x and unrelated to it, as in a fresh network.
-Under pre-norm the variances add up: after l blocks the stream has l + 1 times its
-variance, each block's share shrinks, and the gradient grows on the way back by
-about √(l + 1): by 7 over 48 blocks.  Under post-norm each block's norm divides by
-√2.  Of what goes around the sublayers, 2^(-48/2) of the gradient is left after 48
-blocks, so that everything depends on what the sublayers' own derivatives let
-through; pre-norm leaves that path alone.  `gradient_norms` measures it.
+    post-norm    x ──┬────────▶ + ──▶ norm ──▶ y
+                     └──▶ f ────┘
 
-Worked by hand, x = [1 2 3 6], ε = 0, weight 1, bias 0:
+The 2017 Transformer is post-norm.  GPT-2, Llama and most models since are pre-norm.  Others
+norm the sublayer's output, x + norm(f(x)) (OLMo 2), or both input and output (Gemma 2).
+
+**Why pre-norm?**  Say that f(x) is about as large as x and unrelated to it, as in a fresh
+network.  Follow the gradient back along the upper line.  Under pre-norm nothing stands on it.
+With what comes through the sublayers, the gradient grows by about √(l + 1) over l blocks: by 7
+over 48.  Under post-norm each norm divides it by √2.  After 48 blocks 2⁻²⁴ of it is left, and
+all depends on what the sublayers let through.  `gradient_norms` measures it.
+
+**Why float32 inside RMSNorm?**  bfloat16 keeps 8 bits: each square, mean and root would be
+off by up to 0.4 % of its value.  float16 overflows at 65,504, so the square of 256 is already
+infinite.
+
+**Worked by hand**, x = [1 2 3 6], ε = 0, weight 1, bias 0:
 
     mean 3, var (4 + 1 + 0 + 9) / 4 = 3.5    LayerNorm = [-1.069 -0.535 0 1.604]
     mean of squares 50 / 4 = 12.5            RMSNorm   = [0.283 0.566 0.849 1.697]
 
-Shapes: x (..., d), and so are the results.  No function or method changes its
-arguments.
+**Shapes**: x (..., d), and so are the results.  No function or method changes its arguments.
 
-Sources: Ba et al. 2016, "Layer Normalization"; Zhang and Sennrich 2019, "Root
-Mean Square Layer Normalization"; Xiong et al. 2020, "On Layer Normalization in
-the Transformer Architecture", section 3.
+**Steps.**
+
+    LayerNorm        5 min   take the mean away before squaring
+    RMSNorm         10 min   when does which dtype hold?
+    Residual         5 min   what is added: x or norm(x)?
+    gradient_norms  10 min   one backward pass for all inputs
+
+Sources: Ba et al. 2016, "Layer Normalization"; Zhang and Sennrich 2019, "Root Mean Square
+Layer Normalization"; Xiong et al. 2020, "On Layer Normalization in the Transformer
+Architecture", section 3.
 
 From scratch: torch.nn.LayerNorm, torch.nn.RMSNorm, torch.nn.functional.layer_norm,
-torch.nn.functional.rms_norm, torch.layer_norm, torch.rms_norm and
-torch.native_layer_norm may not be used.
+torch.nn.functional.rms_norm, torch.layer_norm, torch.rms_norm and torch.native_layer_norm
+may not be used.
 """
 
 from collections.abc import Sequence
@@ -58,7 +77,11 @@ class LayerNorm(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise each row of x (..., d)."""
+        """Normalise each row of x (..., d).
+
+        - A large mean costs no digits: √(E[x²] - E[x]²) would.
+        - The result has the dtype of x, where the parameters have it, too.
+        """
         raise NotImplementedError
 
 
@@ -72,20 +95,22 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise each row of x (..., d).
 
-        x of bfloat16 or float16 is taken to float32, normalised, and brought back
-        to its type; then the weight multiplies it.  float32 and float64 stay as they are.
+        - x of bfloat16 or float16 is taken to float32, normalised, and brought back to its
+          type; then the weight multiplies it.  So does Llama's, to the last bit.
+        - float32 and float64 stay as they are.
+        - A weight of a wider type than x makes a result of that type, as torch's * does.
         """
         raise NotImplementedError
 
 
 class Residual(nn.Module):
-    """A block around a sublayer: its input is added to its result, with a LayerNorm before or after.
+    """A block around a sublayer: its input is added to its result, a LayerNorm before or after.
 
-    Attributes `sublayer` and `norm`.
+    Attributes `sublayer`, and `norm`, which is your LayerNorm with its default eps.
     """
 
     def __init__(self, d: int, sublayer: nn.Module, pre_norm: bool = True) -> None:
-        """`sublayer` maps (..., d) to (..., d)."""
+        """`sublayer` maps (..., d) to (..., d).  `pre_norm` says where the norm stands."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,12 +119,17 @@ class Residual(nn.Module):
 
 
 def gradient_norms(blocks: Sequence[nn.Module], x: Tensor, upstream: Tensor) -> list[float]:
-    """How large the gradient is before each block, and after the last: len(blocks) + 1 Euclidean norms.
+    """How large a loss's gradient is before each block, and after the last.
 
-    The blocks run one after another on x (..., d).  `upstream` (..., d) is the
-    gradient of a loss with respect to the last output; entry i of the result is
-    the norm of that loss's gradient with respect to the input of block i, and the
-    last entry the norm of `upstream` itself.  Leaves no gradient on the blocks'
-    parameters and none on x.
+    The blocks run one after another on x (..., d).  `upstream` (..., d) is the gradient of the
+    loss with respect to the last output.
+
+    Returns len(blocks) + 1 Euclidean norms, as plain floats.  Entry i is that of the gradient
+    with respect to the input of block i, the last one that of `upstream` itself.
+
+    - There may be no block, and the same block may stand several times.
+    - The gradients (.grad) of the blocks' parameters and of x stay as they were: None, or
+      what an earlier backward left there.
+    - x may require gradients or not, and stays as it was.
     """
     raise NotImplementedError

@@ -1,41 +1,59 @@
 """Feed-forward layers
 
-After attention has moved information between tokens, the feed-forward layer
-works on each token by itself: up to a wider space, through a function that isn't
-linear, and down again.  Two thirds of a Transformer's weights are here.
+**Before you start.**  You need matrix products and nn.Linear, no other kata.  Where these
+layers stand: Alammar 2018, "The Illustrated Transformer".
 
-    FFN(x) = W₂ act(W₁ x + b₁) + b₂
+**The idea.**  Attention moves information between tokens.  The feed-forward layer then works
+on each token by itself: up to a wider space, through a function that isn't linear, and down
+again.  Without that function two matrices would be no more than one.  In a block whose hidden
+size is 4·d_model, two thirds of the weights are here.
 
-GELU multiplies x by the chance that a standard normal number is below it.  It is
-smooth where ReLU has a kink, and lets a little of small negative numbers through:
+**The formula.**  act is relu or gelu; Φ(x) is the chance that a standard normal number is
+below x:
 
+    FFN(x)  = W₂ act(W₁ x + b₁) + b₂
     gelu(x) = x · Φ(x) = x/2 · (1 + erf(x / √2))
-    tanh form ≈ x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))
+    tanh form of gelu  = x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))
 
-The second is what GPT-2 was trained with; it differs by up to 0.0005, which is
-more than the same weights forgive.
+*Gated* layers have two projections up.  One goes through the activation and decides, number
+by number, how much of the other goes on (⊙ multiplies number by number):
 
-**Gated** layers let one projection decide how much of another goes on, number by
-number; silu(x) = x · sigmoid(x):
-
+    silu(x)   = x · sigmoid(x)
     SwiGLU(x) = W_down (silu(W_gate x) ⊙ W_up x)        Llama
     GeGLU(x)  = W_down (gelu(W_gate x) ⊙ W_up x)        gelu in its exact form
 
-Three matrices in place of two: to have as many weights as a layer of 4d, the
-hidden size must be ⅔ · 4d = 8d/3, which is then rounded up to what the hardware
-likes.
+            FeedForward                         GatedFeedForward
 
-Worked by hand:
+    d_model      d_ff        d_model      d_model         d_ff            d_model
+                                             ┌──▶ W_gate ──▶ act ──┐
+      x ──▶ W₁ ──▶ act ──▶ W₂ ──▶ y       x ─┤                     ⊙ ──▶ W_down ──▶ y
+                                             └──▶ W_up ────────────┘
+
+**Why gelu, not relu?**  It is smooth where ReLU has a kink, and lets a little of small
+negative numbers through.  Its tanh form differs by up to 0.0005.  GPT-2 was trained with that
+one, so you need it to get GPT-2's numbers.
+
+**Why 8d/3?**  A gated layer has three matrices in place of two.  To have as many weights as
+a layer of 4d, its hidden size is ⅔ · 4d = 8d/3, rounded up to what the hardware likes.
+
+**Worked by hand:**
 
     gelu(1) = ½ (1 + erf(0.7071)) = 0.8413      tanh form 0.8412
     SwiGLU, all weights 1, x = 2: silu(2) · 2 = 1.7616 · 2 = 3.5232
     d = 512, multiple of 256:  8 · 512 / 3 = 1365.3 → 1536
 
-Shapes: x (..., d_model), and so are the results.  No function or method changes
-its arguments.
+**Shapes**: x (..., d_model), and so are the results.  No function or method changes its
+arguments.
 
-Sources: Hendrycks and Gimpel 2016, "Gaussian Error Linear Units"; Shazeer 2020,
-"GLU Variants Improve Transformer"; Touvron et al. 2023, "LLaMA", section 2.2.
+**Steps.**
+
+    gelu               5 min   two forms; what else is an error
+    FeedForward        5 min   up, through, down
+    GatedFeedForward  10 min   which branch goes through the activation?
+    hidden_size        5 min   in whole numbers
+
+Sources: Hendrycks and Gimpel 2016, "Gaussian Error Linear Units"; Shazeer 2020, "GLU Variants
+Improve Transformer"; Touvron et al. 2023, "LLaMA", section 2.2.
 
 From scratch: torch.nn.GELU, torch.nn.SiLU, torch.nn.functional.gelu,
 torch.nn.functional.silu and torch.nn.functional.glu may not be used.
@@ -47,14 +65,19 @@ from torch import Tensor, nn
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     """GELU of each number of `x`; same shape and dtype.
 
-    Exact with `approximate` "none", the tanh form with "tanh".
+    `approximate` is "none" for the exact form, "tanh" for the tanh form.  Finite for any
+    finite x, ±1e4 included.
+
     Raises ValueError, naming it, for anything else.
     """
     raise NotImplementedError
 
 
 class FeedForward(nn.Module):
-    """The layer of the first formula; its parts are `up_proj` and `down_proj`, both nn.Linear with bias."""
+    """The layer FFN; its parts are `up_proj` (W₁, b₁) and `down_proj` (W₂, b₂).
+
+    Both are nn.Linear with bias; their initial values are free.
+    """
 
     def __init__(self, d_model: int, d_ff: int, activation: str = "gelu") -> None:
         """`activation` is "relu", "gelu" (exact) or "gelu_tanh".
@@ -64,12 +87,15 @@ class FeedForward(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's output for x (..., d_model), same shape."""
+        """The layer's output for x (..., d_model), same shape and dtype."""
         raise NotImplementedError
 
 
 class GatedFeedForward(nn.Module):
-    """A gated layer; its parts are `gate_proj`, `up_proj` and `down_proj`, all nn.Linear without bias."""
+    """A gated layer; its parts are `gate_proj`, `up_proj` and `down_proj`.
+
+    All are nn.Linear without bias; their initial values are free.
+    """
 
     def __init__(self, d_model: int, d_ff: int, activation: str = "silu") -> None:
         """`activation`, of the gate, is "silu" (SwiGLU) or "gelu" (GeGLU).
@@ -79,10 +105,16 @@ class GatedFeedForward(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's output for x (..., d_model), same shape."""
+        """The layer's output for x (..., d_model), same shape and dtype.
+
+        A gate of ±1e4 overflows nowhere: it is closed or wide open.
+        """
         raise NotImplementedError
 
 
 def hidden_size(d_model: int, multiple_of: int) -> int:
-    """The d_ff of a gated layer: 8 · d_model / 3, rounded up to a multiple of `multiple_of`."""
+    """The d_ff of a gated layer: 8 · d_model / 3, rounded up to a multiple of `multiple_of`.
+
+    The quotient is rounded once, exactly: a multiple that is reached exactly stays.
+    """
     raise NotImplementedError

@@ -1,44 +1,64 @@
 """GPT
 
-A decoder that predicts the next token, and nothing else: the architecture of
-GPT-2.  Token and position embeddings are added, L blocks rewrite them, a last norm
-and the token embeddings give the logits:
+**Before you start.**  You need attention, several heads, LayerNorm, the feed-forward layer and
+cross-entropy.  You may use yours (the reference's are used until yours are green):
+
+    from .k01_attention import causal_mask
+    from .k02_multi_head_attention import MultiHeadAttention
+    from .k06_normalization_layers import LayerNorm
+    from .k07_feed_forward import FeedForward
+
+The same in pictures: Alammar 2019, "The Illustrated GPT-2".
+
+**The idea.**  A decoder that predicts the next token, and nothing else.  Whoever predicts text
+well must know grammar, facts, and what was said before; GPT-2 learned all that from this one
+task.  You build its architecture so exactly that OpenAI's weights run in it.
+
+**The formula.**  E (vocab_size, d_model) and P (context, d_model) are the embeddings of tokens
+and positions.  L blocks rewrite their sum; a last norm and E again give the logits:
 
     x = E[ids] + P[0 … n-1]
     x = x + attention(norm1(x))        L times; each token looks at itself
     x = x + feed_forward(norm2(x))     and at what stands before it
     logits = norm(x) Eᵀ
 
-**Tied weights.**  The same matrix E turns tokens into vectors and vectors into
-logits: tokens that mean alike are read and predicted alike, and a third of a small
-model's weights is saved.
+    ids ──▶ E ──┐
+                + ──▶ block ──▶ … ──▶ block ──▶ norm ──▶ × Eᵀ ──▶ logits
+    0 … ──▶ P ──┘
 
-**The start.**  All matrices and embeddings are drawn from N(0, 0.02²), biases are 0.
-The two matrices of a block whose result is added to the stream, out_proj and
-down_proj, are drawn smaller by √(2L), as 2L such terms add up: then the stream's
-variance doesn't grow with the depth.
+    row            0      1      2      3
+    its token      the    cat    sat    down
+    it predicts    cat    sat    down   –        the last row isn't judged
 
-**The loss.**  Row t of the logits predicts token t + 1, so the logits of a row of n
-tokens are judged on n - 1 of them: the last one's successor isn't known.
+*The start.*  All matrices and embeddings are drawn from N(0, 0.02²), biases are 0, norms have
+weight 1.  Two matrices of each block add to the stream, out_proj and down_proj.  They are
+drawn smaller, with 0.02 / √(2L).
 
-GPT-2's own weights are stored by `Conv1D` layers, which keep the transpose of what
-nn.Linear keeps, and with the matrices of q, k and v side by side in one.
+**Why tie E?**  Tokens that mean alike should be read alike and predicted alike.  And it saves
+weights: GPT-2 small has 124 million, and would have 163 million.
 
-Worked by hand: logits of zeros over V = 4 tokens give each token ¼, so the loss is
-log 4 = 1.3863, whatever the ids.  GPT-2 small: L = 12, so that out_proj has a
-standard deviation of 0.02 / √24 = 0.00408.
+**Why √(2L)?**  2L such terms add up in the stream.  With the smaller start its variance
+doesn't grow with the depth.
 
-Shapes: ids (b, n) int64, logits (b, n, vocab_size).  No function or method changes
-its arguments.
+**Worked by hand**: logits of zeros over V = 4 tokens give each token ¼, so the loss is
+log 4 = 1.3863, whatever the ids.  GPT-2 small has L = 12: its out_proj starts with a standard
+deviation of 0.02 / √24 = 0.00408.
 
-Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners",
-section 2.3; Press and Wolf 2017, "Using the Output Embedding to Improve Language
-Models" (tied weights).
+**Shapes**: ids (b, n) int64, logits (b, n, vocab_size).  No function or method changes its
+arguments.
+
+**Steps.**  GPT is long; a good place to pause is before load_gpt2.
+
+    next_token_loss   5 min   which row is judged on which token?
+    GPT              50 min   15 for the block and the forward pass, 15 for the start,
+                              20 for load_gpt2: which matrices are transposed?
+
+Sources: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section
+2.3; Press and Wolf 2017, "Using the Output Embedding to Improve Language Models" (tied
+weights).
 
 From scratch: transformers, torch.nn.TransformerEncoderLayer and
 torch.nn.TransformerDecoderLayer may not be used.
-Builds on k01_attention, k02_multi_head_attention, k06_normalization_layers and
-k07_feed_forward, from which you may import.
 """
 
 from collections.abc import Mapping
@@ -58,13 +78,31 @@ class GPTConfig:
     layers: int
 
 
+def next_token_loss(logits: Tensor, ids: Tensor) -> Tensor:
+    """The mean cross-entropy, in nats, of the tokens that the logits (b, n, V) predict.
+
+    Row t of the logits is judged on token t + 1 of ids (b, n).  The result is a scalar, finite
+    for any finite logits, ±1e4 included.
+
+    Raises ValueError, naming n, if it is below 2: then nothing is predicted.
+    """
+    raise NotImplementedError
+
+
 class GPT(nn.Module):
     """The model of the lesson, without dropout.
 
-    Its parts: `token_embedding` and `position_embedding` (nn.Embedding), `blocks` (an
-    nn.ModuleList), and `norm` (LayerNorm, eps 1e-5).  Each block has `norm1`, `attention`
-    (MultiHeadAttention, with biases), `norm2` and `feed_forward` (FeedForward with
-    "gelu_tanh").  There is no further parameter.
+    token_embedding, position_embedding    nn.Embedding
+    blocks                                 an nn.ModuleList of `layers` blocks
+    norm                                   LayerNorm, eps 1e-5
+
+    and in each block
+
+    norm1, norm2    LayerNorm, eps 1e-5
+    attention       MultiHeadAttention with biases
+    feed_forward    FeedForward with "gelu_tanh"
+
+    There is no further parameter.
     """
 
     def __init__(self, config: GPTConfig) -> None:
@@ -74,6 +112,8 @@ class GPT(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """The logits (b, n, vocab_size) of the tokens that follow ids (b, n), on their device.
 
+        Row t depends on tokens 0 … t alone.
+
         Raises ValueError, naming n and the context, if n is larger.
         """
         raise NotImplementedError
@@ -81,20 +121,19 @@ class GPT(nn.Module):
     def load_gpt2(self, state: Mapping[str, Tensor]) -> None:
         """Copy the weights of a transformers GPT2LMHeadModel's state dict of the same sizes.
 
-        For block i, `transformer.h.{i}.` followed by: ln_1.weight, ln_1.bias,
-        attn.c_attn.weight (d, 3d) and .bias, attn.c_proj.weight (d, d) and .bias,
-        ln_2.weight, ln_2.bias, mlp.c_fc.weight (d, 4d) and .bias,
-        mlp.c_proj.weight (4d, d) and .bias.  Around them: transformer.wte.weight,
-        transformer.wpe.weight, transformer.ln_f.weight and .bias.  The columns of
-        c_attn are those of q, k and v in turn.  Other entries are left alone.
+        Around the blocks: transformer.wte.weight (E), transformer.wpe.weight (P), and
+        transformer.ln_f.weight and .bias.  For block i, `transformer.h.{i}.` followed by
+
+            ln_1.weight, ln_1.bias                        norm1
+            attn.c_attn.weight (d, 3d), .bias (3d,)       q, k and v, side by side
+            attn.c_proj.weight (d, d), .bias              out_proj
+            ln_2.weight, ln_2.bias                        norm2
+            mlp.c_fc.weight (d, 4d), .bias                up_proj
+            mlp.c_proj.weight (4d, d), .bias              down_proj
+
+        - These matrices are those of `Conv1D` layers: the transpose of what nn.Linear keeps.
+        - `state` may be in any order; other entries are left alone.
+        - Your parameters stay the same objects, with their dtype: an optimizer that holds
+          them still does.  No memory is shared with `state`.
         """
         raise NotImplementedError
-
-
-def next_token_loss(logits: Tensor, ids: Tensor) -> Tensor:
-    """The mean cross-entropy, in nats, of ids (b, n) under the logits (b, n, V) of the rows before each.
-
-    A scalar, finite for any finite logits, ±1e4 included.
-    Raises ValueError, naming n, if it is below 2: then nothing is predicted.
-    """
-    raise NotImplementedError

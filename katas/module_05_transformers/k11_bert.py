@@ -1,41 +1,73 @@
 """BERT
 
-An encoder that has read its text from both sides.  It is trained on two riddles
-that any text sets by itself: what stood in the places that were covered up, and
-does the second half follow the first.
+**Before you start.**  You need the encoder's block and its parts.  You may use yours (the
+reference's are used until yours are green):
+
+    from .k02_multi_head_attention import MultiHeadAttention
+    from .k06_normalization_layers import LayerNorm
+    from .k07_feed_forward import FeedForward, gelu
+
+In pictures: Alammar 2018, "The Illustrated BERT".
+
+**The idea.**  To understand a text you read it from both sides.  BERT is an encoder that
+learned to, from two riddles that any text sets by itself: what stood in the places that were
+covered up, and does the second text follow the first?
+
+**The formula.**  E, P and S are the embeddings of tokens, positions and segments (first text
+or second):
 
     x = norm(E[ids] + P[0 … n-1] + S[segments])          embeddings
     x = norm1(x + attention(x))                           L blocks, post-norm
     x = norm2(x + feed_forward(x))                        with the exact GELU
     pooled = tanh(W x₀ + b)                               of the first token, [CLS]
 
-**Masked language model.**  15 % of the tokens are chosen and must be predicted.
-80 % of the chosen become [MASK]; but no text that BERT meets later has [MASK] in it,
-so 10 % become a random token, and 10 % stay as they are: the model must keep a good
-idea of every token.  Labels are -100 where nothing was chosen.
+    ids        [CLS]  how  are  you  [SEP]  fine  [SEP]   –     –
+    segments     0     0    0    0     0     1      1     0     0
+    mask         1     1    1    1     1     1      1     0     0     – is padding
+
+*Masked language model.*  15 % of the tokens are chosen and must be predicted.  A second
+random number decides the fate of a chosen one:
+
+    text       the    cat    sat    on     the    mat
+    chosen            yes           yes           yes
+    fate             0.35          0.84          0.96      below 0.8 masked, from 0.9
+    inputs     the   [MASK]  sat    on     the    sky      on random, between as it was
+    labels    -100    cat   -100    on    -100    mat      -100 is not predicted
+
+The heads and the loss:
 
     logits = norm(gelu(W x + b)) Eᵀ + c                   tied to the embeddings
     next   = W pooled + b                                 0: it follows, 1: it doesn't
     loss   = cross-entropy over the chosen + cross-entropy of next
 
-**Sentences as vectors.**  The mean of the last states over the real tokens, scaled
-to length 1, says what a sentence is about; a dot product is then a similarity.
+*Sentences as vectors.*  The mean of the last states over the real tokens, scaled to length 1,
+says what a sentence is about.  A dot product of two such vectors is then their similarity.
 all-MiniLM-L6-v2 was tuned for it, and your code runs its weights.
 
-Worked by hand: of 100 tokens about 15 are chosen; 12 of them are masked, 1.5 become
+**Why not mask all that are chosen?**  No text that BERT meets later has [MASK] in it.  Random
+and unchanged tokens force it to keep a good idea of every token, not of [MASK] alone.
+
+**Worked by hand**: of 100 tokens about 15 are chosen; 12 of them are masked, 1.5 become
 random, 1.5 stay.  The mean over [1 3], [5 7] and padding is [3 5], of length 5.831:
 [0.5145 0.8575].
 
-Shapes: ids, segments and mask (b, n); mask is True or 1 for real tokens, False or 0
-for padding, at which nothing may look.  No function or method changes its arguments.
+**Shapes**: ids, segments and mask (b, n); mask is True or 1 for real tokens, False or 0 for
+padding, at which nothing may look.  At least one token of each row is real.  No function or
+method changes its arguments.
+
+**Steps.**  A good place to pause is after Bert.
+
+    Bert                35 min   20 for the model, 15 for load_hf; on which axis is the mask?
+    BertForPretraining  15 min   the tied head and its bias
+    mask_tokens         15 min   one draw to choose, one for the fate
+    pretraining_loss     5 min   the mean over the chosen
+    sentence_vectors     5 min   without the padding
 
 Sources: Devlin et al. 2019, "BERT", sections 3.1 and A.1; Reimers and Gurevych 2019,
 "Sentence-BERT" (the mean of the states).
 
-From scratch: transformers, torch.nn.TransformerEncoderLayer and
-torch.nn.TransformerEncoder may not be used.
-Builds on k02_multi_head_attention, k06_normalization_layers and k07_feed_forward,
-whose MultiHeadAttention, LayerNorm, FeedForward and gelu you may import.
+From scratch: transformers, torch.nn.TransformerEncoderLayer and torch.nn.TransformerEncoder
+may not be used.
 """
 
 from collections.abc import Mapping
@@ -70,7 +102,9 @@ class Bert(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The last states (b, n, d_model) and the pooled first one (b, d_model).
 
-        Without `segments` all tokens are in segment 0; without a `mask` all are real.
+        - Without `segments` all tokens are in segment 0; without a `mask` all are real.
+        - Padding has no influence on real tokens.  What comes out at the padding is free.
+
         Raises ValueError, naming n and the context, if n is larger.
         """
         raise NotImplementedError
@@ -78,12 +112,23 @@ class Bert(nn.Module):
     def load_hf(self, state: Mapping[str, Tensor]) -> None:
         """Copy the weights of a transformers BertModel's state dict of the same sizes.
 
-        embeddings.word_embeddings.weight, embeddings.position_embeddings.weight,
-        embeddings.token_type_embeddings.weight, embeddings.LayerNorm; for block i,
-        `encoder.layer.{i}.` and attention.self.query, attention.self.key,
-        attention.self.value, attention.output.dense, attention.output.LayerNorm,
-        intermediate.dense, output.dense, output.LayerNorm; pooler.dense.  All but the
-        embeddings have a .weight and a .bias.  Other entries are left alone.
+            embeddings.word_embeddings.weight            E
+            embeddings.position_embeddings.weight        P
+            embeddings.token_type_embeddings.weight      S
+            embeddings.LayerNorm                         norm
+            pooler.dense                                 the pooler's W and b
+
+        and for block i, `encoder.layer.{i}.` followed by
+
+            attention.self.query, .key, .value           as in attention.self.key
+            attention.output.dense                       the attention's last matrix
+            attention.output.LayerNorm                   norm1
+            intermediate.dense, output.dense             the feed-forward's two matrices
+            output.LayerNorm                             norm2
+
+        - All but the first three have a .weight and a .bias, laid out as nn.Linear's.
+        - `state` may be in any order; other entries are left alone.
+        - No memory is shared with `state`.
         """
         raise NotImplementedError
 
@@ -104,9 +149,13 @@ class BertForPretraining(nn.Module):
     def load_hf(self, state: Mapping[str, Tensor]) -> None:
         """Copy the weights of a transformers BertForPreTraining's state dict.
 
-        The names of `Bert.load_hf` with `bert.` before them, and
-        cls.predictions.transform.dense, cls.predictions.transform.LayerNorm and
-        cls.seq_relationship, each with .weight and .bias, and cls.predictions.bias.
+            bert.…                                 the names of Bert.load_hf
+            cls.predictions.transform.dense        W and b of the head for tokens
+            cls.predictions.transform.LayerNorm    its norm, with the same eps
+            cls.predictions.bias                   its c (vocab_size,), no .weight
+            cls.seq_relationship                   W and b of next
+
+        All but the bias have a .weight and a .bias; else as in Bert.load_hf.
         """
         raise NotImplementedError
 
@@ -119,11 +168,13 @@ def mask_tokens(
     rate: float = 0.15,
     generator: Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The riddle and its answers, both like ids (b, n), made as the lesson says.
+    """The riddle and its answers, both of ids' (b, n) shape and dtype, made as the lesson says.
 
-    Every token is chosen with probability `rate`, but none that is `special` (b, n),
-    which is boolean.  Random tokens are any of 0 … vocab_size - 1, equally likely.
-    Numbers are drawn from `generator`, or torch's own.
+    - Every token is chosen with probability `rate`, independently of all others, but none
+      that is `special` (b, n), which is boolean.
+    - Random tokens are any of 0 … vocab_size - 1, equally likely, mask_id and the token itself
+      included.
+    - Numbers are drawn from `generator` alone, or, without one, from torch's own.
     """
     raise NotImplementedError
 
@@ -131,7 +182,11 @@ def mask_tokens(
 def pretraining_loss(
     token_logits: Tensor, next_logits: Tensor, labels: Tensor, follows: Tensor
 ) -> Tensor:
-    """The sum of both losses, each a mean, in nats; `follows` (b,) is 0 or 1 as above."""
+    """The sum of both losses, each a mean, in nats.
+
+    token_logits    (b, n, vocab_size), judged where `labels` (b, n) isn't -100; one is
+    next_logits     (b, 2), judged by `follows` (b,), which is 0 or 1 as above
+    """
     raise NotImplementedError
 
 

@@ -1,34 +1,58 @@
 """Grouped-query attention
 
-While a model writes, the keys and values of all earlier tokens are kept, and for
-every new token all of them are read from memory.  That reading, not the
-arithmetic, is what takes the time.  So let several query heads share one head of
-keys and values:
+**Before you start.**  You need attention and RoPE.  You may use yours (the reference's are
+used until yours are green):
 
-    multi-head      kv_heads = heads         each query head has its own
-    multi-query     kv_heads = 1             all share one
-    grouped-query   in between               heads / kv_heads query heads share one
+    from .k01_attention import attention
+    from .k05_rope import apply_rope
 
-Query head h looks at key-value head h // (heads / kv_heads): neighbours share.
-The cache shrinks by heads / kv_heads, and with 8 key-value heads of 64 the quality
-is that of multi-head attention.  Llama 2 70B: 80 layers of 8 heads of 128 in 2
-bytes, 2 · 80 · 8 · 128 · 2 = 327,680 bytes a token in place of 2,621,440.
+The paper's figure 2 shows the idea at a glance: Ainslie et al. 2023.
 
-Shared heads aren't copied.  With the query heads arranged as (kv_heads, group)
-and an axis of 1 in the keys, broadcasting pairs them; `expand` makes that axis
-longer without a byte of memory, as its stride is 0.
+**The idea.**  While a model writes, the keys and values of all earlier tokens are kept in a
+cache, and for every new token all of them are read from memory.  That reading, not the
+arithmetic, is what takes the time.  So let several query heads share one head of keys and
+values:
 
-A trained multi-head model becomes a grouped one by averaging the key (and value)
-heads of each group, followed by a little more training.
+      multi-head              grouped-query            multi-query
 
-Worked by hand, 4 query heads, 2 key-value heads: heads 0 and 1 look at head 0,
-heads 2 and 3 at head 1.
+    q   0   1   2   3         0   1   2   3            0   1   2   3
+        │   │   │   │          ╲ ╱     ╲ ╱              ╲   ╲ ╱   ╱
+    kv  0   1   2   3           0       1                 ╲──0──╱
 
-Shapes, with any leading batch dimensions `...`:
+        kv_heads is heads     in between               kv_heads is 1
+
+**The formula.**  Query head h looks at one key-value head, and neighbours share:
+
+    key-value head of h = h // (heads / kv_heads)
+    bytes of a token    = 2 · layers · kv_heads · head_dim · bytes of a number
+
+The 2 is for keys and values.  The cache shrinks by heads / kv_heads.  In the paper a model of
+64 heads keeps nearly all of its quality with 8 key-value heads.
+
+**Why not copy the shared heads?**  It would cost the memory that you want to save.  Arrange
+the query heads as (kv_heads, group) and give the keys an axis of 1: broadcasting pairs them.
+`expand` makes that axis longer without a byte of memory, as its stride is 0.
+
+**Why average the heads?**  A trained multi-head model becomes a grouped one if each new key
+(and value) head is the mean of its group's.  A little more training makes up for the loss.
+
+**Worked by hand**: 4 query heads, 2 key-value heads.  Heads 0 and 1 look at head 0, heads 2
+and 3 at head 1.  Llama 2 70B has 80 layers of 8 key-value heads of 128 in 2 bytes:
+2 · 80 · 8 · 128 · 2 = 327,680 bytes a token; with all 64 heads it would be 2,621,440.
+
+**Shapes**, with any leading batch dimensions `...`:
 
     x (..., n, d_model)   q (..., heads, n, head_dim)   k, v (..., kv_heads, m, head_dim)
 
 No function or method changes its arguments.
+
+**Steps.**
+
+    group_queries            5 min   cut the axis of the heads in two
+    repeat_kv                5 min   a view, no copy
+    GroupedQueryAttention   25 min   where does the mask need new axes?
+    cache_bytes_per_token    5 min   keys and values
+    pool_heads               5 min   neighbours again
 
 Sources: Shazeer 2019, "Fast Transformer Decoding: One Write-Head is All You Need";
 Ainslie et al. 2023, "GQA: Training Generalized Multi-Query Transformer Models".
@@ -36,22 +60,23 @@ Ainslie et al. 2023, "GQA: Training Generalized Multi-Query Transformer Models".
 From scratch: torch.nn.functional.scaled_dot_product_attention,
 torch.nn.functional.multi_head_attention_forward, torch.nn.MultiheadAttention and
 transformers may not be used.
-Builds on k01_attention and k05_rope, whose attention and apply_rope you may import.
 """
 
 from torch import Tensor, nn
 
 
 def group_queries(q: Tensor, kv_heads: int) -> Tensor:
-    """q (..., heads, n, head_dim) as (..., kv_heads, heads / kv_heads, n, head_dim), neighbours together.
+    """q (..., heads, n, head_dim) as (..., kv_heads, heads / kv_heads, n, head_dim).
 
-    Raises ValueError, naming both, if kv_heads doesn't divide the number of heads.
+    Neighbours stand together.
+
+    Raises ValueError, naming kv_heads and heads, if it doesn't divide the number of heads.
     """
     raise NotImplementedError
 
 
 def repeat_kv(x: Tensor, times: int) -> Tensor:
-    """x (..., kv_heads, m, head_dim) as (..., kv_heads, times, m, head_dim), each head `times` times.
+    """x (..., kv_heads, m, head_dim) as (..., kv_heads, times, m, head_dim), each head repeated.
 
     The result shares the memory of x: it is a view and takes none of its own.
     """
@@ -61,7 +86,8 @@ def repeat_kv(x: Tensor, times: int) -> Tensor:
 class GroupedQueryAttention(nn.Module):
     """Self-attention whose query heads share heads of keys and values.
 
-    Its parts are `q_proj`, `k_proj`, `v_proj` and `o_proj`, all nn.Linear without bias, named as in Llama.
+    Its parts are `q_proj`, `k_proj`, `v_proj` and `o_proj`, named as in Llama.  All are
+    nn.Linear without bias; their initial values are free.
     """
 
     def __init__(
@@ -72,7 +98,10 @@ class GroupedQueryAttention(nn.Module):
         head_dim: int | None = None,
         theta: float | None = None,
     ) -> None:
-        """`head_dim` is d_model / heads where it is None.  With `theta`, queries and keys are turned by RoPE.
+        """The sizes, and RoPE's θ.
+
+        head_dim    d_model / heads where it is None; even where there is a theta
+        theta       RoPE with this θ turns queries and keys; None turns nothing
 
         Raises ValueError, naming both numbers, if kv_heads doesn't divide heads, or if
         head_dim is None and heads doesn't divide d_model.
@@ -82,11 +111,14 @@ class GroupedQueryAttention(nn.Module):
     def forward(
         self, x: Tensor, mask: Tensor | None = None, positions: Tensor | None = None
     ) -> Tensor:
-        """Attend among the rows of x (..., n, d_model); same shape.
+        """Attend among the rows of x (..., n, d_model); same shape and dtype.
 
-        `mask` is boolean and True where a query may look; it broadcasts against
-        (..., n, n) and is the same for every head.  `positions` (n,) are where the
-        rows stand, for RoPE: 0 … n - 1 where they aren't given.
+        mask         boolean, True where a query may look; it broadcasts against (..., n, n)
+                     and is the same for every head
+        positions    (n,), where the rows stand, for RoPE; 0 … n - 1 where they aren't given
+
+        A hidden key has no influence, however low the other scores are.  A query that may
+        look at nothing gets 0.
         """
         raise NotImplementedError
 

@@ -1,47 +1,77 @@
 """A mixture of experts
 
-A model knows more if it has more weights, and is slower if it uses them all.  A
-mixture of experts has both: E feed-forward layers, the experts, of which a router
-picks k for each token.
+**Before you start.**  You need softmax and the gated feed-forward layer.  You may use yours
+(the reference's is used until yours is green):
 
-    p = softmax(x W_routerᵀ)                        over the E experts
+    from .k07_feed_forward import GatedFeedForward
+
+An introduction: Sanseviero et al. 2023, "Mixture of Experts Explained".
+
+**The idea.**  A model knows more if it has more weights, and is slower if it uses them all.
+A mixture of experts has E feed-forward layers, the experts, and a router that picks k of them
+for each token.  Only those run, so the model has many weights and uses few.
+
+**The formula.**  p are the probabilities of the E experts for a token x:
+
+    p = softmax(x W_routerᵀ)
     y = Σ over the k largest:  p_e / (sum of the k) · expert_e(x)
 
-The weights of the chosen ones are scaled to sum to 1.  With k = E every expert is
-used, and that is a plain weighted sum: a good check.
+The weights of the chosen ones sum to 1, as in Mixtral.  With k = E every expert is used, and
+that is a plain weighted sum: a good check.
 
-**Dispatch.**  A loop over tokens is slow.  Loop over the experts: gather the rows
-that chose this one, run it once, and add its results, weighted, where the rows
-came from.
+     token     p            choices            queues, capacity 2
 
-**Balance.**  Left alone, the router sends all to a few experts that are then the
-only ones to learn.  With fₑ the share of the k·T choices that went to expert e, and
-Pₑ the mean of pₑ over the T tokens, the loss
+     t₀   [ .6 .3 .1 ]       0   1        expert 0    t₀   t₁  │  t₂ dropped
+     t₁   [ .5 .1 .4 ]  ──▶  0   2   ──▶  expert 1    t₀   t₂  │
+     t₂   [ .7 .2 .1 ]       0   1        expert 2    t₁       │
 
-    E · k · Σₑ fₑ Pₑ
+*Dispatch.*  A loop over tokens is slow.  Loop over the experts: gather the rows in its queue,
+run it once, and add its results, weighted, where the rows came from.
 
-is k if all is even and up to E if it isn't.  fₑ has no gradient; Pₑ carries it.
+*Balance.*  fₑ is the share of the k·T choices of T tokens that went to expert e, Pₑ the mean
+of pₑ over the tokens:
 
-**Capacity.**  So that every expert does equally much, each takes at most
-C = ⌈factor · k · T / E⌉ choices.  They are handed out in order: all first choices
-before any second one, and among those the earlier token first.  A choice that
-finds its expert full is dropped: it adds nothing, and its weight isn't given to
-the others.
+    loss = E · k · Σₑ fₑ Pₑ
 
-Worked by hand, E = 2, k = 1, three tokens with p = [0.8 0.2], [0.6 0.4], [0.3 0.7]:
+It is k if all is even, and up to E if it isn't.  fₑ has no gradient; Pₑ carries it.
+
+*Capacity.*  So that every expert does equally much, each takes at most C choices:
+
+    C = ⌈factor · k · T / E⌉
+
+They are handed out in order: all first choices before any second one, and among those the
+earlier token first.  A choice that finds its expert full is dropped: it adds nothing, and its
+weight isn't given to the others.
+
+**Why a loss for balance?**  Left alone, the router sends all to a few experts, and those are
+then the only ones to learn.
+
+**Why not k = 1?**  A single weight, scaled to sum to 1, is always 1.  Then y says nothing about
+the router, which learns from the balance alone.  Switch Transformers have k = 1; they leave p
+as it is and multiply by it.
+
+**Worked by hand**, E = 2, k = 1, three tokens with p = [0.8 0.2], [0.6 0.4], [0.3 0.7]:
 
     experts [0 0 1]      f = [2/3 1/3]      P = [0.5667 0.4333]
     balance loss = 2 · 1 · (2/3 · 0.5667 + 1/3 · 0.4333) = 1.0444
-    capacity with factor 0.7: ⌈0.7 · 1 · 3 / 2⌉ = 2, so nothing is dropped; with 0.5, 1: token 1 is
+    factor 0.7: capacity ⌈0.7 · 1 · 3 / 2⌉ = 2, nothing is dropped
+    factor 0.5: capacity ⌈0.5 · 1 · 3 / 2⌉ = 1, token 1 is dropped
 
-Shapes: x (..., d_model) in float32 or float64; T is the product of the leading
-dimensions.  No function or method changes its arguments.
+**Shapes**: x (..., d_model) in float32 or float64, with at least one leading dimension; T is
+the product of the leading dimensions.  No function or method changes its arguments.
 
-Sources: Shazeer et al. 2017, "Outrageously Large Neural Networks"; Fedus et al.
-2021, "Switch Transformers", section 2.2; Jiang et al. 2024, "Mixtral of Experts".
+**Steps.**
+
+    route              5 min   softmax of what?
+    balance_loss      10 min   f is a count, P a mean
+    kept_choices      10 min   each choice's place in its queue
+    MixtureOfExperts  25 min   gather, run once, add back
+
+Sources: Shazeer et al. 2017, "Outrageously Large Neural Networks"; Fedus et al. 2021, "Switch
+Transformers", section 2.2 (balance and capacity, with k = 1); Jiang et al. 2024, "Mixtral of
+Experts".
 
 From scratch: transformers may not be used.
-Builds on k07_feed_forward, whose GatedFeedForward you may import.
 """
 
 from torch import Tensor, nn
@@ -50,29 +80,37 @@ from torch import Tensor, nn
 def route(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k experts of each token and their weights, from the router's logits (T, E).
 
-    Returns the experts, int64 (T, k), the likeliest first, and their weights (T, k),
-    which sum to 1 for each token.
+    Returns the experts, int64 (T, k), the likeliest first, and their weights (T, k), which sum
+    to 1 for each token.  Equal logits aren't judged; logits of ±1e3 are.
+
     Raises ValueError, naming k and E, unless 1 ≤ k ≤ E.
     """
     raise NotImplementedError
 
 
 def balance_loss(logits: Tensor, experts: Tensor) -> Tensor:
-    """The loss of the lesson, a number with a gradient, from logits (T, E) and the choices (T, k)."""
+    """The loss of the lesson, from logits (T, E) and the choices (T, k).
+
+    A scalar with a gradient for the logits.
+    """
     raise NotImplementedError
 
 
 def kept_choices(experts: Tensor, capacity: int) -> Tensor:
-    """Boolean (T, k): True for those of the choices (T, k) that find room in experts of that capacity."""
+    """Boolean (T, k): True for those of the choices (T, k) that find room.
+
+    Each expert takes `capacity` ≥ 0 choices, handed out as the lesson says.  An expert may
+    have none.
+    """
     raise NotImplementedError
 
 
 class MixtureOfExperts(nn.Module):
     """A feed-forward layer of several experts.
 
-    Its parts: `router`, nn.Linear without bias from d_model to n_experts, and
-    `experts`, an nn.ModuleList of `n_experts` GatedFeedForward layers (SwiGLU).
-    After a call, `dropped` is the number of choices that found no room.
+    router     nn.Linear without bias from d_model to n_experts
+    experts    an nn.ModuleList of `n_experts` GatedFeedForward layers (SwiGLU)
+    dropped    after a call: an int, the number of that call's choices that found no room
     """
 
     def __init__(
@@ -90,9 +128,10 @@ class MixtureOfExperts(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The layer's output, of the shape of x (..., d_model), and the router's logits (T, n_experts).
+        """The output, of the shape of x (..., d_model), and the router's logits (T, n_experts).
 
-        Each expert is called at most once, with the rows that chose it and were kept,
-        and not at all if there is none.
+        - Each expert is called at most once, with the rows that chose it and were kept, and
+          not at all if there is none.  That is what makes it cheap.
+        - Gradients reach x, the experts, and the router through both results.
         """
         raise NotImplementedError

@@ -1,43 +1,70 @@
 """Llama
 
-The decoder that most open models follow.  It is GPT with four parts exchanged,
-each of which you have written:
+**Before you start.**  You need GPT's architecture, RMSNorm, the gated feed-forward layer and
+grouped-query attention.  You may use yours (the reference's are used until yours are green):
 
-    LayerNorm                →  RMSNorm, without biases anywhere
-    learned positions        →  RoPE, inside attention
-    multi-head attention     →  grouped-query attention
-    FFN with GELU            →  SwiGLU
+    from .k01_attention import causal_mask
+    from .k06_normalization_layers import RMSNorm
+    from .k07_feed_forward import GatedFeedForward
+    from .k12_grouped_query_attention import GroupedQueryAttention
+
+The official sizes and their reasons: Touvron et al. 2023, section 2.2.
+
+**The idea.**  Most open models follow this decoder.  It is GPT with four parts exchanged, each
+of which you have written.  So your code can run real weights, and writes the same text as
+`transformers`.
+
+           GPT                          Llama
+
+    ids ─▶ E + P                 ids ─▶ E                positions come in attention
+             │                          │
+             ├─▶ LayerNorm              ├─▶ RMSNorm      input_layernorm
+             │   attention              │   attention    grouped-query, with RoPE
+             + ◀─┘                      + ◀─┘
+             ├─▶ LayerNorm              ├─▶ RMSNorm      post_attention_layernorm
+             │   gelu layer             │   SwiGLU       mlp
+             + ◀─┘                      + ◀─┘
+             ▼                          ▼
+           LayerNorm                  RMSNorm            norm
+           × Eᵀ                       × Wᵀ               lm_head, or E itself
+
+**The formula**, without a bias anywhere:
 
     x = E[ids]
-    x = x + attention(input_layernorm(x))               L times
+    x = x + attention(input_layernorm(x))               L times, causal
     x = x + mlp(post_attention_layernorm(x))
-    logits = W norm(x)
+    logits = norm(x) Wᵀ
 
 W is a matrix of its own (`lm_head`), or, in small models, E itself.
 
-With that you can run real weights.  A checkpoint is a config, which names the sizes,
-and a dict from names to tensors.  SmolLM2-135M has 30 layers, 9 heads of 64 that
-share 3 key-value heads, and 134,515,008 parameters; your code gives the same logits
-as `transformers`, and so writes the same text.
+*A checkpoint* is a config, which names the sizes, and a dict from names to tensors.
 
-**Greedy decoding** asks for the logits of the last token, takes the largest, appends
-it, and asks again.
+*Greedy decoding* asks for the logits of the last token, takes the largest, appends it, and
+asks again.
 
-Worked by hand, the parameters of SmolLM2-135M, d = 576, hidden 1536, tied:
+**Why "post-attention"?**  The name says where the norm stands in the block: after attention,
+that is before the feed-forward layer.  It does not norm what attention gives.
+
+**Worked by hand**, the parameters of SmolLM2-135M: 30 layers, d = 576, hidden size 1536, 9
+heads of 64 that share 3 key-value heads, tied:
 
     embeddings   49,152 · 576                              = 28,311,552
     a layer      2·576·576 + 2·192·576 + 3·1536·576 + 2·576 =  3,540,096
     in all       28,311,552 + 30 · 3,540,096 + 576          = 134,515,008
 
-Shapes: ids (b, n) int64, logits (b, n, vocab_size).  No function or method changes
-its arguments.
+**Shapes**: ids (b, n) int64, logits (b, n, vocab_size).  No function or method changes its
+arguments.
 
-Source: Touvron et al. 2023, "LLaMA: Open and Efficient Foundation Language Models",
-section 2.2; Allal et al. 2025, "SmolLM2".
+**Steps.**
+
+    read_config  10 min   what may be missing
+    Llama        35 min   20 for the model, 15 for load_hf: choose names that match
+    greedy        5 min   the stop token is part of the result
+
+Sources: Touvron et al. 2023, "LLaMA: Open and Efficient Foundation Language Models", section
+2.2; Allal et al. 2025, "SmolLM2".
 
 From scratch: transformers and torch.nn.functional.scaled_dot_product_attention may not be used.
-Builds on k06_normalization_layers, k07_feed_forward and k12_grouped_query_attention,
-whose RMSNorm, GatedFeedForward and GroupedQueryAttention you may import.
 """
 
 from collections.abc import Mapping
@@ -66,14 +93,15 @@ class LlamaConfig:
 def read_config(config: Mapping[str, Any]) -> LlamaConfig:
     """The sizes from a checkpoint's config.json.
 
-    They stand there as vocab_size, hidden_size, intermediate_size, num_hidden_layers,
-    num_attention_heads, num_key_value_heads, head_dim, rms_norm_eps and
-    tie_word_embeddings; θ as "rope_theta" inside "rope_parameters", or, in older
-    files, beside the others.  num_key_value_heads may be missing (then it is
-    num_attention_heads), as may head_dim (hidden_size / num_attention_heads) and
-    tie_word_embeddings (false).
+        vocab_size, hidden_size, intermediate_size, num_hidden_layers
+        num_attention_heads      heads
+        num_key_value_heads      kv_heads; as many as heads where it is missing
+        head_dim                 hidden_size / num_attention_heads where it is missing
+        rms_norm_eps             eps
+        tie_word_embeddings      tied; false where it is missing
+        rope_theta               θ, inside "rope_parameters", or, in older files, beside the rest
 
-    Raises ValueError, naming it, if "model_type" isn't "llama".
+    Raises ValueError, naming the type that it has and "llama", if "model_type" isn't "llama".
     """
     raise NotImplementedError
 
@@ -88,28 +116,40 @@ class Llama(nn.Module):
     def forward(self, ids: Tensor, positions: Tensor | None = None) -> Tensor:
         """The logits (b, n, vocab_size) of the tokens that follow ids (b, n).
 
-        `positions` (n,) are where the tokens stand, 0 … n - 1 where they aren't given.
+        `positions` (n,) are where the tokens stand, for RoPE; 0 … n - 1 where they aren't
+        given.  Row t depends on the tokens of rows 0 … t alone.
         """
         raise NotImplementedError
 
     def load_hf(self, state: Mapping[str, Tensor]) -> None:
         """Copy the weights of a Hugging Face state dict of the same sizes.
 
-        For layer i, `model.layers.{i}.` followed by input_layernorm.weight,
-        self_attn.{q,k,v,o}_proj.weight, post_attention_layernorm.weight and
-        mlp.{gate,up,down}_proj.weight; around them model.embed_tokens.weight,
-        model.norm.weight, and, unless the model is tied, lm_head.weight.  Other
-        entries are left alone; the weights are converted to the model's own dtype.
+            model.embed_tokens.weight                E
+            model.norm.weight                        norm
+            lm_head.weight                           W, unless the model is tied
 
-        Raises ValueError, naming it, if one of these is missing, or if it has another
-        shape than the model's, naming both shapes.
+        and for layer i, `model.layers.{i}.` followed by
+
+            input_layernorm.weight
+            self_attn.q_proj.weight, and k_proj, v_proj, o_proj
+            post_attention_layernorm.weight
+            mlp.gate_proj.weight, and up_proj, down_proj
+
+        - `state` may be in any order; other entries are left alone.
+        - The weights are converted to the model's own dtype.  No memory is shared.
+
+        Raises ValueError, naming it, if one of these is missing, or if it has another shape
+        than the model's, naming both shapes.
         """
         raise NotImplementedError
 
 
 def greedy(model: nn.Module, ids: Tensor, new_tokens: int, stop: int | None = None) -> Tensor:
-    """The prompt ids (n,) and the up to `new_tokens` tokens that a model of ids (b, n) goes on with.
+    """The prompt `ids` (n,), and up to `new_tokens` tokens that the model goes on with, (n + …,).
 
-    Stops after the token `stop`, which is part of the result.  Needs no gradient.
+    - The model takes ids (b, n) and gives logits (b, n, vocab_size).
+    - It stops after the token `stop`, which is part of the result.  In the prompt that token
+      stops nothing.
+    - Gradients are off while the model runs, and afterwards as they were before.
     """
     raise NotImplementedError

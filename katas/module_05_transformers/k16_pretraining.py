@@ -1,41 +1,70 @@
 """Pretraining
 
-A model that predicts the next token of plain text: the loop is the same for a
-hundred thousand weights and for a hundred billion.  Each step
+**Before you start.**  You need cross-entropy, backward passes and AdamW; no other kata.  The
+loop in another hand: Karpathy, nanoGPT, train.py.
+
+**The idea.**  A model that predicts the next token of plain text learns whatever helps to
+predict it.  The loop is the same for a hundred thousand weights and for a hundred billion.
+
+**The formulas.**  *The loop*: each step
 
     1. cuts windows out of the token stream; targets are the same tokens one on
     2. computes the loss and its gradient
     3. clips the gradient:  g ← g · min(1, max_norm / ‖g‖), ‖g‖ over all parameters
     4. sets the learning rate, and lets AdamW move the weights
 
-**The learning rate** rises over the first steps, as Adam's averages know nothing yet,
-and then falls along a half cosine to `floor`:
+    tokens                 T  o  _  b  e  ,  _  o  r  _  n  o  t
+    start 3, inputs                 b  e  ,  _
+             targets                   e  ,  _  o
+
+*The learning rate* of step s rises over the first `warmup` steps, and then falls along a half
+cosine to `floor`:
 
     lr(s) = peak · (s + 1) / warmup                                     s < warmup
     lr(s) = floor + (peak - floor) · ½ (1 + cos(π (s - warmup) / (total - warmup)))
     lr(s) = floor                                                       s ≥ total
 
-**Weight decay** pulls matrices towards 0.  Biases and the weights of norms are few,
-and their size means something else: they aren't decayed.
+     peak ┤       ●──●
+          │     ●      ●
+          │   ●          ●
+          │ ●              ●
+    floor ┤                  ●──●──●──●──▶
+          └────────┬─────────┬───────────  step
+                 warmup    total
 
-**A checkpoint** holds all that the next step depends on: weights, the optimizer's
-averages, the step, and the state of the generator that draws the windows.  A run that
-is resumed from it goes on as if it had never stopped, to the last bit.
+*A checkpoint* holds all that the next step depends on: weights, the optimizer's averages, the
+step, and the state of the generator that draws the windows.  A run that is resumed from it goes
+on as if it had never stopped, to the last bit.
 
-Is it learning?  Compare it with counting: on the last tenth of Hamlet a smoothed
-bigram model of characters needs 2.48 nats a character, a trigram model 1.97.  In
-seconds on a laptop, your model is far below the first.
+*Is it learning?*  Compare it with counting.  On the last tenth of Hamlet a smoothed bigram
+model of characters needs 2.48 nats a character, a trigram model 1.97.  With `--slow`
+the tests train a small GPT with your loop, beyond both.
 
-Worked by hand, peak 1, warmup 4, total 12, floor 0.1:
+**Why warm up?**  Adam divides by an average of squared gradients.  After a few steps that is a
+bad estimate, and full steps along it would throw the weights about.
+
+**Why decay matrices alone?**  Weight decay pulls weights towards 0.  Biases and the weights of
+norms are few, and 0 is no natural place for them: a norm's weight of 0 shuts it.
+
+**Worked by hand**, peak 1, warmup 4, total 12, floor 0.1:
 
     lr = 0.25 0.5 0.75 1 | 1 0.966 0.868 …  0.55 at step 8 … | 0.1 from step 12 on
     gradients [3] and [0 4], max_norm 1: ‖g‖ = 5, so they become [0.6] and [0 0.8]
 
-No function or method changes its arguments, but for `clip_gradients` and what a
-Trainer does to its model.
+**Shapes**: tokens (N,) int64, windows (b, length), logits (b, n, V).  No function or method
+changes its arguments, but for `clip_gradients` and what a Trainer does to its model.
 
-Sources: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization";
-Brown et al. 2020, "Language Models are Few-Shot Learners", appendix B.
+**Steps.**
+
+    windows            5 min   the last target must exist
+    parameter_groups   5 min   by the number of axes
+    learning_rate      5 min   three pieces
+    clip_gradients     5 min   one norm over all
+    evaluate          10 min   the mode before, and after
+    Trainer           30 min   20 for the loop, 10 for the checkpoint: what does torch share?
+
+Sources: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization"; Brown et al. 2020,
+"Language Models are Few-Shot Learners", appendix B.
 
 From scratch: torch.nn.utils.clip_grad_norm_, torch.nn.utils.clip_grad_norm,
 torch.optim.lr_scheduler and transformers may not be used.  torch.optim.AdamW may.
@@ -63,14 +92,20 @@ def parameter_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
 
 
 def learning_rate(step: int, peak: float, warmup: int, total: int, floor: float = 0.0) -> float:
-    """The learning rate of a step, counted from 0, as in the lesson; `warmup` < `total`, and may be 0."""
+    """The learning rate of a step, counted from 0, as in the lesson.
+
+    0 ≤ warmup < total.
+    """
     raise NotImplementedError
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
-    """Scale all gradients in place so that their common norm is at most `max_norm`; the norm before.
+    """Scale all gradients in place so that their common norm is at most `max_norm`.
 
-    Parameters without a gradient are passed over.
+    Returns the norm before, as a float.
+
+    - Smaller gradients stay as they are, those of zeros, too.
+    - Parameters without a gradient are passed over; if there is none at all, the norm is 0.
     """
     raise NotImplementedError
 
@@ -78,9 +113,11 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float
 def evaluate(model: nn.Module, tokens: Tensor, length: int) -> float:
     """The mean loss, in nats a token, over windows that follow each other without overlap.
 
-    The first begins at token 0, the next at token `length`, and so on, as many as fit
-    whole with their targets.  `model` maps ids (b, n) to logits (b, n, V).  Keeps no
-    gradient, runs in evaluation mode, and leaves the model in the mode it was in.
+    The first begins at token 0, the next at token `length`, and so on, as many as fit whole
+    with their targets.  `model` maps ids (b, n) to logits (b, n, V).
+
+    - Keeps no gradient.
+    - Runs in evaluation mode, and leaves the model in the mode it was in.
     """
     raise NotImplementedError
 
@@ -101,17 +138,24 @@ class Trainer:
         max_norm: float = 1.0,
         seed: int = 0,
     ) -> None:
-        """AdamW with betas (0.9, 0.95) and the schedule from `peak` to 0; only the first of
-        `parameter_groups` is decayed, by `weight_decay`.
+        """A run that hasn't begun.
 
-        Each step trains on `batch` windows of `length` tokens, whose starts are drawn
-        from a generator of its own, seeded with `seed`; every start that has its last
-        target in `tokens` is equally likely.
+        - AdamW has betas (0.9, 0.95).  The first of `parameter_groups` is decayed, by
+          `weight_decay`, the second isn't.
+        - The learning rate follows the schedule from `peak` to 0.
+        - Each step trains on `batch` windows of `length` tokens.  Every start that has its
+          last target in `tokens` is equally likely.
+        - Starts are drawn from a generator of the Trainer's own, seeded with `seed`; torch's
+          is left alone.
+        - A frozen parameter (requires_grad False) stays as it is.
         """
         raise NotImplementedError
 
     def train(self, steps: int) -> list[float]:
-        """Do `steps` further steps; the loss of each, as it was before that step's update."""
+        """Do `steps` further steps; the loss of each, as it was before that step's update.
+
+        The losses are floats.
+        """
         raise NotImplementedError
 
     def state_dict(self) -> dict:
@@ -122,8 +166,9 @@ class Trainer:
         raise NotImplementedError
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on where `state` was taken, in a Trainer made with the same arguments.
+        """Go on where `state` was taken.
 
-        Later steps don't change `state`, so that it can be loaded again.
+        - The Trainer was made with the same arguments.  It may be new, or have trained.
+        - Later steps don't change `state`, so that it can be loaded again.
         """
         raise NotImplementedError

@@ -164,9 +164,30 @@ class TestMultiHeadAttention:
         assert_close(weights[..., 1, :].detach(), torch.zeros(3, 2, 6, dtype=torch.float64))
         assert_close(out[:, 1].detach(), mine.out_proj.bias.detach().expand(3, 8))
 
-    def test_float32_stays_float32(self):
-        out, weights = MultiHeadAttention(8, 2)(torch.randn(2, 3, 8))
-        assert_equal((out.dtype, weights.dtype), (torch.float32, torch.float32))
+    @pytest.mark.parametrize("low", [-1e5, -1e10])
+    def test_a_hidden_key_has_no_weight_however_low_the_other_scores_are(self, low):
+        mine = MultiHeadAttention(4, 2, bias=False).double()
+        with torch.no_grad():
+            for name in PROJECTIONS:
+                getattr(mine, name).weight.copy_(torch.eye(4))
+        x = torch.tensor([[1.0, 0, 1, 0]], dtype=torch.float64)
+        context = torch.tensor([[2 * low, 0, 2 * low, 3], [2 * low, 0, 2 * low, 5], [0, 0, 0, 70]], dtype=torch.float64)
+        out, weights = mine(x, context, torch.tensor([True, True, False]))
+        assert_close(weights.detach(), torch.tensor([[[0.5, 0.5, 0]]] * 2, dtype=torch.float64))
+        assert_close(out.detach()[0, 3], torch.tensor(4.0, dtype=torch.float64))
+
+    def test_a_second_call_owes_nothing_to_the_first(self):
+        mine, theirs = pair(12, 3)
+        x, context, mask = randn(2, 5, 12), randn(2, 7, 12), torch.ones(5, 7).tril().bool()
+        mine(x, context, mask)
+        y = randn(3, 4, 12)
+        assert_close(mine(y), expected(theirs, y))
+        assert_close(mine(x, context), expected(theirs, x, context))
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_keeps_the_dtype(self, dtype):
+        out, weights = MultiHeadAttention(8, 2).to(dtype)(torch.randn(2, 3, 8).to(dtype))
+        assert_equal((out.dtype, weights.dtype), (dtype, dtype))
 
     @pytest.mark.parametrize(("d_model", "heads"), [(10, 4), (3, 6)])
     def test_rejects_a_width_that_heads_do_not_divide(self, d_model, heads):
@@ -211,9 +232,25 @@ class TestLoadPacked:
     def test_without_bias_reads_the_weights_only(self):
         _, theirs = pair(8, 2)
         mine = MultiHeadAttention(8, 2, bias=False).double()
-        mine.load_packed(theirs.state_dict())
+        mine.load_packed({name: value for name, value in theirs.state_dict().items() if "weight" in name})
         assert_close(mine.out_proj.weight.detach(), theirs.out_proj.weight.detach())
+        mine.load_packed(theirs.state_dict())
         assert_equal([getattr(mine, name).bias for name in PROJECTIONS], [None] * 4)
+
+    def test_reads_the_state_by_name_and_not_by_order(self):
+        _, theirs = pair(8, 2)
+        mine = MultiHeadAttention(8, 2).double()
+        mine.load_packed(dict(reversed(theirs.state_dict().items())))
+        x = randn(2, 5, 8)
+        assert_close(mine(x), expected(theirs, x))
+
+    def test_loads_a_second_state_over_the_first(self):
+        mine = MultiHeadAttention(8, 2).double()
+        mine.load_packed(pair(8, 2)[1].state_dict())
+        _, theirs = pair(8, 2)
+        mine.load_packed(theirs.state_dict())
+        x = randn(2, 5, 8)
+        assert_close(mine(x), expected(theirs, x))
 
     def test_keeps_the_parameters_and_their_dtype(self):
         _, theirs = pair(8, 2)

@@ -113,6 +113,15 @@ class TestDocumentMask:
         expected = [pairs(n, n, lambda p, j, row=row: row[p] == row[j]) for row in documents.reshape(-1, n)]
         assert_close(document_mask(documents), torch.stack(expected).reshape(*lead, n, n))
 
+    @pytest.mark.parametrize("dtype", [torch.int8, torch.int32, torch.int64])
+    def test_takes_ids_of_any_integer_dtype(self, dtype):
+        documents = torch.tensor([4, -1, 4, -1, 0], dtype=dtype)
+        assert_close(document_mask(documents), drawn("x.x.. .x.x. x.x.. .x.x. ....x"))
+
+    def test_tells_large_ids_apart(self):
+        documents = torch.tensor([2**53, 2**53 + 1, 2**53, -(2**62), -(2**62) + 1])
+        assert_close(document_mask(documents), drawn("x.x.. .x... x.x.. ...x. ....x"))
+
     def test_a_packed_batch_gives_what_its_texts_give_alone(self):
         lengths = [3, 5, 2]
         q, k, v = torch.randn(3, 4, 10, 6, dtype=torch.float64)

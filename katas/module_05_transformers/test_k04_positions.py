@@ -35,8 +35,18 @@ class TestSinusoidal:
         assert_close(sinusoidal(AWAY, d, base), double(expected))
 
     def test_a_base_of_10000_unless_told_otherwise(self):
-        assert_close(sinusoidal(AWAY, 10), sinusoidal(AWAY, 10, 10000.0))
-        assert_close(sinusoidal(torch.tensor([3]), 4)[0, 2:], double([math.sin(0.03), math.cos(0.03)]))
+        expected = [math.sin(3), math.cos(3), math.sin(0.03), math.cos(0.03)]
+        assert_close(sinusoidal(torch.tensor([3]), 4), double([expected]))
+
+    def test_far_positions_keep_their_digits(self):
+        far = [123_457, 999_999]
+        expected = [[math.sin(p), math.cos(p), math.sin(p / 10), math.cos(p / 10)] for p in far]
+        assert_close(sinusoidal(torch.tensor(far), 4, 100.0), double(expected))
+
+    def test_takes_positions_of_another_integer_dtype(self):
+        positions = torch.tensor([7, 0, 300], dtype=torch.int32)
+        expected = [[math.sin(p), math.cos(p)] for p in positions.tolist()]
+        assert_close(sinusoidal(positions, 2), double(expected))
 
     def test_dot_products_depend_on_the_distance_alone(self):
         p = torch.tensor([2, 40, 1, 13])
@@ -66,7 +76,11 @@ class TestLearnedPositions:
         with torch.no_grad():
             module.weight.normal_()
         x = torch.randn(2, n, 6, dtype=torch.float64)
-        assert_close(module(x, start), x + torch.stack([module.weight[p] for p in range(start, start + n)]))
+        expected = x + torch.stack([module.weight[p] for p in range(start, start + n)])
+        assert_close(module(x, start), expected)
+        # A second call begins where it is told, too, and not where the first ended.
+        assert_close(module(x, start), expected)
+        assert_close(module(x), x + module.weight[:n])
 
     def test_its_one_parameter_is_trained(self):
         module = LearnedPositions(7, 3).double()
@@ -148,6 +162,19 @@ class TestRelativeBuckets:
         assert_close(relative_buckets(queries, keys), t5(gap, 32, 128, True))
         assert_close(relative_buckets(queries, keys, bidirectional=False), t5(gap, 32, 128, False))
 
+    @pytest.mark.parametrize("bidirectional", [True, False])
+    def test_takes_positions_of_another_integer_dtype(self, bidirectional):
+        query, keys = torch.tensor([50], dtype=torch.int32), torch.tensor([47, 53, 30, 50], dtype=torch.int32)
+        expected = [[3, 19, 10, 0]] if bidirectional else [[3, 0, 17, 0]]
+        assert_close(relative_buckets(query, keys, bidirectional=bidirectional), torch.tensor(expected))
+
+
+def slopes(heads: int) -> list[float]:
+    """Closed form: of the lower power of 2, then what twice as many heads have between."""
+    power = 1 << (heads.bit_length() - 1)
+    between = [2 ** (-4 * h / power) for h in range(1, 2 * power, 2)]
+    return [2 ** (-8 * h / power) for h in range(1, power + 1)] + between[: heads - power]
+
 
 class TestAlibiSlopes:
     def test_the_example_worked_by_hand(self):
@@ -170,8 +197,12 @@ class TestAlibiBias:
     def test_each_head_pays_for_distance(self, heads):
         queries, keys = torch.tensor([9, 2, 30]), torch.tensor([3, 8, 41, 10])
         distance = double([[6, 1, 32, 1], [1, 6, 39, 8], [27, 22, 11, 20]])
-        expected = torch.stack([-slope * distance for slope in alibi_slopes(heads).tolist()])
+        expected = torch.stack([-slope * distance for slope in slopes(heads)])
         assert_close(alibi_bias(heads, queries, keys), expected)
+
+    def test_takes_positions_of_another_integer_dtype(self):
+        queries, keys = torch.tensor([5], dtype=torch.int32), torch.tensor([5, 1, 9], dtype=torch.int32)
+        assert_close(alibi_bias(2, queries, keys), double([[[0, -4 / 16, -4 / 16]], [[0, -4 / 256, -4 / 256]]]))
 
     def test_uses_the_slopes(self):
         found = alibi_bias(3, torch.tensor([5]), torch.tensor([5, 1]))

@@ -59,13 +59,15 @@ class TestFrequencies:
         x = torch.randn(5, 8, dtype=torch.float64)
         assert_close(apply_rope(x, AWAY, 100.0, scaling), turned(x, AWAY, omegas(8, 100.0), False))
 
-    def test_an_odd_width_is_named(self):
-        with raises(ValueError, 7):
-            frequencies(7)
+    @pytest.mark.parametrize("d", [7, 1])
+    def test_an_odd_width_is_named(self, d):
+        with raises(ValueError, d):
+            frequencies(d)
 
-    def test_another_scaling_is_named(self):
-        with raises(ValueError, "yarn"):
-            frequencies(8, 10000.0, "yarn", 2.0)
+    @pytest.mark.parametrize("scaling", ["yarn", "Linear"])
+    def test_another_scaling_is_named(self, scaling):
+        with raises(ValueError, scaling):
+            frequencies(8, 10000.0, scaling, 2.0)
 
 
 class TestApplyRope:
@@ -131,6 +133,16 @@ class TestApplyRope:
         bits = 8 * torch.finfo(dtype).eps
         assert_close(apply_rope(x, AWAY), expected, atol=bits, rtol=bits)
 
+    @pytest.mark.parametrize("dtype", [torch.int16, torch.int32])
+    def test_takes_positions_of_another_integer_dtype(self, dtype):
+        x = torch.randn(5, 8, dtype=torch.float64)
+        assert_close(apply_rope(x, AWAY.to(dtype)), turned(x, AWAY, omegas(8, 10000.0), False))
+
+    def test_a_call_owes_nothing_to_the_one_before(self):
+        x = torch.randn(5, 8, dtype=torch.float64)
+        for theta, positions in ((100.0, AWAY), (7.0, AWAY), (7.0, AWAY + 9)):
+            assert_close(apply_rope(x, positions, theta), turned(x, positions, omegas(8, theta), False))
+
     def test_gradients(self):
         x = torch.randn(2, 5, 4, dtype=torch.float64, requires_grad=True)
         assert torch.autograd.gradcheck(lambda y: apply_rope(y, AWAY, 50.0), x)
@@ -162,6 +174,14 @@ class TestApplyRopeInterleaved:
         x = torch.randn(5, 6, dtype=torch.float64)
         assert_close(apply_rope_interleaved(x, AWAY), turned(x, AWAY, omegas(6, 10000.0), True))
 
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+    def test_keeps_the_dtype(self, dtype):
+        x = torch.randn(2, 5, 8).to(dtype)
+        expected = turned(x.double(), AWAY, omegas(8, 10000.0), True).to(dtype)
+        # A product and a sum in the type itself: a few of its last bits.
+        bits = 8 * torch.finfo(dtype).eps
+        assert_close(apply_rope_interleaved(x, AWAY), expected, atol=bits, rtol=bits)
+
     def test_far_positions_in_float32(self):
         x, far = torch.tensor([[1.0, 0.0]]), 123_457
         assert_close(apply_rope_interleaved(x, torch.tensor([far])), torch.tensor([[math.cos(far), math.sin(far)]]))
@@ -183,5 +203,5 @@ class TestToHalfSplit:
     @pytest.mark.parametrize("d", [6, 16])
     def test_it_leads_from_one_layout_to_the_other(self, d):
         x, p = torch.randn(2, 5, d, dtype=torch.float64), to_half_split(d)
-        assert_close(apply_rope(x[..., p], AWAY), apply_rope_interleaved(x, AWAY)[..., p])
+        assert_close(apply_rope(x[..., p], AWAY), turned(x, AWAY, omegas(d, 10000.0), True)[..., p])
         assert_equal(sorted(p.tolist()), list(range(d)))

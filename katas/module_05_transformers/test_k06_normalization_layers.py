@@ -68,6 +68,11 @@ class TestLayerNorm:
         # The mean of numbers near 2000 is right to 1e-4 in float32, and the rows have a spread of 1.
         assert_close(LayerNorm(32)(x), expected, atol=3e-3, rtol=0)
 
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+    def test_keeps_the_dtype(self, dtype):
+        x = torch.randn(3, 8).to(dtype)
+        assert_equal(str(LayerNorm(8).to(dtype)(x).dtype), str(dtype))
+
     def test_gradients_reach_x_weight_and_bias(self):
         norm = randomized(LayerNorm(5, 0.3))
         x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
@@ -153,9 +158,9 @@ class TestResidual:
         assert_close(block(x), expected)
 
     def test_before_unless_told_otherwise(self):
-        sublayer = nn.Linear(5, 5)
-        x = torch.randn(3, 5)
-        assert_close(Residual(5, sublayer)(x), Residual(5, sublayer, True)(x))
+        sublayer = nn.Linear(5, 5).double()
+        x = torch.randn(3, 5, dtype=torch.float64) * 2 + 1
+        assert_close(Residual(5, sublayer).double()(x), x + sublayer(F.layer_norm(x, (5,))))
 
     def test_both_parts_are_trained(self):
         block = randomized(Residual(4, nn.Linear(4, 4)))
@@ -185,7 +190,13 @@ class TestGradientNorms:
         found = gradient_norms(blocks, torch.tensor([[5.0, 7.0]]), torch.tensor([[3.0, 4.0]]))
         assert_close(found, [15.0, 7.5, 15.0, 5.0])
 
-    @pytest.mark.parametrize("depth", [1, 4])
+    def test_a_block_may_stand_several_times(self):
+        block = nn.Linear(2, 2, bias=False)
+        block.weight.data = 3 * torch.eye(2)
+        found = gradient_norms([block] * 3, torch.tensor([[5.0, 7.0]]), torch.tensor([[3.0, 4.0]]))
+        assert_close(found, [135.0, 45.0, 15.0, 5.0])
+
+    @pytest.mark.parametrize("depth", [0, 1, 4])
     def test_matches_autograd(self, depth):
         blocks = [nn.Sequential(nn.Linear(6, 6), nn.Tanh()).double() for _ in range(depth)]
         x, upstream = torch.randn(2, 3, 6, dtype=torch.float64), torch.randn(2, 3, 6, dtype=torch.float64)
@@ -208,6 +219,14 @@ class TestGradientNorms:
         assert_equal(len(found), 3)
         left = [p.grad is not None for block in blocks for p in block.parameters()]
         assert_equal((left, x.grad is not None), ([False] * 4, False))
+
+    def test_it_leaves_earlier_gradients_as_they_were(self):
+        block = nn.Linear(3, 3)
+        x = torch.randn(2, 3, requires_grad=True)
+        block(x).sum().backward()
+        before = [t.grad.clone() for t in (x, block.weight, block.bias)]
+        gradient_norms([block, block], x, torch.ones(2, 3))
+        assert_close([t.grad for t in (x, block.weight, block.bias)], before)
 
     def test_it_gives_plain_numbers_and_leaves_x_alone(self):
         x = torch.randn(2, 3)

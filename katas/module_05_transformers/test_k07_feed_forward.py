@@ -60,14 +60,24 @@ class TestGelu:
         x = torch.tensor([-1e4, -30.0, 0.0, 30.0, 1e4])
         assert_close(gelu(x, approximate), torch.tensor([0.0, 0.0, 0.0, 30.0, 1e4]))
 
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+    @pytest.mark.parametrize("approximate", ["none", "tanh"])
+    def test_keeps_the_dtype(self, approximate, dtype):
+        x = torch.linspace(-3, 3, 25).to(dtype)
+        expected = F.gelu(x.double(), approximate=approximate).to(dtype)
+        # Some roundings in the type itself, of numbers up to 3.
+        bits = 8 * torch.finfo(dtype).eps
+        assert_close(gelu(x, approximate), expected, atol=bits, rtol=bits)
+
     @pytest.mark.parametrize("approximate", ["none", "tanh"])
     def test_gradients(self, approximate):
         x = torch.randn(7, dtype=torch.float64, requires_grad=True)
         assert torch.autograd.gradcheck(lambda y: gelu(y, approximate), x)
 
-    def test_another_form_is_named(self):
-        with raises(ValueError, "sigmoid"):
-            gelu(torch.ones(2), "sigmoid")
+    @pytest.mark.parametrize("approximate", ["sigmoid", "exact"])
+    def test_another_form_is_named(self, approximate):
+        with raises(ValueError, approximate):
+            gelu(torch.ones(2), approximate)
 
 
 ACTIVATIONS = {"relu": torch.relu, "gelu": F.gelu, "gelu_tanh": lambda x: F.gelu(x, approximate="tanh")}
@@ -141,6 +151,19 @@ class TestGatedFeedForward:
     def test_the_shapes_of_its_parameters(self):
         shapes = {name: tuple(p.shape) for name, p in GatedFeedForward(6, 9).named_parameters()}
         assert_equal(shapes, {"gate_proj.weight": (9, 6), "up_proj.weight": (9, 6), "down_proj.weight": (6, 9)})
+
+    @pytest.mark.parametrize("activation", list(GATES))
+    def test_a_far_gate_is_closed_or_wide_open(self, activation):
+        layer = GatedFeedForward(2, 2, activation)
+        with torch.no_grad():
+            for part in (layer.gate_proj, layer.up_proj, layer.down_proj):
+                part.weight.copy_(torch.eye(2))
+            layer.up_proj.weight.copy_(torch.eye(2) * 1e-4)
+        assert_close(layer(torch.tensor([-1e4, 1e4])).detach(), torch.tensor([0.0, 1e4]))
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+    def test_keeps_the_dtype(self, dtype):
+        assert_equal(str(GatedFeedForward(4, 6).to(dtype)(torch.ones(3, 4, dtype=dtype)).dtype), str(dtype))
 
     def test_matches_llamas(self):
         from transformers import LlamaConfig

@@ -100,6 +100,10 @@ class TestPaddingMask:
         rows = [torch.arange(n) < length for length in lengths.flatten().tolist()]
         assert_close(padding_mask(lengths, n), torch.stack(rows).reshape(*lead, 1, 1, n))
 
+    def test_takes_lengths_of_another_integer_dtype(self):
+        expected = torch.tensor([[1, 1, 0], [1, 1, 1]]).bool()
+        assert_close(padding_mask(torch.tensor([2, 3], dtype=torch.int32), 3), expected[:, None, None])
+
     @pytest.mark.parametrize(("length", "n"), [(0, 5), (6, 5), (-2, 7), (9, 7)])
     def test_rejects_a_length_outside_the_text(self, length, n):
         with raises(ValueError, length, n):
@@ -162,13 +166,13 @@ class TestEncoderBlock:
         for name, parts in torch_names(block).items():
             assert_close(torch.cat([part.grad for part in parts]), layer.get_parameter(name).grad)
 
-    def test_leaves_its_inputs_unchanged(self):
-        for pre_norm in (False, True):
-            block, _ = block_pair(8, 2, 5, pre_norm=pre_norm)
-            x, mask = randn(2, 4, 8), padding_lengths([3, 4], 4)
-            before = x.clone(), mask.clone()
-            block(x, mask)
-            assert_close((x, mask), before)
+    @pytest.mark.parametrize("pre_norm", [False, True])
+    def test_leaves_its_inputs_unchanged(self, pre_norm):
+        block, _ = block_pair(8, 2, 5, pre_norm=pre_norm)
+        x, mask = randn(2, 4, 8), padding_lengths([3, 4], 4)
+        before = x.clone(), mask.clone()
+        block(x, mask)
+        assert_close((x, mask), before)
 
 
 def padding_lengths(lengths, n):
@@ -229,6 +233,23 @@ class TestEncoder:
         out = encoder(x, padding_mask(lengths, 6))
         for text, whole, length in zip(x, out, lengths.tolist(), strict=True):
             assert_close(whole[:length], encoder(text[:length]))
+
+    @pytest.mark.parametrize("pre_norm", [False, True])
+    def test_what_the_padding_holds_makes_no_difference(self, pre_norm):
+        encoder = randomize(Encoder(2, 8, 2, 5, pre_norm=pre_norm))
+        x = randn(2, 6, 8)
+        mask = padding_lengths([4, 4], 6)
+        before = encoder(x, mask)[:, :4]
+        other = x.clone()
+        other[:, 4:] = randn(2, 2, 8) * 1e3
+        assert_close(encoder(other, mask)[:, :4], before)
+
+    def test_a_second_call_without_a_mask_hides_nothing(self):
+        mine, theirs = encoder_pair(2, 8, 2, 5)
+        x = randn(2, 5, 8)
+        mine(x, padding_lengths([3, 4], 5))
+        assert_close(mine(x), theirs(x))
+        assert_close(mine(x[:, :2]), theirs(x[:, :2]))
 
     def test_without_positions_the_order_of_the_tokens_makes_no_difference(self):
         encoder = randomize(Encoder(2, 12, 3, 20))

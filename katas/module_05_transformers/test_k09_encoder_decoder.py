@@ -158,22 +158,6 @@ def sample(n=6, m=4, batch=(3,)):
     )
 
 
-class TestShiftRight:
-    def test_the_example_worked_by_hand(self):
-        assert_close(shift_right(torch.tensor([3, 1, 2]), 9), torch.tensor([9, 3, 1]))
-
-    @pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
-    @pytest.mark.parametrize(("m", "start"), [(1, 5), (4, 0), (6, 12)])
-    def test_puts_start_first_and_drops_the_last(self, lead, m, start):
-        targets = torch.randint(20, (*lead, m))
-        first = torch.full((*lead, 1), start)
-        assert_close(shift_right(targets, start), torch.cat([first, targets[..., : m - 1]], -1))
-
-    def test_keeps_the_dtype(self):
-        targets = torch.tensor([[4, 2], [7, 7]], dtype=torch.int32)
-        assert_close(shift_right(targets, 3), torch.tensor([[3, 4], [3, 7]], dtype=torch.int32))
-
-
 class TestDecoderBlock:
     @pytest.mark.parametrize(("pre_norm", "expected"), [(False, [[-1.0, 1]]), (True, [[4.0, 7]])])
     def test_the_example_worked_by_hand(self, pre_norm, expected):
@@ -291,18 +275,25 @@ class TestTransformer:
         assert_close(mine(source, inputs, mask), expected)
         assert_close(mine(source[1, 0], inputs[1, 0], mask[1, 0]), expected[1, 0])
 
-    def test_takes_texts_as_long_as_max_length_and_rejects_longer_ones(self):
-        for max_length in (5, 7):
-            model = Transformer(11, max_length, 8, 2, 1, 5)
-            longest, short = torch.ones(2, max_length).long(), torch.ones(2, 3).long()
-            assert_equal(tuple(model(longest, longest).shape), (2, max_length, 11))
-            too_long = torch.ones(2, max_length + 2).long()
-            with raises(ValueError, max_length, max_length + 2):
-                model.encode(too_long)
-            with raises(ValueError, max_length, max_length + 2):
-                model.decode(too_long, model.encode(short))
-            with raises(ValueError, max_length, max_length + 1):
-                model(short, too_long[:, 1:])
+    @pytest.mark.parametrize("max_length", [5, 7])
+    def test_takes_texts_as_long_as_max_length_and_rejects_longer_ones(self, max_length):
+        model = Transformer(11, max_length, 8, 2, 1, 5)
+        longest, short = torch.ones(2, max_length).long(), torch.ones(2, 3).long()
+        assert_equal(tuple(model(longest, longest).shape), (2, max_length, 11))
+        too_long = torch.ones(2, max_length + 2).long()
+        with raises(ValueError, max_length, max_length + 2):
+            model.encode(too_long)
+        with raises(ValueError, max_length, max_length + 2):
+            model.decode(too_long, model.encode(short))
+        with raises(ValueError, max_length, max_length + 1):
+            model(short, too_long[:, 1:])
+
+    @pytest.mark.parametrize("pre_norm", [False, True])
+    def test_a_second_call_owes_nothing_to_the_first(self, pre_norm):
+        mine, theirs = model_pair(pre_norm=pre_norm)
+        mine(*sample())
+        source, inputs, _ = sample(n=4, m=5, batch=(2,))
+        assert_close(mine(source, inputs), theirs(source, inputs))
 
     @pytest.mark.parametrize("pre_norm", [False, True])
     def test_gradients_of_all_parameters_match_torch(self, pre_norm):
@@ -330,6 +321,22 @@ class TestTransformer:
         kept = memory.clone()
         mine.decode(inputs[1], memory, inputs[2])
         assert_close([*inputs, memory], [*before, kept])
+
+
+class TestShiftRight:
+    def test_the_example_worked_by_hand(self):
+        assert_close(shift_right(torch.tensor([3, 1, 2]), 9), torch.tensor([9, 3, 1]))
+
+    @pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
+    @pytest.mark.parametrize(("m", "start"), [(1, 5), (4, 0), (6, 12)])
+    def test_puts_start_first_and_drops_the_last(self, lead, m, start):
+        targets = torch.randint(20, (*lead, m))
+        first = torch.full((*lead, 1), start)
+        assert_close(shift_right(targets, start), torch.cat([first, targets[..., : m - 1]], -1))
+
+    def test_keeps_the_dtype(self):
+        targets = torch.tensor([[4, 2], [7, 7]], dtype=torch.int32)
+        assert_close(shift_right(targets, 3), torch.tensor([[3, 4], [3, 7]], dtype=torch.int32))
 
 
 class TestTeacherForcingLoss:
@@ -362,16 +369,32 @@ class TestTeacherForcingLoss:
 class TestGreedyDecode:
     @pytest.mark.parametrize(("batch", "start"), [((30,), 10), ((5, 6), 4), ((), 0)])
     @pytest.mark.parametrize("steps", [1, 4, 7])
-    def test_each_token_is_the_likeliest_after_those_before_it(self, batch, start, steps):
+    @pytest.mark.parametrize("masked", [False, True])
+    def test_each_token_is_the_likeliest_after_those_before_it(self, batch, start, steps, masked):
         mine, theirs = model_pair(pre_norm=True, lively=True)
         source, _, mask = sample(batch=batch)
-        for hidden in (None, mask):
-            flat = source.reshape(-1, 6), None if hidden is None else hidden.reshape(-1, 1, 1, 6)
-            ids = torch.full((len(flat[0]), 1), start)
-            for _ in range(steps):
-                ids = torch.cat([ids, theirs(flat[0], ids, flat[1])[:, -1:].argmax(-1)], 1)
-            written = greedy_decode(mine, source, steps, start, hidden)
-            assert_close(written, ids[:, 1:].reshape(*batch, steps))
+        hidden = mask if masked else None
+        flat = source.reshape(-1, 6), None if hidden is None else hidden.reshape(-1, 1, 1, 6)
+        ids = torch.full((len(flat[0]), 1), start)
+        for _ in range(steps):
+            ids = torch.cat([ids, theirs(flat[0], ids, flat[1])[:, -1:].argmax(-1)], 1)
+        written = greedy_decode(mine, source, steps, start, hidden)
+        assert_close(written, ids[:, 1:].reshape(*batch, steps))
+
+    def test_gives_int64_for_a_source_of_another_dtype(self):
+        mine, theirs = model_pair(pre_norm=True, lively=True)
+        source, _, _ = sample()
+        ids = torch.full((3, 1), 10)
+        for _ in range(3):
+            ids = torch.cat([ids, theirs(source, ids)[:, -1:].argmax(-1)], 1)
+        assert_close(greedy_decode(mine, source.int(), 3, 10), ids[:, 1:])
+
+    @pytest.mark.parametrize("on", [True, False])
+    def test_leaves_gradients_on_or_off_as_they_were(self, on):
+        mine, _ = model_pair()
+        with torch.set_grad_enabled(on):
+            greedy_decode(mine, sample()[0], 2, 10)
+            assert_equal(torch.is_grad_enabled(), on)
 
     def test_encodes_once_and_builds_no_graph(self):
         mine, _ = model_pair()

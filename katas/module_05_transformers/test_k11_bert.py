@@ -112,15 +112,22 @@ class TestBert:
         count = sum(p.numel() for p in Bert(BertConfig(**SIZES[case])).parameters())
         assert_equal(count, sum(p.numel() for p in transformers_bert(case).parameters()))
 
-    def test_loading_leaves_the_state_as_it_is(self):
-        theirs = transformers_bert("small", "BertForPreTraining")
-        state = {name: value.clone() for name, value in theirs.state_dict().items()}
-        model = BertForPretraining(BertConfig(**SIZES["small"])).double()
+    def test_a_second_call_owes_nothing_to_the_first(self):
+        model, theirs = both("small")
+        model(*batch("small", 3, 9))
+        ids, _, _ = batch("small", 2, 5)
+        expected = theirs(ids)
+        assert_close(model(ids), (expected.last_hidden_state.detach(), expected.pooler_output.detach()))
+
+    def test_reads_the_state_by_name_over_an_earlier_one(self):
+        model, _ = both("small")
+        theirs = transformers_bert("small")
+        state = dict(reversed(theirs.state_dict().items())) | {"embeddings.position_ids": torch.arange(16)[None]}
         model.load_hf(state)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.zero_()
-        assert_close(state, dict(theirs.state_dict()))
+        ids, segments, _ = batch("small", 2, 7)
+        assert_close(model(ids, segments)[0], theirs(ids, token_type_ids=segments).last_hidden_state.detach())
+
+    def test_loading_leaves_the_state_as_it_is(self):
         theirs = transformers_bert("small")
         state = {name: value.clone() for name, value in theirs.state_dict().items()}
         model = Bert(BertConfig(**SIZES["small"])).double()
@@ -130,10 +137,13 @@ class TestBert:
                 parameter.zero_()
         assert_close(state, dict(theirs.state_dict()))
 
-    def test_a_row_longer_than_the_context_is_refused(self):
-        model = Bert(BertConfig(**SIZES["other"]))
-        with raises(ValueError, 10, 9):
-            model(torch.zeros(1, 10, dtype=torch.long))
+    @pytest.mark.parametrize("case", list(SIZES))
+    def test_a_row_longer_than_the_context_is_refused(self, case):
+        model = Bert(BertConfig(**SIZES[case]))
+        context = SIZES[case]["context"]
+        with raises(ValueError, context + 1, context):
+            model(torch.zeros(1, context + 1, dtype=torch.long))
+        assert_equal(tuple(model(torch.zeros(1, context, dtype=torch.long))[0].shape), (1, context, SIZES[case]["d_model"]))
 
 
 class TestBertForPretraining:
@@ -160,10 +170,29 @@ class TestBertForPretraining:
         count = sum(p.numel() for p in BertForPretraining(BertConfig(**SIZES[case])).parameters())
         assert_equal(count, sum(p.numel() for p in transformers_bert(case, "BertForPreTraining").parameters()))
 
+    def test_loading_leaves_the_state_as_it_is(self):
+        theirs = transformers_bert("small", "BertForPreTraining")
+        state = {name: value.clone() for name, value in theirs.state_dict().items()}
+        model = BertForPretraining(BertConfig(**SIZES["small"])).double()
+        model.load_hf(state)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.zero_()
+        assert_close(state, dict(theirs.state_dict()))
+
+    def test_reads_the_state_by_name(self):
+        theirs = transformers_bert("small", "BertForPreTraining")
+        model = BertForPretraining(BertConfig(**SIZES["small"])).double()
+        model.load_hf(dict(reversed(theirs.state_dict().items())))
+        ids, _, _ = batch("small", 2, 5)
+        assert_close(model(ids)[0], theirs(ids).prediction_logits.detach())
+
     def test_every_parameter_learns(self):
         model = BertForPretraining(BertConfig(**SIZES["small"])).double()
         ids, segments, _ = batch("small", 3, 8)
-        pretraining_loss(*model(ids, segments), ids, torch.tensor([0, 1, 1])).backward()
+        tokens, follows = model(ids, segments)
+        nn.functional.cross_entropy(tokens.flatten(0, 1), ids.flatten()).backward(retain_graph=True)
+        nn.functional.cross_entropy(follows, torch.tensor([0, 1, 1])).backward()
         # The bias of the keys changes every score of a query alike, which softmax doesn't see.
         dead = [n for n, p in model.named_parameters() if p.grad is None or (not p.grad.any() and "k_proj.bias" not in n)]
         assert_equal(dead, [])
@@ -224,15 +253,45 @@ class TestMaskTokens:
         labels = mask_tokens(ids, torch.zeros(400, 100).bool(), self.MASK, self.VOCAB)[1]
         assert_close((labels != -100).double().mean().item(), 0.15, atol=6 * (0.15 * 0.85 / 40_000) ** 0.5, rtol=0)
 
-    def test_the_generator_decides(self):
+    def test_each_token_is_chosen_independently_of_the_others(self):
+        rows, n, rate = 600, 100, 0.3
+        ids = torch.randint(0, 40, (rows, n))
+        labels = mask_tokens(ids, torch.zeros(rows, n).bool(), self.MASK, self.VOCAB, rate)[1]
+        for counts, of in (((labels != -100).sum(1), n), ((labels != -100).sum(0), rows)):
+            expected = of * rate * (1 - rate)
+            variance = counts.double().var().item()
+            # A variance of k counts is known to √(2/(k - 1)): six of these.
+            if abs(variance / expected - 1) > 6 * (2 / (len(counts) - 1)) ** 0.5:
+                fail(
+                    f"The numbers of chosen tokens have a variance of {variance:.1f}; of independent choices, "
+                    f"{expected:.1f} was expected.",
+                    evidence=("dependent", variance > expected),
+                )
+
+    @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+    def test_keeps_the_dtype(self, dtype):
+        ids = torch.randint(0, 40, (20, 30)).to(dtype)
+        inputs, labels = mask_tokens(ids, torch.zeros(20, 30).bool(), self.MASK, self.VOCAB, 0.5)
+        assert_equal((str(inputs.dtype), str(labels.dtype)), (str(dtype), str(dtype)))
+
+    def test_the_generator_decides_alone(self):
         ids, special = torch.randint(0, 40, (20, 30)), torch.zeros(20, 30).bool()
 
         def drawn(seed):
             return mask_tokens(ids, special, self.MASK, self.VOCAB, 0.5, torch.Generator().manual_seed(seed))
 
+        before = torch.get_rng_state()
         assert_close(drawn(3), drawn(3))
+        assert_close(torch.get_rng_state(), before)
         if torch.equal(drawn(3)[1], drawn(4)[1]):
             fail("Generators with seeds 3 and 4 choose the same tokens.", evidence=("generator",))
+
+    def test_each_call_draws_anew(self):
+        ids, special = torch.randint(0, 40, (20, 30)), torch.zeros(20, 30).bool()
+        generator = torch.Generator().manual_seed(3)
+        first, second = (mask_tokens(ids, special, self.MASK, self.VOCAB, 0.5, generator)[1] for _ in range(2))
+        if torch.equal(first, second):
+            fail("Two calls with one generator choose the same tokens.", evidence=("reseeded",))
 
 
 class TestPretrainingLoss:

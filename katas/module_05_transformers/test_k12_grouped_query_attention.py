@@ -65,9 +65,10 @@ class TestGroupQueries:
         expected = torch.stack([q[..., g * group : (g + 1) * group, :, :] for g in range(kv_heads)], dim=-4)
         assert_close(grouped, expected)
 
-    def test_heads_that_cannot_be_shared_are_refused(self):
-        with raises(ValueError, 4, 6):
-            group_queries(torch.zeros(6, 2, 3), 4)
+    @pytest.mark.parametrize(("heads", "kv_heads"), [(6, 4), (8, 3), (2, 5)])
+    def test_heads_that_cannot_be_shared_are_refused(self, heads, kv_heads):
+        with raises(ValueError, heads, kv_heads):
+            group_queries(torch.zeros(heads, 7, 9), kv_heads)
 
 
 class TestRepeatKv:
@@ -115,11 +116,28 @@ class TestGroupedQueryAttention:
         # RoPE sees distances alone, so that only a difference of positions shows.
         assert_close(layer(x), oracle(layer, x, 4, 2, positions=torch.arange(5), theta=theta))
 
-    def test_rows_stand_at_0_to_n_unless_told_otherwise(self):
+    def test_rows_stand_at_0_to_n_in_each_call(self):
         layer = randomized(GroupedQueryAttention(8, 4, 2, theta=40.0))
+        layer(torch.randn(2, 5, 8, dtype=torch.float64), torch.ones(5, 5).tril().bool(), AWAY)
         for n in (3, 6):
             x = torch.randn(2, n, 8, dtype=torch.float64)
-            assert_close(layer(x), layer(x, positions=torch.arange(n)))
+            assert_close(layer(x), oracle(layer, x, 4, 2, positions=torch.arange(n), theta=40.0))
+
+    def test_a_hidden_key_has_no_influence_however_low_the_other_scores_are(self):
+        layer = GroupedQueryAttention(2, 1, 1).double()
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter.copy_(torch.eye(2))
+        x = torch.tensor([[1e6, 0], [-1e6, 0], [0, 5]], dtype=torch.float64)
+        mask = torch.tensor([[False, True, False], [True, True, True], [False, False, False]])
+        out = layer(x, mask).detach()
+        assert_close(out[0], x[1])
+        assert_close(out[2], torch.zeros(2, dtype=torch.float64))
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+    def test_keeps_the_dtype(self, dtype):
+        layer = GroupedQueryAttention(8, 4, 2, theta=40.0).to(dtype)
+        assert_equal(str(layer(torch.randn(2, 5, 8).to(dtype)).dtype), str(dtype))
 
     @pytest.mark.gpu
     def test_on_a_gpu(self):
@@ -175,10 +193,15 @@ class TestGroupedQueryAttention:
         upstream = torch.randn_like(out)
         assert_close(torch.autograd.grad(out, inputs, upstream), torch.autograd.grad(expected, inputs, upstream))
 
-    @pytest.mark.parametrize(("d_model", "heads", "kv_heads", "named"), [(12, 6, 4, (6, 4)), (14, 4, 2, (4, 14))])
+    @pytest.mark.parametrize(
+        ("d_model", "heads", "kv_heads", "named"),
+        [(12, 6, 4, (6, 4)), (10, 5, 2, (5, 2)), (14, 4, 2, (4, 14)), (9, 6, 3, (6, 9))],
+    )
     def test_numbers_that_do_not_fit_are_refused(self, d_model, heads, kv_heads, named):
         with raises(ValueError, *named):
             GroupedQueryAttention(d_model, heads, kv_heads)
+
+    def test_a_head_dim_of_its_own_needs_no_divisor(self):
         assert_equal(GroupedQueryAttention(14, 4, 2, head_dim=6)(torch.zeros(3, 14)).shape == (3, 14), True)
 
 

@@ -75,10 +75,10 @@ class TestRoute:
         logits = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
         assert torch.autograd.gradcheck(lambda y: route(y, 3)[1], logits)
 
-    @pytest.mark.parametrize("k", [0, 3])
-    def test_a_number_of_choices_out_of_range_is_refused(self, k):
-        with raises(ValueError, k, 2):
-            route(HAND, k)
+    @pytest.mark.parametrize(("n_experts", "k"), [(2, 0), (2, 3), (4, 0), (4, 7)])
+    def test_a_number_of_choices_out_of_range_is_refused(self, n_experts, k):
+        with raises(ValueError, k, n_experts):
+            route(torch.zeros(9, n_experts), k)
 
 
 class TestBalanceLoss:
@@ -170,13 +170,24 @@ class TestMixtureOfExperts:
         x = torch.randn(2, 7, 8)
         assert_close(layer(x)[0], theirs(x))
 
-    @pytest.mark.parametrize(("factor", "k", "tokens", "n_experts"), [(1.0, 2, 11, 4), (0.5, 1, 10, 3), (0.8, 3, 7, 5), (1.25, 1, 9, 2), (0.3, 3, 9, 4)])
+    @pytest.mark.parametrize(("factor", "k", "tokens", "n_experts"), [(1.0, 2, 11, 4), (0.5, 1, 10, 3), (0.8, 3, 7, 5), (1.25, 1, 9, 2), (0.3, 3, 9, 4), (1.0, 1, 8, 4), (0.5, 2, 8, 4)])
     def test_what_finds_no_room_is_dropped(self, factor, k, tokens, n_experts):
         layer = randomized(MixtureOfExperts(6, 10, n_experts, k, factor))
         x = torch.randn(tokens, 6, dtype=torch.float64)
         expected, dropped = by_hand(layer, x, k, math.ceil(factor * k * tokens / n_experts))
         assert_close(layer(x)[0], expected)
         assert_equal(layer.dropped, dropped)
+
+    def test_dropped_counts_the_last_call_alone(self):
+        layer = randomized(MixtureOfExperts(6, 10, 3, 2, 0.5))
+        x = torch.randn(12, 6, dtype=torch.float64)
+        expected, dropped = by_hand(layer, x, 2, 4)
+        for _ in range(2):
+            assert_close(layer(x)[0], expected)
+            assert_equal(layer.dropped, dropped)
+        # Of one token both choices find room.
+        assert_close(layer(x[:1])[0], by_hand(layer, x[:1], 2, 1)[0])
+        assert_equal(layer.dropped, 0)
 
     def test_each_expert_is_called_once_with_its_rows(self):
         layer = randomized(MixtureOfExperts(6, 10, 8, 2))
@@ -207,6 +218,11 @@ class TestMixtureOfExperts:
         out, expected = layer(x)[0], by_hand(layer, x, 2)[0]
         upstream = torch.randn_like(out)
         assert_close(torch.autograd.grad(out, inputs, upstream), torch.autograd.grad(expected, inputs, upstream))
+
+    @pytest.mark.parametrize("k", [1, 2])
+    def test_gradients_reach_the_router_through_the_logits(self, k):
+        layer = randomized(MixtureOfExperts(4, 6, 3, k))
+        x = torch.randn(8, 4, dtype=torch.float64)
         logits = layer(x)[1]
         assert_equal(bool(torch.autograd.grad(logits.sum(), layer.router.weight)[0].any()), True)
 

@@ -79,6 +79,13 @@ class TestReadConfig:
             read_config({**CONFIG_JSON, "model_type": kind})
 
 
+class TestParameters:
+    @pytest.mark.parametrize("case", list(SIZES))
+    def test_as_many_as_theirs(self, case):
+        count = sum(p.numel() for p in Llama(LlamaConfig(**SIZES[case])).parameters())
+        assert_equal(count, sum(p.numel() for p in transformers_llama(case).parameters()))
+
+
 class TestLogits:
     @pytest.mark.parametrize("case", list(SIZES))
     @pytest.mark.parametrize(("batch", "n"), [(1, 1), (2, 7), (1, 13)])
@@ -100,6 +107,12 @@ class TestLogits:
         other = ids.clone()
         other[:, 5:] = (other[:, 5:] + 1) % 61
         assert_close(model(other)[:, :5], model(ids)[:, :5])
+
+    def test_a_second_call_owes_nothing_to_the_first(self):
+        model, theirs = both("wide")
+        model(some_ids("wide", 2, 9), torch.arange(9) * 3 + 5)
+        ids = some_ids("wide", 3, 4)
+        assert_close(model(ids), theirs(ids).logits.detach(), atol=1e-3, rtol=1e-4)  # as above
 
     @pytest.mark.gpu
     def test_on_a_gpu(self):
@@ -125,11 +138,6 @@ class TestGradients:
             scale = expected_of[name].abs().max().item()
             # Against the largest of each, as theirs pass through float32.
             assert_close(parameter.grad / scale, expected_of[name].detach() / scale, atol=1e-4, rtol=0)
-
-    @pytest.mark.parametrize("case", list(SIZES))
-    def test_no_parameter_more_than_theirs(self, case):
-        count = sum(p.numel() for p in Llama(LlamaConfig(**SIZES[case])).parameters())
-        assert_equal(count, sum(p.numel() for p in transformers_llama(case).parameters()))
 
 
 class TestLoadHf:
@@ -157,6 +165,13 @@ class TestLoadHf:
         del state[key]
         with raises(ValueError, key):
             Llama(LlamaConfig(**SIZES["grouped"])).load_hf(state)
+
+    def test_reads_the_state_by_name_over_an_earlier_one(self):
+        model, _ = both("wide")
+        theirs = transformers_llama("wide")
+        model.load_hf(dict(reversed(theirs.state_dict().items())))
+        ids = some_ids("wide", 2, 6)
+        assert_close(model(ids), theirs(ids).logits.detach(), atol=1e-3, rtol=1e-4)  # as above
 
     def test_a_weight_of_another_shape_is_named(self):
         state = dict(transformers_llama("grouped").state_dict())
@@ -204,6 +219,12 @@ class TestGreedy:
         greedy(model, torch.tensor([1]), 2)
         if any(seen):
             fail("greedy() keeps the graph of every step: run the model under torch.no_grad().", evidence=("grad",))
+
+    @pytest.mark.parametrize("on", [True, False])
+    def test_leaves_gradients_on_or_off_as_they_were(self, on):
+        with torch.set_grad_enabled(on):
+            greedy(NextIs(), torch.tensor([1]), 2)
+            assert_equal(torch.is_grad_enabled(), on)
 
     def test_writes_what_transformers_writes(self):
         model, theirs = both("grouped")

@@ -21,6 +21,7 @@ pytestmark = [from_scratch("transformers"), pure()]
 
 LEADS = [(), (2,), (2, 3)]
 PROBS = [0.5, 0.3, 0.15, 0.05]
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
 def random_logits(*shape: int) -> torch.Tensor:
@@ -48,6 +49,14 @@ def assert_passes_gradients(function) -> None:
     assert_close(logits.grad, upstream * stays)
 
 
+def assert_keeps_dtype_and_logits(function, dtype: torch.dtype, stay: list[int]) -> None:
+    """The result has the dtype of the logits, and what stays is the very number."""
+    logits = torch.tensor(PROBS).log()[[2, 0, 3, 1]].to(dtype)
+    expected = torch.full_like(logits, -math.inf)
+    expected[stay] = logits[stay]
+    assert_close(function(logits), expected, rtol=0, atol=0)
+
+
 class TestTopK:
     def test_the_example_worked_by_hand(self):
         logits = torch.tensor(PROBS).log()[[2, 0, 3, 1]]
@@ -65,6 +74,16 @@ class TestTopK:
         logits = random_logits(2, 5)
         assert_close(top_k(logits, 5), logits)
         assert_close(top_k(logits, 50), logits)
+
+    def test_filters_can_be_chained(self):
+        logits = random_logits(3, 20)
+        three = top_k(logits, 3)
+        assert_close(top_k(three, 6), three)
+        assert_close(top_k(top_k(logits, 6), 3), three)
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_keeps_dtype_and_logits(self, dtype):
+        assert_keeps_dtype_and_logits(lambda logits: top_k(logits, 2), dtype, [1, 3])
 
     def test_gradients_pass(self):
         assert_passes_gradients(lambda logits: top_k(logits, 4))
@@ -84,9 +103,13 @@ class TestTopP:
         logits = random_logits(*lead, 13)
         assert_close(top_p(logits, p), warped(TopPLogitsWarper(p), logits))
 
-    @pytest.mark.parametrize(("p", "stay"), [(0.25, 1), (0.5, 2), (0.6, 3), (0.75, 3)])
+    @pytest.mark.parametrize(("p", "stay"), [(0.2, 1), (0.3, 2), (0.6, 3), (0.8, 4)])
     def test_ends_once_the_mass_is_reached(self, p, stay):
         assert_equal(len(kept(top_p(torch.zeros(4), p))), stay)
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_keeps_dtype_and_logits(self, dtype):
+        assert_keeps_dtype_and_logits(lambda logits: top_p(logits, 0.7), dtype, [1, 3])
 
     def test_the_likeliest_token_always_stays(self):
         assert_equal(kept(top_p(torch.tensor([0.0, 9.0, 1.0]), 0.01)), [1])
@@ -114,6 +137,16 @@ class TestMinP:
         logits = random_logits(*lead, 13)
         assert_close(min_p(logits, p), warped(MinPLogitsWarper(p), logits))
 
+    def test_filters_can_be_chained(self):
+        from transformers import MinPLogitsWarper
+
+        cut = top_k(random_logits(3, 20), 6)
+        assert_close(min_p(cut, 0.3), warped(MinPLogitsWarper(0.3), cut))
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_keeps_dtype_and_logits(self, dtype):
+        assert_keeps_dtype_and_logits(lambda logits: min_p(logits, 0.2), dtype, [0, 1, 3])
+
     def test_gradients_pass(self):
         assert_passes_gradients(lambda logits: min_p(logits, 0.1))
 
@@ -132,6 +165,12 @@ class TestPenalizeRepetition:
         logits = torch.tensor([[3.0, -3.0, 1.0]])
         found = penalize_repetition(logits, torch.tensor([[1, 0, 0, 1]]), 2.0)
         assert_close(found, torch.tensor([[1.5, -6.0, 1.0]]))
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_keeps_the_dtype_and_filtered_tokens(self, dtype):
+        logits = torch.tensor([3.0, -3.0, -math.inf, 1.0, -math.inf], dtype=dtype)
+        expected = torch.tensor([1.5, -6.0, -math.inf, 1.0, -math.inf], dtype=dtype)
+        assert_close(penalize_repetition(logits, torch.tensor([1, 0, 2]), 2.0), expected, rtol=0, atol=0)
 
     def test_gradients_pass(self):
         logits = torch.tensor([3.0, -3.0, 1.0], requires_grad=True)
@@ -168,13 +207,20 @@ class TestSample:
         logits = random_logits(*lead, 50) / 10
         assert_close(sample(logits, 0.0), logits.argmax(-1))
 
+    @pytest.mark.parametrize("temperature", [1e-3, 1e-5])
+    def test_close_to_0_it_is_greedy_and_overflows_nowhere(self, temperature):
+        logits = torch.tensor([[3.0, 5.0, 4.0], [-90.0, -95.0, -80.0]])
+        assert_close(sample(logits, temperature), torch.tensor([1, 2]))
+
     def test_a_filtered_token_is_never_drawn(self):
         logits = torch.tensor([0.0, -math.inf, 0.0, -math.inf]).expand(2000, 4)
         assert_equal(set(sample(logits, 5.0).tolist()), {0, 2})
 
     def test_all_randomness_is_the_generators(self):
         logits = torch.zeros(200, 10)
+        before = torch.get_rng_state()
         first = sample(logits, 1.0, torch.Generator().manual_seed(3))
+        assert_close(torch.get_rng_state(), before)
         torch.rand(17)
         assert_close(sample(logits, 1.0, torch.Generator().manual_seed(3)), first)
         assert (sample(logits, 1.0, torch.Generator().manual_seed(4)) != first).any()
@@ -220,6 +266,18 @@ class TestGenerate:
     def test_greedy_unless_told_otherwise(self, prompt, steps):
         model = Model(17)
         assert_equal(generate(model, prompt, steps), greedily(model, prompt, steps))
+
+    @pytest.mark.parametrize("on", [True, False])
+    def test_leaves_gradients_on_or_off_as_they_were(self, on):
+        with torch.set_grad_enabled(on):
+            generate(Model(9), [4, 2], 2)
+            assert_equal(torch.is_grad_enabled(), on)
+
+    def test_writes_long_texts(self):
+        def model(ids):
+            return torch.nn.functional.one_hot((ids + 1) % 7, 7).double()
+
+        assert_equal(generate(model, [2], 1500, stop=[[0, 0]]), [(3 + i) % 7 for i in range(1500)])
 
     def test_does_not_change_the_prompt(self):
         prompt = [4, 2]
@@ -316,16 +374,22 @@ class TestBeamSearch:
 
     @pytest.mark.parametrize("length_penalty", [0.0, 0.7, 3.0])
     @pytest.mark.parametrize(("vocabulary", "beams"), [(3, 1), (7, 2), (3, 3), (7, 5)])
-    def test_keeps_the_best_beams(self, vocabulary, beams, length_penalty):
-        for eos in (0, 1, 2):
-            model = Model(vocabulary)
-            expected = by_definition(model, [2, 1], 6, beams, eos, length_penalty)
-            assert_found(beam_search(model, [2, 1], 6, beams, eos, length_penalty), expected)
+    @pytest.mark.parametrize("eos", [0, 1, 2])
+    def test_keeps_the_best_beams(self, vocabulary, beams, length_penalty, eos):
+        model = Model(vocabulary)
+        expected = by_definition(model, [2, 1], 6, beams, eos, length_penalty)
+        assert_found(beam_search(model, [2, 1], 6, beams, eos, length_penalty), expected)
 
     def test_a_length_penalty_of_1_unless_told_otherwise(self):
         for _ in range(10):
             model = Model(4)
             assert_found(beam_search(model, [1], 5, 4, 0), by_definition(model, [1], 5, 4, 0, 1.0))
+
+    @pytest.mark.parametrize("on", [True, False])
+    def test_leaves_gradients_on_or_off_as_they_were(self, on):
+        with torch.set_grad_enabled(on):
+            beam_search(Model(5), [1, 2], 3, 2, 0)
+            assert_equal(torch.is_grad_enabled(), on)
 
     def test_ends_when_no_beam_lives(self):
         model = Model(5)

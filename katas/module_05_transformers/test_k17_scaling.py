@@ -290,10 +290,13 @@ class TestChinchillaLoss:
         got = chinchilla_loss(n=5e6, d=7e10, beta=beta, alpha=alpha, b=b, a=a, e=e)
         assert_close(got, float(law(5e6, 7e10, *constants)))
 
-    def test_the_paper_s_constants_are_the_defaults(self):
-        # Sizes this small show each default in the first digits.
-        for n, d in [(1.0, 1e30), (1e30, 1.0), (1e30, 1e30), (50.0, 1e30), (1e30, 50.0)]:
-            assert_close(chinchilla_loss(n, d), float(law(n, d, *LAWS[0])))
+    # Sizes this small show each default in the first digits.
+    @pytest.mark.parametrize(("n", "d"), [(1.0, 1e30), (1e30, 1.0), (1e30, 1e30), (50.0, 1e30), (1e30, 50.0)])
+    def test_the_paper_s_constants_are_the_defaults(self, n, d):
+        assert_close(chinchilla_loss(n, d), float(law(n, d, *LAWS[0])))
+
+    def test_whole_numbers_give_a_float(self):
+        assert_close(chinchilla_loss(70 * 10**9, 1400 * 10**9), float(law(7e10, 1.4e12, *LAWS[0])))
 
     def test_arrays_broadcast(self, rng):
         n, d = runs(rng, 5)
@@ -306,7 +309,9 @@ class TestChinchillaLoss:
 class TestOptimalSplit:
     @pytest.mark.parametrize("flops", [1e18, 5.88e23])
     def test_the_paper_s_constants_are_the_defaults(self, flops):
-        assert_close(optimal_split(flops), optimal_split(flops, *LAWS[0][1:]))
+        _, a, b, alpha, beta = LAWS[0]
+        n = np.exp((np.log(alpha * a / (beta * b)) + beta * np.log(flops / 6)) / (alpha + beta))
+        assert_close(optimal_split(flops), (float(n), float(flops / 6 / n)))
 
     @pytest.mark.parametrize("constants", LAWS)
     @pytest.mark.parametrize("flops", [1e15, 3e19, 5.88e23])
@@ -350,6 +355,14 @@ class TestFitChinchilla:
         fitted = fit_chinchilla(n, d, law(n, d, *constants))
         n, d = runs(rng, 20)
         assert_close(law(n, d, *fitted), law(n, d, *constants), rtol=2e-4, atol=0)  # the lesson's 0.02 %
+
+    def test_the_order_of_the_runs_makes_no_difference(self, rng):
+        n, d = runs(rng, 50)
+        order = np.argsort(n)
+        n, d = n[order], d[order]
+        e, _, _, alpha, beta = fit_chinchilla(n, d, law(n, d, *LAWS[1]))
+        # As above.
+        assert_close((e, alpha, beta), (LAWS[1][0], *LAWS[1][3:]), atol=0.02, rtol=0)
 
     def test_five_runs_are_enough(self):
         n = np.array([3e6, 1e8, 4e9, 2e7, 9e8])

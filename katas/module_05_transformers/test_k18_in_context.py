@@ -110,6 +110,12 @@ class TestInstructionPrompt:
             f"{ALONE}\n\n### Instruction:\nSay hi.\n\n### Response:\nHi!",
         )
 
+    def test_a_context_of_blanks_is_not_empty(self):
+        assert_equal(
+            instruction_prompt("Count them.", " \n"),
+            f"{PAIRED}\n\n### Instruction:\nCount them.\n\n### Input:\n \n\n\n### Response:\n",
+        )
+
     def test_texts_stand_as_given(self):
         assert_equal(
             instruction_prompt(" {a}\n", context=" {b} ", response="\n{c} "),
@@ -181,6 +187,15 @@ class TestInContextRegression:
         # Each layer shrinks the error by 0.64 or more: 0.64¹⁵⁰ is below 1e-28.
         assert_close(in_context_regression(x, y, queries, 1.0, layers=150), queries @ torch.from_numpy(w))
 
+    def test_there_may_be_more_layers_than_python_has_frames(self):
+        x, y, queries = torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 6.0]), torch.tensor([[5.0]])
+        assert_close(in_context_regression(x, y, queries, 0.3, 1500), torch.tensor([15.0]))
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_keeps_the_dtype(self, dtype):
+        x, y, queries = (t.to(dtype) for t in (torch.tensor([[1.0, 0], [1, 1]]), torch.tensor([2.0, 3]), torch.tensor([[2.0, -1]])))
+        assert_close(in_context_regression(x, y, queries, 0.5), torch.tensor([1.75], dtype=dtype))
+
     def test_no_layers_predict_zero(self):
         x, y, queries = problem(4, 3, 2, (2,))
         assert_close(in_context_regression(x, y, queries, 0.5, 0), torch.zeros(2, 3, dtype=torch.float64))
@@ -211,6 +226,12 @@ class TestInductionScore:
         with raises(ValueError, period, n):
             induction_score(torch.zeros(1, 2, n, n), period)
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_keeps_the_dtype(self, dtype):
+        maps = torch.zeros(1, 2, 6, 6, dtype=dtype)
+        maps[0, 1, torch.arange(3, 6), torch.arange(1, 4)] = 0.5
+        assert_close(induction_score(maps, 3), torch.tensor([[0.0, 0.5]], dtype=dtype))
+
     def test_gradients_reach_the_maps(self):
         maps = torch.randn(1, 2, 5, 5, dtype=torch.float64, requires_grad=True)
         assert torch.autograd.gradcheck(lambda a: induction_score(a, 3), maps)
@@ -228,6 +249,10 @@ class TestInductionHead:
         pattern, prediction = induction_head(torch.tensor([5, 8, 5, 6, 0, 5]))
         assert_close(prediction, torch.tensor([-1, -1, 8, -1, -1, 6]))
         assert_close(pattern[5], torch.tensor([0.0, 0, 0, 1, 0, 0]))
+
+    def test_tells_large_ids_apart(self):
+        ids = torch.tensor([2**53, 2**53 + 1, 2**53, -3, 2**53 + 1])
+        assert_close(induction_head(ids)[1], torch.tensor([-1, -1, 2**53 + 1, -1, 2**53]))
 
     def test_a_token_right_after_its_like_attends_to_itself(self):
         pattern, prediction = induction_head(torch.tensor([4, 4, 4]))

@@ -10,6 +10,7 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     d = x.shape[-1]
     if d % heads:
         raise ValueError(f"heads must divide d, got d = {d} and heads = {heads}")
+    # A bare reshape to (heads, n, d/heads) would mix tokens: the width is cut first, then the axes change places.
     return x.unflatten(-1, (heads, d // heads)).transpose(-3, -2)
 
 
@@ -23,6 +24,7 @@ class MultiHeadAttention(nn.Module):
         if d_model % heads:
             raise ValueError(f"heads must divide d_model, got d_model = {d_model} and heads = {heads}")
         self.heads = heads
+        # One matrix for all heads: head i is a block of its columns, and one large product beats many small ones.
         self.q_proj = nn.Linear(d_model, d_model, bias)
         self.k_proj = nn.Linear(d_model, d_model, bias)
         self.v_proj = nn.Linear(d_model, d_model, bias)
@@ -44,6 +46,7 @@ class MultiHeadAttention(nn.Module):
         expected = (3 * self.q_proj.in_features, self.q_proj.in_features)
         if packed.shape != expected:
             raise ValueError(f"in_proj_weight must be {expected}, got {tuple(packed.shape)}")
+        # copy_ keeps each parameter the same object, so an optimizer that holds it still does, and casts to its dtype.
         projections = (self.q_proj, self.k_proj, self.v_proj)
         for projection, weight in zip(projections, packed.chunk(3), strict=True):
             projection.weight.copy_(weight)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 
 def distances(n: int, m: int) -> Tensor:
+    # The last query stands at the last key, so the queries stand at m - n … m - 1.
     return torch.arange(m - n, m)[:, None] - torch.arange(m)
 
 
@@ -30,6 +31,7 @@ def strided_mask(n: int, m: int, stride: int) -> Tensor:
 
 
 def global_mask(n: int, tokens: list[int]) -> Tensor:
+    # Checked here, as an index of -1 would silently mean the last token.
     for token in tokens:
         if not 0 <= token < n:
             raise ValueError(f"a global token must be in 0 … {n - 1}, as n = {n}, got {token}")

@@ -10,6 +10,7 @@ def sinusoidal(positions: Tensor, d: int, base: float = 10000.0) -> Tensor:
     if d % 2:
         raise ValueError(f"sines and cosines come in pairs: d must be even, got {d}")
     omega = base ** (-torch.arange(0, d, 2, dtype=torch.float64) / d)
+    # In float64: float32 numbers near 100,000 lie 0.008 apart.
     angles = torch.outer(positions, omega.to(positions.device))
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
 
@@ -20,6 +21,7 @@ class LearnedPositions(nn.Module):
         self.weight = nn.Parameter(torch.randn(max_length, d) * 0.02)
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        # Checked here: a slice past the end is silently shorter, and a slice of one row would broadcast.
         end = start + x.shape[-2]
         if end > len(self.weight):
             raise ValueError(f"{end} positions are needed, only {len(self.weight)} were trained")

@@ -12,6 +12,7 @@ def frequencies(
     if scaling not in (None, "linear", "ntk"):
         raise ValueError(f"scaling must be None, 'linear' or 'ntk', got {scaling!r}")
     if scaling == "ntk":
+        # ω of the last pair is θ^(-(d-2)/d): this power slows it by the factor, and leaves pair 0 at 1.
         theta = theta * factor ** (d / (d - 2))
     omega = theta ** (-torch.arange(0, d, 2, dtype=torch.float64) / d)
     return omega / factor if scaling == "linear" else omega
@@ -22,6 +23,7 @@ def _turn(u: Tensor, v: Tensor, positions: Tensor, omega: Tensor) -> tuple[Tenso
     if len(positions) != u.shape[-2]:
         raise ValueError(f"x has {u.shape[-2]} rows, but there are {len(positions)} positions")
     angles = positions[:, None] * omega.to(positions.device)
+    # The angles are float64 as the frequencies are: only their sines and cosines fit into fewer digits.
     cos, sin = angles.cos().to(u.dtype), angles.sin().to(u.dtype)
     return u * cos - v * sin, u * sin + v * cos
 

@@ -14,6 +14,7 @@ class LayerNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        # The mean goes first: E[x²] - E[x]² is a small difference of large numbers where the mean is large.
         centred = x - x.mean(-1, keepdim=True)
         variance = centred.square().mean(-1, keepdim=True)
         return centred * torch.rsqrt(variance + self.eps) * self.weight + self.bias
@@ -26,8 +27,10 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        # Half precision has too few digits for the squares, and float16's overflow from 256 on.
         wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         mean_square = wide.square().mean(-1, keepdim=True)
+        # Back to x's type before the weight multiplies, as Llama does: its weights were trained with that rounding.
         return self.weight * (wide * torch.rsqrt(mean_square + self.eps)).to(x.dtype)
 
 
@@ -45,6 +48,7 @@ class Residual(nn.Module):
 
 
 def gradient_norms(blocks: Sequence[nn.Module], x: Tensor, upstream: Tensor) -> list[float]:
+    # autograd.grad gives the gradient of every state in one pass, and leaves all .grad alone; backward() wouldn't.
     states = [x.detach().requires_grad_()]
     for block in blocks:
         states.append(block(states[-1]))

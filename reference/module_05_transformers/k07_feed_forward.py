@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    # Two forms, as weights were trained with one of them: GPT-2's with the tanh.
     if approximate == "none":
         return 0.5 * x * (1 + torch.erf(x / math.sqrt(2)))
     if approximate == "tanh":
@@ -19,6 +20,7 @@ def _gelu_tanh(x: Tensor) -> Tensor:
 
 
 def _silu(x: Tensor) -> Tensor:
+    # sigmoid is stable on both sides; exp(x) / (1 + exp(x)) overflows.
     return x * torch.sigmoid(x)
 
 

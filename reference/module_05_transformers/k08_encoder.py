@@ -9,6 +9,7 @@ from katas.module_05_transformers.k07_feed_forward import FeedForward
 
 
 def padding_mask(lengths: Tensor, n: int) -> Tensor:
+    # Length 0 is refused: queries of an empty text would see nothing at all.
     for length in lengths.flatten():
         if not 1 <= length <= n:
             raise ValueError(f"lengths must be in 1 … {n}, as n = {n}, got {length}")
@@ -27,6 +28,7 @@ class EncoderBlock(nn.Module):
         self.norm2 = LayerNorm(d_model)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        # Pre-norm adds to x itself, so that the sum's path stays free; post-norm norms each sum.
         if self.pre_norm:
             x = x + self.attention(self.norm1(x), mask=mask)[0]
             return x + self.feed_forward(self.norm2(x))

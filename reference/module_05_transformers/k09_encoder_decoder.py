@@ -23,6 +23,7 @@ class DecoderBlock(nn.Module):
         self.norm3 = LayerNorm(d_model)
 
     def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor | None = None) -> Tensor:
+        # memory_mask hides the source's padding: only cross-attention sees the memory, and only it needs the mask.
         n = x.shape[-2]
         causal = causal_mask(n, n).to(x.device)
         if self.pre_norm:
@@ -77,7 +78,11 @@ def shift_right(targets: Tensor, start: int) -> Tensor:
 
 
 def teacher_forcing_loss(
-    model: Transformer, source: Tensor, targets: Tensor, start: int, source_mask: Tensor | None = None
+    model: Transformer,
+    source: Tensor,
+    targets: Tensor,
+    start: int,
+    source_mask: Tensor | None = None,
 ) -> Tensor:
     logits = model(source, shift_right(targets, start), source_mask)
     return F.cross_entropy(logits.flatten(0, -2), targets.flatten())
@@ -87,6 +92,7 @@ def teacher_forcing_loss(
 def greedy_decode(
     model: Transformer, source: Tensor, steps: int, start: int, source_mask: Tensor | None = None
 ) -> Tensor:
+    # The source doesn't change while the target grows, so it is encoded once.
     memory = model.encode(source, source_mask)
     ids = source.new_full((*source.shape[:-1], 1), start)
     for _ in range(steps):

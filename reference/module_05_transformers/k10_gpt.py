@@ -22,6 +22,12 @@ class GPTConfig:
     layers: int
 
 
+def next_token_loss(logits: Tensor, ids: Tensor) -> Tensor:
+    if ids.shape[1] < 2:
+        raise ValueError(f"a next token needs rows of at least 2 tokens, got {ids.shape[1]}")
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+
+
 class Block(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -43,6 +49,7 @@ class GPT(nn.Module):
         self.position_embedding = nn.Embedding(config.context, config.d_model)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = LayerNorm(config.d_model)
+        # 2·layers matrices add to the stream: drawn smaller, they leave its variance the same at any depth.
         residual_std = 0.02 / (2 * config.layers) ** 0.5
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
@@ -59,6 +66,7 @@ class GPT(nn.Module):
         mask = causal_mask(n, n).to(ids.device)
         for block in self.blocks:
             x = block(x, mask)
+        # Tied: the matrix that read the tokens predicts them, too.
         return self.norm(x) @ self.token_embedding.weight.T
 
     @torch.no_grad()
@@ -86,9 +94,3 @@ def _copy(part: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
     """Copy weight and bias; Conv1D's matrices are the transpose of nn.Linear's, a norm's vector is its own."""
     part.weight.copy_(state[f"{name}.weight"].mT if part.weight.dim() == 2 else state[f"{name}.weight"])
     part.bias.copy_(state[f"{name}.bias"])
-
-
-def next_token_loss(logits: Tensor, ids: Tensor) -> Tensor:
-    if ids.shape[1] < 2:
-        raise ValueError(f"a next token needs rows of at least 2 tokens, got {ids.shape[1]}")
-    return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())

@@ -53,6 +53,7 @@ class GroupedQueryAttention(nn.Module):
             if positions is None:
                 positions = torch.arange(x.shape[-2], device=x.device)
             q, k = apply_rope(q, positions, self.theta), apply_rope(k, positions, self.theta)
+        # RoPE comes before the heads are repeated: each shared key is turned once.
         group = self.heads // self.kv_heads
         if mask is not None:
             mask = mask[..., None, None, :, :]  # for key-value heads and the queries of a group

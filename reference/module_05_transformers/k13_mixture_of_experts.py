@@ -23,6 +23,7 @@ def route(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def balance_loss(logits: Tensor, experts: Tensor) -> Tensor:
     n_experts = logits.shape[1]
     counts = torch.bincount(experts.flatten(), minlength=n_experts)
+    # The counts have no gradient: the means of the probabilities carry it.
     mean_p = logits.softmax(1).mean(0)
     return n_experts * (counts / len(experts) * mean_p).sum()
 
@@ -59,6 +60,7 @@ class MixtureOfExperts(nn.Module):
             capacity = math.ceil(self.capacity_factor * self.k * len(rows) / len(self.experts))
             kept = kept_choices(experts, capacity)
         self.dropped = int((~kept).sum())
+        # A loop over experts, not tokens: each runs once, on all of its rows, and on no other.
         out = torch.zeros_like(rows)
         for e, expert in enumerate(self.experts):
             token, choice = torch.where((experts == e) & kept)

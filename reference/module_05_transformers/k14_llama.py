@@ -77,6 +77,7 @@ class Llama(nn.Module):
         for layer in self.layers:
             x = layer(x, mask, positions)
         x = self.norm(x)
+        # A tied model has no second matrix: the embeddings give the logits, too.
         return x @ self.embed_tokens.weight.T if self.lm_head is None else self.lm_head(x)
 
     @torch.no_grad()
@@ -85,6 +86,7 @@ class Llama(nn.Module):
             key = name if name.startswith("lm_head.") else f"model.{name}"
             if key not in state:
                 raise ValueError(f"the state dict has no {key}")
+            # copy_ would broadcast a smaller tensor over the parameter without a word.
             if state[key].shape != parameter.shape:
                 raise ValueError(
                     f"{key} must have the shape {tuple(parameter.shape)}, got {tuple(state[key].shape)}"

@@ -15,7 +15,8 @@ def top_k(logits: Tensor, k: int) -> Tensor:
 def top_p(logits: Tensor, p: float) -> Tensor:
     ranked, order = logits.sort(descending=True)
     probs = ranked.softmax(-1)
-    before = probs.cumsum(-1) - probs  # the mass of the more likely tokens
+    # The token that carries the mass past p stays, so only the mass of the more likely ones counts.
+    before = probs.cumsum(-1) - probs
     drop = (before >= p).gather(-1, order.argsort(-1))  # back from ranks to tokens
     return logits.masked_fill(drop, -torch.inf)
 
@@ -26,6 +27,7 @@ def min_p(logits: Tensor, p: float) -> Tensor:
 
 
 def penalize_repetition(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
+    # Dividing a negative logit would make its token more likely.
     seen = logits.gather(-1, ids)
     return logits.scatter(-1, ids, torch.where(seen > 0, seen / penalty, seen * penalty))
 

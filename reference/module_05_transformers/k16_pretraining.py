@@ -19,6 +19,7 @@ def windows(tokens: Tensor, starts: Tensor, length: int) -> tuple[Tensor, Tensor
 
 
 def parameter_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    # parameters() names a shared parameter once; the number of axes tells matrices from biases and norms.
     parameters = list(model.parameters())
     return [p for p in parameters if p.dim() >= 2], [p for p in parameters if p.dim() < 2]
 
@@ -76,6 +77,7 @@ class Trainer:
         decayed, others = parameter_groups(model)
         groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95))
+        # Its own generator: torch's is moved by whoever draws, and a resumed run would see other windows.
         self.generator = torch.Generator().manual_seed(seed)
         self.step = 0
 

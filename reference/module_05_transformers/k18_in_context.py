@@ -43,7 +43,9 @@ def regression_layer(tokens: Tensor, n: int, rate: float) -> Tensor:
     return torch.cat([x, y - explained], dim=-1)
 
 
-def in_context_regression(x: Tensor, y: Tensor, queries: Tensor, rate: float, layers: int = 1) -> Tensor:
+def in_context_regression(
+    x: Tensor, y: Tensor, queries: Tensor, rate: float, layers: int = 1
+) -> Tensor:
     n = x.shape[-2]
     slots = torch.cat([y, torch.zeros_like(queries[..., 0])], dim=-1)
     tokens = torch.cat([torch.cat([x, queries], dim=-2), slots[..., None]], dim=-1)
@@ -63,6 +65,7 @@ def induction_score(maps: Tensor, period: int) -> Tensor:
 def induction_head(ids: Tensor) -> tuple[Tensor, Tensor]:
     positions = torch.arange(ids.shape[-1])
     earlier = (ids[..., :, None] == ids[..., None, :]) & (positions < positions[:, None])
+    # The largest earlier position with the same id; -1 where there is none.
     last = positions.where(earlier, -1).amax(-1)
     found = last >= 0
     target = last + 1
