@@ -18,11 +18,11 @@ every later one takes for granted, at places where the obvious program is wrong:
 **The formula.**  There is none, but a drawing.  Read a CSV text character by character, and
 remember whether you are inside quotes.  That is a *state machine* with two states:
 
-                      a quote at the field's start
-       ┌─────────┐ ─────────────────────────────────▶ ┌──────────┐
-       │  plain  │                                    │  quoted  │ ──┐ two quotes,
-       └─────────┘ ◀───────────────────────────────── └──────────┘ ◀─┘ other text
-    a comma ends the field      a single quote
+                    a quote at the field's start
+     ┌─────────┐ ─────────────────────────────────▶ ┌──────────┐
+     │  plain  │                                    │  quoted  │ ──┐ two quotes,
+     └─────────┘ ◀───────────────────────────────── └──────────┘ ◀─┘ other text
+    a comma ends the field    a single quote
     a line break the record
 
 **Why does a list inside a list need recursion, and a text not?**  You don't know how deep a list

@@ -278,7 +278,11 @@ class TestReadJsonl:
 
     def test_only_a_line_feed_ends_a_line(self, tmp_path):
         (tmp_path / "x.jsonl").write_bytes('"a\u2028b\x85c"\n2\n'.encode())
-        assert_equal(list(read_jsonl(tmp_path / "x.jsonl")), ["a\u2028b\x85c", 2])
+        try:
+            records = list(read_jsonl(tmp_path / "x.jsonl"))
+        except ValueError:
+            fail("A line was ended at U+2028 or U+0085; only a line feed ends one.", evidence="other line ends")
+        assert_equal(records, ["a\u2028b\x85c", 2])
 
     def test_two_readings_of_one_file_at_a_time(self, tmp_path):
         (tmp_path / "x.jsonl").write_text("1\n2\n3\n")
