@@ -25,7 +25,7 @@ of a 5 by 5 matrix:
     │ l   u   u   u   u │
     │ l   l   p   r   r │   p: the pivot, the largest of its column from here on
     │ l   l   l   .   . │   l: a multiplier, the column's entry divided by p
-    │ l   l   l   .   . │   from a dot take: the l of its row times the r above it
+    │ l   l   l   .   . │   from a dot take: its row's l times the r above
     └───────────────────┘
 
 L U costs about ⅔n³ operations, and each right-hand side after it only 2n².
