@@ -27,8 +27,8 @@ for the class of a penguin or of a film review.  Of 10,000 people 1% are ill, an
 - *A mean*, with prior mean m and deviation s, from n measurements x with noise σ: precisions
   (1 over the variance) add up, and the means are weighed by them.
 - *Naive Bayes* classifies.  The hypothesis is the class c, the evidence a row of features x.
-  Within a class, features are taken to be independent; that is the naive part.  So their likelihoods
-  multiply, and their logarithms add up.
+  Within a class, features are taken to be independent; that is the naive part.  So their
+  likelihoods multiply, and their logarithms add up.
 
 Two ways to have P(xⱼ | c):
 
@@ -159,7 +159,7 @@ class MultinomialNaiveBayes:
         raise NotImplementedError
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Learn the classes' shares and the θ from counts `x` (n, d) of texts of classes `y` (n,)."""
+        """Learn the classes' shares and the θ from counts `x` (n, d), for classes `y` (n,)."""
         raise NotImplementedError
 
     def log_joint(self, x: np.ndarray) -> np.ndarray:
