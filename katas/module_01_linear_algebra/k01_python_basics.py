@@ -25,12 +25,10 @@ remember whether you are inside quotes.  That is a *state machine* with two stat
     a comma ends the field    a single quote
     a line break the record
 
-**Why does a list inside a list need recursion, and a text not?**  You don't know how deep a list
-goes, but each of its items is a smaller case of the same task.  A letter of a text is a text again:
-taking texts apart would never end.  So a text is one item.
+**Why is a text one item?**  A letter of it is a text again: taking texts apart would never end.
 
-**Why memoize?**  Fibonacci's numbers by their definition take 2.7 million calls for the 30th.
-When each is computed once, 31 calls are enough.
+**Why memoize?**  Fibonacci's 30th number takes 2.7 million calls by its definition, and 31 when
+each is computed once.
 
 **Worked by hand**:
 

@@ -34,18 +34,17 @@ memory for a step along each axis.  For the next window you walk one number on, 
 number in a window also one, so the stride of x stands there twice:
 
     memory     x₀  x₁  x₂  x₃  x₄
-    window 0   └────┴───┘
-    window 1       └────┴───┘             shape (3, 3), three windows of 3
-    window 2           └────┴───┘
+    window 0   └────────┘
+    window 1       └────────┘             shape (3, 3): three windows of 3
+    window 2           └────────┘
 
-A random number generator is an object that holds its state.  Whoever hands in the seed gets the
-same sample again, and nobody else's numbers change.
+A random number generator is an object that holds its state: the same seed gives the same sample
+again, and nobody else's numbers change.
 
 **Why can a squared distance come out below 0?**  For x = y the three terms cancel but for
-rounding, and the root of a number below 0 is NaN.  Take the larger of it and 0 first.
+rounding.  Take the larger of it and 0, or the root is NaN.
 
-**Why not np.random.seed?**  It sets a state that the whole program shares: your sample would
-change with what others draw, and theirs with yours.
+**Why not np.random.seed?**  It sets a state that the whole program shares.
 
 **Worked by hand**:
 

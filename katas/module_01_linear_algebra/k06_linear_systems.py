@@ -39,7 +39,7 @@ gives x = [0, 1] without a swap.  *Partial pivoting* takes the largest entry, in
 the column at or below the diagonal.  Then no multiplier exceeds 1, and A x equals b to about
 n·ε·‖A‖·‖x‖ in practice, with ε = 2.2e-16, even for an ill-conditioned A.
 
-**Why not the inverse times b?**  It has no such promise, and costs three times as much.
+**Why not the inverse times b?**  It has no such promise.
 
 **Why Cholesky?**  It needs no pivoting and half the work.  And it is the test for being positive
 definite: it fails exactly where a leading block isn't.

@@ -8,9 +8,8 @@ numpy.linalg.solve, or yours (the reference's until yours is green):
 Recommenders are new to you?  Read Koren, Bell and Volinsky 2009 (below): eight pages, well written.
 
 **The idea.**  A shop knows a few ratings by each customer and wants to guess all others.  The table
-of ratings, users by items, is nearly empty.  Guess the rest from what the given ones have in
-common: tastes of users, traits of items.  A product of two thin matrices stands in for the large
-one:
+of ratings is nearly empty.  A product of two thin matrices, tastes of users and traits of items,
+stands in for it:
 
                items                                      items
            ┌──────────────┐              ┌─────┐     ┌──────────────┐
@@ -47,8 +46,8 @@ SGD holds a number back at each of its ratings, so it holds busy users back more
 **Why not fill the gaps with the mean, and take an SVD?**  Then the model learns the filling.  Here
 only the ratings that were given count.
 
-**Why is a guess for somebody new so plain?**  Of a new user nothing is known, so the guess has no
-bᵤ and no pᵤ·qᵢ in it.  For a new user and a new item it is the mean.  This is called cold start.
+**What of somebody new?**  Nothing is known, so the guess has no bᵤ and no pᵤ·qᵢ in it; for a new
+user and a new item it is the mean.  This is called cold start.
 
 **Worked by hand**:
 

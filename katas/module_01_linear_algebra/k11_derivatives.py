@@ -7,7 +7,7 @@ derivatives; for `__add__` and its kin, "Emulating numeric types" in Python's la
 **The idea.**  Training a network is following a gradient downhill, so somebody must find the
 gradient.  There are three ways to have a computer do it:
 
-- *Numerically*: take a small step and look.  Easy, for any function, and never quite exact.
+- *Numerically*: take a small step and look.
 - *By dual numbers*: calculate with a + b ε, where ε² = 0.  What comes out at x + 1 ε is
   f(x) + f′(x) ε, exact up to rounding.  This is forward-mode automatic differentiation.
 - *By symbols*: a formula is a tree.  A rule for each kind of node makes the derivative's tree.
@@ -43,9 +43,6 @@ A tree and its derivative by x; each * has become a′b + ab′:
 **Why not a tiny h?**  Rounding, some 1e-16 of f, is divided by 2h.  A step near the cube root of
 1e-16 is best, 1e-5 say, and ten digits are the most to be had.  A second derivative divides
 by h², so there 1e-4 is better.
-
-**Why are dual numbers exact?**  Nothing is made small: ε² is 0 by rule, and every operation hands
-the right slope on.
 
 **Worked by hand**, f(x, y) = x² y at (3, 2):
 

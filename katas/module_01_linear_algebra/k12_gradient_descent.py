@@ -8,8 +8,8 @@ yours (the reference's until yours is green):
 Optimisation is new to you?  Read Boyd and Vandenberghe 2004, "Convex Optimization", sections 9.1 to
 9.3, free at stanford.edu/~boyd/cvxbook.
 
-**The idea.**  Training is making a loss f small.  From any point, go a little way against the
-gradient, again and again.  How far, how fast, and what if not every point is allowed?
+**The idea.**  Training is making a loss f small: go a little way against the gradient, again and
+again.
 
 **The formulas**, for a point x, a learning rate η, a direction p, and the Hessian H:
 
@@ -24,14 +24,14 @@ gradient, again and again.  How far, how fast, and what if not every point is al
   forth across a valley cancels, what points along it adds up.
 - *Backtracking* finds a rate by trying.  Start with a long step and shrink it until f has fallen by
   a fair share c of what the slope promises (Armijo).
-- *Newton's method* looks at the curvature, too: it jumps to the lowest point of the bowl that fits
-  f at x.  Close to the minimum each step doubles the right digits.
+- *Newton's method* jumps to the lowest point of the bowl that fits f at x.  Close to the minimum
+  each step doubles the right digits.
 - *With equations* A x = b, look where nothing can be gained along them.  There the gradient is made
   up of the rows of A, with Lagrange's multipliers λ.  For f = ½ xᵀQ x + cᵀx this is linear:
 
       Q x + c + Aᵀλ = 0,   A x = b,   that is   [Q Aᵀ; A 0] [x; λ] = [-c; b]
 
-Two steps of descent on ½(x² + 4y²) with η = 0.4.  Across the valley it jumps from side to side:
+Two steps of descent on ½(x² + 4y²) with η = 0.4:
 
       1 ┤   y                              ● start
         │                                ╱
@@ -47,8 +47,7 @@ a step.  For eigenvalues from μ to L this diverges if η > 2/L.  The best rate,
 factor (κ - 1)/(κ + 1) a step, with κ = L/μ.  κ = 100 needs hundreds of steps.  At best, momentum
 turns κ into √κ.
 
-**Why convex?**  Then no point is lower than the one where the gradient is 0.  Else these methods
-may end in a local minimum.
+**Why convex?**  Then no point is lower than one where the gradient is 0.
 
 **Worked by hand**:
 

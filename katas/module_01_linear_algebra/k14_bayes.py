@@ -5,8 +5,7 @@
 chapter 1, free at stat.columbia.edu/~gelman/book.
 
 **The idea.**  You believe something, and then you see evidence.  How much should you change your
-mind?  Bayes' rule answers that for a table of hypotheses, for the bias of a coin, for a mean, and
-for the class of a penguin or of a film review.  Of 10,000 people 1% are ill, and a test comes out:
+mind?  Of 10,000 people 1% are ill, and a test comes out:
 
                          positive    negative
     ill        100       90          10            90%
@@ -27,8 +26,7 @@ for the class of a penguin or of a film review.  Of 10,000 people 1% are ill, an
 - *A mean*, with prior mean m and deviation s, from n measurements x with noise σ: precisions
   (1 over the variance) add up, and the means are weighed by them.
 - *Naive Bayes* classifies.  The hypothesis is the class c, the evidence a row of features x.
-  Within a class, features are taken to be independent; that is the naive part.  So their
-  likelihoods multiply, and their logarithms add up.
+  Within a class, features are taken to be independent; that is the naive part.
 
 Two ways to have P(xⱼ | c):
 
@@ -36,9 +34,8 @@ Two ways to have P(xⱼ | c):
     multinomial   x counts words; each occurrence of word j contributes log θ_cj,
                   θ_cj = (count of j in class c + α) / (count of all words in c + α d)
 
-**Why logarithms?**  Hundreds of small factors underflow to 0.  So nothing is multiplied, and the
-posteriors are taken from the logarithms at the end, less their largest: no exponential then
-overflows, and not all underflow.
+**Why logarithms?**  Hundreds of small factors underflow to 0.  So add up logarithms, and take the
+posteriors from them at the end, less their largest.
 
 **Why α?**  It pretends that every word was seen α times more in every class.  Without it, one word
 that a class has never shown would rule the class out.

@@ -4,20 +4,19 @@
 Is maximum likelihood or a p-value new to you?  Read Wasserman 2004, "All of Statistics",
 chapters 8 to 10.
 
-**The idea.**  You measured 30 things and want to know about all things of their kind.  A sample
-says what the mean is likely to be, and how far off that may be.  This kata goes from the mean to
-tests that need no formula at all:
+**The idea.**  You measured 30 things and want to know about all of their kind: what is the mean,
+and how far off may that be?
 
 - *Welford's method* takes numbers one at a time and keeps mean and variance up to date.  Parts
-  of the data that were counted apart can be merged.
+  that were counted apart can be merged.
 - *Maximum likelihood* picks the parameters under which the data are most probable.  Its standard
   errors come from the curvature of the log-likelihood.
 - *A t-test* asks: if the true mean were μ₀, how often would a sample lie as far from it as
   yours?  That share is the p-value.  Welch's test compares two samples of unequal variance.
-- *A permutation test* asks the same without a formula: if the groups don't differ, you may
-  shuffle the values over them.  How often is the shuffled difference as large as yours?
-- *The bootstrap* draws new samples from your sample.  How much a statistic varies over them
-  tells how much to trust it.
+- *A permutation test* needs no formula: if the groups don't differ, you may shuffle the values
+  over them.  How often is the shuffled difference as large as yours?
+- *The bootstrap* draws new samples from yours.  How much a statistic varies over them tells how
+  much to trust it.
 
 **The formulas**, for a sample x of n numbers with mean x̄:
 
@@ -50,11 +49,11 @@ Write t = √ν tan θ.  Then the density becomes c cosᵛ⁻¹ θ, on a finite 
 
     p = 1 - 2c ∫ cosᵛ⁻¹ θ dθ,  from 0 to atan(|t|/√ν)      c = Γ((ν + 1)/2) / (√π Γ(ν/2))
 
-Do this integral numerically, as a weighted sum over points of the range.  The integrand is smooth,
-so 100 points of Gauss and Legendre are enough (`np.polynomial.legendre.leggauss`), or 2000 steps
-of Simpson's rule.  Γ overflows for ν > 341: use `math.lgamma`, the logarithm of Γ.
+Do this integral numerically, as a weighted sum over points of the range: 100 points of Gauss and
+Legendre (`np.polynomial.legendre.leggauss`) or 2000 steps of Simpson's rule are enough.  Γ
+overflows for ν > 342: use `math.lgamma`, its logarithm.
 
-The last two ways only need `rng`:
+The last two need only `rng`:
 
     permutation   x x x y y       your samples: the difference of means x̄ - ȳ
                   ─────╳───
@@ -63,8 +62,8 @@ The last two ways only need `rng`:
     bootstrap     x₁ x₂ x₃ x₄ x₅  your sample
                   x₃ x₁ x₁ x₅ x₂  drawn from it, each time from all five: another statistic
 
-**Why Welford, and not ∑x² - (∑x)²/n?**  With a mean of 1e8 both terms are near 1e16 n, and
-float64 has 16 digits.  Their difference has none left.
+**Why not ∑x² - (∑x)²/n?**  With a mean of 1e8 both terms are near 1e16 n, and float64 has 16
+digits.  Their difference has none left.
 
 **Why n - 1?**  The sample mean is fitted to the data, so squared distances from it are too small
 on average.  Dividing by n - 1 corrects this.  Maximum likelihood doesn't: it divides by n.

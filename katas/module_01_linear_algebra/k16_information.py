@@ -17,11 +17,11 @@ loss of every language model is such a surprise, and so is the length of a compr
     data processing      I(X; Z) ≤ I(X; Y)                           Z is made from Y alone
 
 - *Entropy* is the surprise to be expected: in nats with the natural logarithm, in bits with base 2.
-- *Cross-entropy* is what you feel if you believe q while p is true.  It is a classifier's loss.
-- *D* is how much more that is.  It is never negative, and 0 only for p = q.
+- *Cross-entropy* is your surprise if you believe q while p is true: a classifier's loss.
+- *D* is how much more that is: never negative, and 0 only for p = q.
 - *JS* measures both against their middle: it is symmetric, and at most log 2.
 - *I* is what two variables share: 0 exactly when they are independent.  Nobody can add to it by
-  working on Y alone, say by a channel, a table of p(z | y).
+  working on Y alone through a channel, a table of p(z | y).
 
 Entropy is also a length.  A code in which no word begins another (prefix-free) needs at least
 H₂ bits on average, the entropy in bits.  Huffman's is the best, and takes less than H₂ + 1.  Join
@@ -38,10 +38,10 @@ on its two sides:
                         0.2   0.1
 
 **Why is D infinite at times?**  Where p has something that q holds impossible, no surprise is large
-enough.  And why isn't D symmetric?  The average is taken over what p does.
+enough.
 
-**Why is 0 log 0 = 0?**  p log p goes to 0 with p.  In floating point it is NaN, so such a place
-needs care; a small number added inside of the logarithm makes every answer a little wrong.
+**Why not add a small number inside of the logarithm?**  It keeps 0 log 0 from being NaN, but makes
+every answer a little wrong.
 
 **Worked by hand**:
 

@@ -5,8 +5,7 @@ and classes; no other kata.  Regular expressions are new to you?  Read Python's 
 HOWTO".
 
 **The idea.**  Memory is one long row of cells.  Two agreements turn it into what models eat: UTF-8
-turns a row of bytes into text, and strides turn a row of numbers into an array.  Whoever knows them
-reads any tokenizer, and knows which operation on a tensor copies and which doesn't.
+turns a row of bytes into text, and strides turn a row of numbers into an array.
 
 **The formulas.**  Unicode gives every character a number, its code point, from 0 to 0x10FFFF.
 UTF-8 writes it in 1 to 4 bytes; the x are its bits:
