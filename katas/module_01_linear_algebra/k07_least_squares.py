@@ -65,7 +65,7 @@ computed in float64.  No function changes its arguments.
 
 **Steps.**
 
-    reflector          5 min   the sign at x₀ = 0, and an x of zeros
+    reflector          5 min   the sign where x₀ is 0, and an x of zeros
     qr                20 min   the hard one: mirror all columns to the right, too
     lstsq              5 min   one triangular system
     normal_equations   3 min   one line
