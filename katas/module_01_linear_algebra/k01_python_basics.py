@@ -1,30 +1,36 @@
 """Python basics
 
-Before data are numbers they are text in files.  This kata goes over the Python
-that every later one takes for granted, and over four places where the obvious
-program is wrong.
+**Before you start.**  You need Python's texts, lists, dicts and functions; no other kata.  Rusty?
+Read chapters 3 to 5 of the Python tutorial, docs.python.org/3/tutorial.
 
-A comma-separated file is not what `line.split(",")` gives.  A field may stand
-in double quotes, and then commas and line breaks in it are text; a quote inside
-is written twice.  So read character by character, and remember whether you are
-inside quotes: a state machine with two states.
+**The idea.**  Before data are numbers they are text in files.  This kata goes over the Python that
+every later one takes for granted, at places where the obvious program is wrong:
 
-Counting is a dictionary: a word is looked up in the same time, however many
-there are.
+- A comma-separated file is not what `line.split(",")` gives.  A field may stand in double quotes;
+  then commas and line breaks in it are text, and a quote in it is written twice.
+- Counting is a dictionary: looking up a word takes the same time however many there are.
+- Flattening a list of lists calls itself on every list that it meets.
+- Memoizing keeps the answers of a function by its arguments, so that each is computed once.  A
+  function that wraps another and keeps something of its own is a *closure*.
+- An *iterator* hands out items one at a time, so that you can read a file larger than memory.
+  `yield` in a function makes one.
 
-Flattening a list of lists of lists calls itself on every list that it meets.
-Text would go on forever, as a letter of it is a text again: it counts as one
-item.
+**The formula.**  There is none, but a drawing.  Read a CSV text character by character, and
+remember whether you are inside quotes.  That is a *state machine* with two states:
 
-Memoizing keeps the answers of a function by its arguments, so that each is
-computed once.  The function that wraps another and keeps something of its own is
-a closure.  The recursion of Fibonacci's numbers, which calls itself 2.7 million
-times for the 30th, needs 31 calls then.
+                    a quote at the field's start
+     ┌─────────┐ ─────────────────────────────────▶ ┌──────────┐
+     │  plain  │                                    │  quoted  │ ──┐ two quotes,
+     └─────────┘ ◀───────────────────────────────── └──────────┘ ◀─┘ other text
+    a comma ends the field    a single quote
+    a line break the record
 
-An iterator hands out items one at a time and remembers where it is, so that a
-file larger than memory can still be read.  `yield` in a function makes one.
+**Why is a text one item?**  A letter of it is a text again: taking texts apart would never end.
 
-Worked by hand:
+**Why memoize?**  Fibonacci's 30th number takes 2.7 million calls by its definition, and 31 when
+each is computed once.
+
+**Worked by hand**:
 
     name,note           the record after the first line has two fields:
     Ada,"a ""b"", c"    Ada   and   a "b", c
@@ -32,13 +38,22 @@ Worked by hand:
     [1, [2, [], [3, "ab"]], (4,)] flattened: 1 2 3 "ab" 4
     batches of 3 from 1 2 3 4 5 6 7: [1 2 3] [4 5 6] [7]
 
-No function changes its arguments.
+**Shapes**: texts, lists and dicts; each function says which.  No function changes its arguments.
 
-Sources: RFC 4180, "Common Format and MIME Type for CSV Files"; the JSON Lines
-format, jsonlines.org; the Python tutorial, chapters 5 and 9.
+**Steps.**  A good place to pause is after memoize.
 
-From scratch: csv, pandas, numpy, collections.Counter, functools and itertools may
-not be used.
+    parse_csv     25 min   the hard one: what ends a field, what ends a record?
+    word_counts   10 min   sort by two keys at once
+    flatten        5 min   lists and tuples alone are taken apart
+    memoize       10 min   a key made of all arguments; None is an answer
+    write_jsonl    5 min   UTF-8, as it is
+    read_jsonl    10 min   `yield`, and an error that names the line
+    Batches       15 min   every loop begins anew
+
+Sources: RFC 4180, "Common Format and MIME Type for Comma-Separated Values (CSV) Files"; the JSON
+Lines format, jsonlines.org; the Python tutorial, chapters 5, 7 and 9.
+
+From scratch: csv, pandas, numpy, collections.Counter, functools and itertools may not be used.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -49,30 +64,36 @@ from typing import Any
 def parse_csv(text: str) -> list[list[str]]:
     """The records of `text`, each a list of its fields, all of them texts.
 
-    Fields are separated by commas, records by a line break: \\n, \\r\\n or \\r.  A
-    line break at the very end begins no further record; the empty text has none,
-    and an empty line is a record of one empty field.  A field that begins with a
-    quote ends at the next quote that isn't doubled; spaces belong to the field.
-    Raises ValueError, naming the number of the record, counted from 1, if a quoted
-    field isn't closed, or goes on after its closing quote.
+    - Commas separate fields.
+    - A line break ends a record: \\n, \\r\\n or \\r, and no other character.
+    - A line break at the very end begins no further record.  The empty text has no record.
+    - An empty line is a record of one empty field.
+    - A field that begins with a quote ends at the next quote that isn't doubled.  Elsewhere a
+      quote is an ordinary character.
+    - Spaces belong to the field.
+
+    Raises ValueError, naming the number of the record, counted from 1, if a quoted field isn't
+    closed, or if anything but a comma or a line break follows its closing quote.
     """
     raise NotImplementedError
 
 
 def word_counts(text: str) -> dict[str, int]:
-    """How often each word occurs, the most frequent first; of equally many, in the order of the alphabet.
+    """How often each word occurs, the most frequent first; equally frequent ones by the alphabet.
 
-    A word is a run of letters and apostrophes, in lower case, whose apostrophes
-    at the ends don't count: "'Tis the dogs' day, isn't it?" has tis, the, dogs,
-    day, isn't, it.  A letter is what str.isalpha() takes for one.
+    - A word is a run of letters and apostrophes ('), in lower case.
+    - A letter is what str.isalpha() takes for one; the alphabet's order is that of `<`.
+    - Apostrophes at a word's ends don't count: "'Tis the dogs' day, isn't it?" has tis, the, dogs,
+      day, isn't, it.  A run of nothing but apostrophes is no word.
     """
     raise NotImplementedError
 
 
 def flatten(items: list | tuple) -> list:
-    """The items of nested lists and tuples, of any depth, in order.
+    """A new list of the items of nested lists and tuples, in order.
 
-    Anything else is one item: texts, dicts, None.
+    - Lists may be nested up to 200 deep.
+    - Anything else is one item: texts, dicts, sets, None.
     """
     raise NotImplementedError
 
@@ -80,9 +101,11 @@ def flatten(items: list | tuple) -> list:
 def memoize(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function with the same answers that calls `function` once for each choice of arguments.
 
-    Positional arguments and keyword arguments may be any hashable values; f(1) and
-    f(x=1) may be told apart.  An answer of None is kept like any other.  What
-    `function` raises is passed on, and not kept.
+    - Positional and keyword arguments may be any hashable values.
+    - The order in which keywords are given is no part of the choice.
+    - f(1) and f(x=1) may be told apart or not, and so may equal arguments such as 1 and 1.0.
+    - An answer of None is kept like any other.
+    - What `function` raises is passed on, and not kept.
     """
     raise NotImplementedError
 
@@ -90,16 +113,22 @@ def memoize(function: Callable[..., Any]) -> Callable[..., Any]:
 def write_jsonl(path: Path, records: Iterable[Any]) -> int:
     """Write each of `records` as one line of JSON, in UTF-8; returns how many.
 
-    Characters outside of ASCII are written as they are.  A file that is there is replaced.
+    - `records` may be an iterator.
+    - Characters outside of ASCII are written as they are, not as \\u escapes.
+    - A file that is there is replaced.
     """
     raise NotImplementedError
 
 
 def read_jsonl(path: Path) -> Iterator[Any]:
-    """An iterator over the records of a file of JSON lines, which reads on only as it is asked to.
+    """An iterator over the records of a file of JSON lines, in UTF-8.
 
-    Empty lines, or lines of white space, are passed over.  Raises ValueError, naming
-    the number of the line, counted from 1, where one isn't JSON: when it is reached, not before.
+    - It reads on only as it is asked to: the file may be larger than memory.
+    - Lines end at \\n, not at the other characters that str.splitlines() knows.
+    - Empty lines, and lines of white space, are passed over.
+
+    Raises ValueError, naming the number of the line, counted from 1 with the empty ones, where a
+    line isn't JSON: when it is reached, not before.
     """
     raise NotImplementedError
 
@@ -107,8 +136,10 @@ def read_jsonl(path: Path) -> Iterator[Any]:
 class Batches:
     """An iterable over runs of `size` items of `items`, as lists; the last may be shorter.
 
-    Every `for` loop over it begins anew, and two may run at a time, if `items`
-    allows it (as a list does).  `len()` is the number of batches, if `items` has a length.
+    - Every `for` loop over it begins anew, and two may run at a time, if `items` allows it (as a
+      list does).
+    - `len()` is the number of batches, if `items` has a length.
+    - A list that was handed out never changes.
     """
 
     def __init__(self, items: Iterable[Any], size: int) -> None:

@@ -1,45 +1,72 @@
 """Broadcasting
 
-A loop in Python costs some 50 nanoseconds a step before it has computed
-anything; the same loop inside numpy costs one.  So the art of numpy is to say
-what shall be done to whole arrays.
+**Before you start.**  You need numpy's arrays, indexing, and sums along an axis; no other kata.
+New to you?  Read "NumPy: the absolute basics for beginners" on numpy.org.
 
-Two arrays are combined element by element.  Their shapes are compared from the
-last axis on; an axis of length 1, or one that is missing in front, is repeated:
+**The idea.**  A loop in Python costs tens of nanoseconds a step before it has computed anything.
+The same loop inside numpy costs about one.  So you tell numpy what to do with whole arrays.
 
-    a[:, None]  (n, 1)   with   b[None, :]  (1, m)   gives   (n, m)
+Two arrays are combined element by element.  numpy compares their shapes from the last axis on.
+Two lengths must be equal, or one of them 1; an axis of length 1, or one that is missing in front,
+is repeated.  With `None` in an index you make such an axis:
 
-So every pair of rows of X (n, d) and Y (m, d) meets in X[:, None] - Y[None]
-(n, m, d), without a loop.  Where that is too much memory, squares help:
+    a[:, None]         b[None, :]              both repeated
+    ┌────┐             ┌────┬────┬────┐        ┌────┬────┬────┐
+    │  1 │             │ 10 │ 20 │ 30 │        │ 11 │ 21 │ 31 │
+    ├────┤      +      └────┴────┴────┘   ▶    ├────┼────┼────┤
+    │  2 │                                     │ 12 │ 22 │ 32 │
+    └────┘                                     └────┴────┴────┘
+    (2, 1)             (1, 3)                  (2, 3)
 
-    |x - y|² = |x|² - 2 x·y + |y|²        (n, 1), (n, m) and (1, m)
+In the same way every row of X (n, d) meets every row of Y (m, d) in X[:, None] - Y[None], of shape
+(n, m, d).
 
-Rounding may leave this a little below 0 where x = y, so take the larger of it
-and 0 before the root.
+**The formulas**, for rows x of X and y of Y, a series x₀ … xₙ₋₁, and windows of w numbers:
 
-A window that slides over a series needs no copies either.  In memory a series
-is a row of numbers; an array's strides say how far to walk for a step along
-each axis.  A table of windows walks one number on for the next window, and one
-number on within the window: shape (n - w + 1, w) and the same stride twice.
+    squared distance   |x - y|² = |x|² - 2 x·y + |y|²      shapes (n, 1), (n, m), (m,)
+    running sums       cᵢ = x₀ + … + xᵢ₋₁                  c₀ = 0
+    a window's sum     cᵢ₊w - cᵢ
 
-A running sum turns moving averages into one difference.  With the sums
-cᵢ = x₀ + … + xᵢ₋₁, the sum of a window of w numbers from i on is cᵢ₊w - cᵢ.
+The first needs no array (n, m, d).  The last makes a moving average one subtraction.
 
-A random number generator is an object that holds its state: who hands in the
-seed gets the same sample again, and nobody else's numbers change.
+A table of windows needs no copies either.  An array's *strides* say how many bytes to walk in
+memory for a step along each axis.  For the next window you walk one number on, and for the next
+number in a window also one, so the stride of x stands there twice:
 
-Worked by hand:
+    memory     x₀  x₁  x₂  x₃  x₄
+    window 0   └────────┘
+    window 1       └────────┘             shape (3, 3): three windows of 3
+    window 2           └────────┘
 
-    one_hot([2, 0], 3) = [[0 0 1] [1 0 0]]
-    distances from [0 0] and [3 4] to [3 0]: [[3] [4]]
-    moving average of [1 2 3 6] over 2: sums 0 1 3 6 12, so [3-0 6-1 12-3]/2 = [1.5 2.5 4.5]
-    columns of [[3 1] [4 1]]: lengths 5 and √2, so [[0.6 0.7071] [0.8 0.7071]]
+A random number generator is an object that holds its state: the same seed gives the same sample
+again, and nobody else's numbers change.
 
-No function changes its arguments, and none walks over rows in Python: the tests
-count the lines that run, which must not grow with the data.
+**Why can a squared distance come out below 0?**  For x = y the three terms cancel but for
+rounding.  Take the larger of it and 0, or the root is NaN.
 
-Sources: Harris et al. 2020, "Array programming with NumPy"; the chapter on
-broadcasting in NumPy's user guide.
+**Why not np.random.seed?**  It sets a state that the whole program shares.
+
+**Worked by hand**:
+
+    one_hot([2, 0], 3)                     [0 0 1], [1 0 0]
+    distances of [0 0], [3 4] from [3 0]   [3], [4]
+    moving average of [1 2 3 6] over 2     sums 0 1 3 6 12, so [3-0 6-1 12-3]/2 = [1.5 2.5 4.5]
+    columns of [3 1], [4 1]                lengths 5 and √2, so [0.6 0.7071], [0.8 0.7071]
+
+**Shapes**: each function says its own.  Numbers may have any type; all is computed in float64.
+No function changes its arguments, and none walks over rows in Python: the tests count the lines
+that run, and these must not grow with the data.
+
+**Steps.**
+
+    one_hot              5 min   compare labels with columns
+    pairwise_distances  10 min   three terms, three shapes
+    sliding_windows     10 min   the last window; x may have a stride of its own
+    moving_average       5 min   a 0 in front of the sums
+    normalize_columns    5 min   which axis, and a column of zeros
+    sample_rows          5 min   different rows, from a generator of your own
+
+Sources: Harris et al. 2020, "Array programming with NumPy"; "Broadcasting" in NumPy's user guide.
 
 From scratch: scipy, sklearn, numpy.vectorize, numpy.apply_along_axis and
 numpy.lib.stride_tricks.sliding_window_view may not be used (as_strided may).
@@ -58,9 +85,11 @@ def one_hot(labels: np.ndarray, k: int) -> np.ndarray:
 
 
 def pairwise_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Euclidean distances of each row of `x` (n, d) from each row of `y` (m, d): (n, m).
+    """Euclidean distances of each row of `x` (n, d) from each row of `y` (m, d): float64 (n, m).
 
-    Never NaN.  Equal rows may come out as far apart as rounding has it: 1e-6 for entries near 1.
+    - Never NaN.
+    - Equal rows may come out as far apart as rounding has it: 1e-6 for entries near 1.
+
     Raises ValueError, naming both widths, if they differ.
     """
     raise NotImplementedError
@@ -69,29 +98,36 @@ def pairwise_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def sliding_windows(x: np.ndarray, width: int) -> np.ndarray:
     """Every run of `width` neighbours of `x` (n,), 1 ≤ width ≤ n: (n - width + 1, width).
 
-    A view: it shares its memory with `x`.  `x` may be a view with a stride of its own.
+    - A view: it shares its memory with `x`, and has its dtype.
+    - `x` may be a view itself, with any stride.
     """
     raise NotImplementedError
 
 
 def moving_average(x: np.ndarray, width: int) -> np.ndarray:
-    """The mean of every run of `width` neighbours of `x` (n,), 1 ≤ width ≤ n: float64 (n - width + 1,)."""
+    """The mean of every run of `width` neighbours of `x` (n,): float64 (n - width + 1,).
+
+    1 ≤ width ≤ n.  Rounding of the running sums is allowed: 1e-7 where they stay below 1e6.
+    """
     raise NotImplementedError
 
 
 def normalize_columns(x: np.ndarray) -> np.ndarray:
     """Each column of `x` (n, d) divided by its Euclidean length: float64 (n, d).
 
-    A column of zeros stays as it is.
+    - A column of zeros stays as it is.
+    - Any other has length 1 afterwards, if it was between 1e-150 and 1e150 long.
     """
     raise NotImplementedError
 
 
 def sample_rows(x: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """`k` different rows of `x` (n, d), each set of k as likely as any other: (k, d).
+    """`k` different rows of `x` (n, d), each set of k as likely as any other: (k, d), x's dtype.
 
-    The same seed gives the same rows in the same order, whatever else is drawn
-    in the program, and numpy's global state (np.random) isn't touched.
+    - The same seed gives the same rows in the same order, whatever else the program draws.
+    - numpy's global state (np.random) isn't touched.
+    - k may be 0.
+
     Raises ValueError, naming k and n, if k > n.
     """
     raise NotImplementedError

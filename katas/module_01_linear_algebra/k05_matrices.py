@@ -1,47 +1,78 @@
 """Matrices
 
-The product of two matrices is one thing that can be seen in three ways.  With
-A (n, k) and B (k, m):
+**Before you start.**  You need sums and outer products in numpy, no other kata.  The product of
+matrices is new to you?  Read Strang 2016, "Introduction to Linear Algebra", sections 2.4 and 2.5.
 
-    rows      row i of AB is a mix of B's rows:      (AB)ᵢ = ∑ₗ Aᵢₗ Bₗ
-    columns   column j of AB is a mix of A's columns: (AB)₍ⱼ₎ = ∑ₗ A₍ₗ₎ Bₗⱼ
-    outer     AB is a sum of k matrices of rank 1:    AB = ∑ₗ A₍ₗ₎ Bₗ        column l times row l
+**The idea.**  Nearly all the time of a neural network goes into products of matrices.  Write the
+product in three ways that walk through memory differently, cut it into blocks, and save
+multiplications at three places.
 
-All three multiply n·k·m times; they differ in what they walk along in memory.
-The fastest programs cut both matrices into blocks that fit into the cache, and
-multiply block by block, as if the blocks were numbers:
+**The formulas**, for A (n, k) and B (k, m); Aᵢ is a row, A₍ₗ₎ a column, Aᵢₗ an entry:
 
-    C[I, J] += A[I, L] B[L, J]       over all blocks I, J, L
+    rows      row i of AB is a mix of B's rows:        (AB)ᵢ = ∑ₗ Aᵢₗ Bₗ
+    columns   column j of AB is a mix of A's columns:  (AB)₍ⱼ₎ = ∑ₗ A₍ₗ₎ Bₗⱼ
+    outer     AB is a sum of k matrices of rank 1:     AB = ∑ₗ A₍ₗ₎ Bₗ        column l times row l
 
-A chain of products gives the same matrix however it is bracketed, but not at
-the same cost.  With Aᵢ of dᵢ rows and dᵢ₊₁ columns, the cheapest way to do
-i … j splits it at some s, and both halves are done as cheaply as can be:
+         rows                    columns                   outer products
+    [ 2  5 ] [ ───── ]      [ │  │ ] [ 2  . ]         [ │  . ] [ ───── ]
+    [ .  . ] [ ───── ]      [ │  │ ] [ 5  . ]         [ │  . ] [ . . . ]
+    2 of one row and        2 of one column and       one column times one row,
+    5 of the other          5 of the other            then the next pair
 
-    cost(i, j) = min over s of cost(i, s) + cost(s+1, j) + dᵢ dₛ₊₁ dⱼ₊₁
+All three multiply n·k·m times.  The fastest programs cut both matrices into blocks that fit into
+the cache, and multiply block by block, as if the blocks were numbers:
 
-Every half is asked for many times, so the table is filled from short chains to
-long ones.
+    blocks    C[I, J] += A[I, L] B[L, J]       over all blocks I, J, L
 
-Changing A by u vᵀ, a matrix of rank 1, changes its inverse by one, too, and
-that costs n² steps where a new inverse costs n³ (Sherman and Morrison):
+           A                  B                C
+      ┌───┬───┬─┐         ┌───┬──┐         ┌───┬──┐
+      │   │   │ │         │   │ d│         │   │  │
+      ├───┼───┼─┤    ×    ├───┼──┤    ▶    ├───┼──┤
+      │ a │ b │c│         │   │ e│         │   │ *│    * is ad + be + cf
+      └───┴───┴─┘         ├───┼──┤         └───┴──┘
+                          │   │ f│
+                          └───┴──┘
 
-    (A + u vᵀ)⁻¹ = A⁻¹ - (A⁻¹u)(vᵀA⁻¹) / (1 + vᵀA⁻¹u)
+Three savings:
 
-If the divisor is 0, A + u vᵀ has no inverse.
+    trace     tr(AB) = ∑ᵢⱼ Aᵢⱼ Bⱼᵢ, the sum of AB's diagonal: AB itself isn't needed
+    rank 1    (A + u vᵀ)⁻¹ = A⁻¹ - (A⁻¹u)(vᵀA⁻¹) / (1 + vᵀA⁻¹u)
+    chain     cost(i, j) = min over s of cost(i, s) + cost(s+1, j) + dᵢ dₛ₊₁ dⱼ₊₁
 
-The trace is the sum of the diagonal.  tr(AB) = tr(BA) = ∑ᵢⱼ Aᵢⱼ Bⱼᵢ needs
-the diagonal of the product only: n·m products, and no product of matrices.
+The second is Sherman and Morrison's: A changes by a matrix of rank 1, and so does its inverse.
+That costs n² steps where a new inverse costs n³.  The third is for a product of many matrices, of
+which number i has dᵢ rows and dᵢ₊₁ columns.  However you bracket it, the result is the same, but
+not the cost.  The cheapest way for i … j splits the chain at some s, and does both parts as cheaply
+as can be.
 
-Worked by hand:
+**Why a table, and not a recursion, for the chain?**  Every part is asked for many times.  Fill a
+table from short chains to long ones, and each is computed once.
 
-    [1 2; 3 4] [5 6; 7 8]   row 1 = 1·[5 6] + 2·[7 8] = [19 22]
+**Why can the update fail?**  If the divisor is 0, A + u vᵀ has no inverse.
+
+**Worked by hand**:
+
+    [1 2; 3 4] [5 6; 7 8]   row 0: 1·[5 6] + 2·[7 8] = [19 22]
         outer: [1; 3][5 6] + [2; 4][7 8] = [5 6; 15 18] + [14 16; 28 32] = [19 22; 43 50]
     tr = 69 = 1·5 + 2·7 + 3·6 + 4·8
     A = 2·I, u = [1 0], v = [3 1]: A⁻¹u = [½ 0], vᵀA⁻¹ = [3/2 ½], divisor 1 + 3/2 = 5/2
         A⁻¹ - [½ 0]ᵀ[3/2 ½] / (5/2) = [½ - 3/10, -1/10; 0, ½] = [0.2 -0.1; 0 0.5]
     chain of 10×100, 100×5, 5×50: first two first 5000 + 2500 = 7500, else 25000 + 50000
 
-All matrices are float64.  No function changes its arguments.
+**Shapes**: each function says its own.  All matrices are float64.  No function changes its
+arguments.
+
+**Steps.**  A good place to pause is after trace_of_product.
+
+    matmul_by_rows             5 min   one row of the product at a time
+    matmul_by_columns          5 min   and one column
+    matmul_by_outer_products   5 min   add up k matrices
+    multiply_blocks            3 min   any of the three
+    matmul_by_blocks          10 min   add to a block, don't overwrite it
+    trace_of_product           3 min   only n·m products
+    update_inverse            10 min   which is the column, which the row?
+    chain_cost                15 min   the table
+    chain_order               10 min   keep the text beside the cost
 
 Sources: Golub and Van Loan 2013, "Matrix Computations", sections 1.1 and 2.1;
 Sherman and Morrison 1950; Cormen et al. 2009, "Introduction to Algorithms",
@@ -78,18 +109,20 @@ def matmul_by_outer_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     raise NotImplementedError
 
 
-def matmul_by_blocks(a: np.ndarray, b: np.ndarray, size: int) -> np.ndarray:
-    """`a` (n, k) times `b` (k, m): (n, m), from blocks of at most `size` rows and columns; errors as above.
-
-    Blocks at the ends are smaller where `size` doesn't divide a length.  Every
-    A[I, L] B[L, J] of the lesson is made by a call of `multiply_blocks` below: one
-    for each triple (I, J, L), none besides.
-    """
+def multiply_blocks(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The product of two blocks that fit: the same as any of the three above, without a check."""
     raise NotImplementedError
 
 
-def multiply_blocks(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The product of two blocks that fit: the same as any of the three above, without a check."""
+def matmul_by_blocks(a: np.ndarray, b: np.ndarray, size: int) -> np.ndarray:
+    """`a` (n, k) times `b` (k, m): (n, m), from blocks of at most `size` ≥ 1 rows and columns.
+
+    - Blocks at the ends are smaller where `size` doesn't divide a length.
+    - Every A[I, L] B[L, J] of the lesson is made by a call of `multiply_blocks`: one for each
+      triple (I, J, L), none besides.  The tests count them.
+
+    Errors as above.
+    """
     raise NotImplementedError
 
 
@@ -112,7 +145,10 @@ def update_inverse(inverse: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndar
 def chain_cost(dims: list[int]) -> int:
     """The fewest multiplications for a product of matrices dims[0]×dims[1], dims[1]×dims[2], …
 
-    0 for a single matrix.  Raises ValueError, naming the number of dims, if there are fewer than two.
+    - An exact whole number, however large.  0 for a single matrix.
+    - Chains of 26 matrices are no trouble.
+
+    Raises ValueError, naming the number of dims, if there are fewer than two.
     """
     raise NotImplementedError
 
@@ -120,7 +156,9 @@ def chain_cost(dims: list[int]) -> int:
 def chain_order(dims: list[int]) -> str:
     """The cheapest way to bracket the chain, as in "((AB)C)": A is the first matrix, at most 26.
 
-    Every product has its brackets, the outermost too; a single matrix has none.
-    Of several cheapest ways any will do.  Errors as in `chain_cost`.
+    - Every product has its brackets, the outermost too; a single matrix has none.
+    - Of several cheapest ways any will do.
+
+    Errors as in `chain_cost`.
     """
     raise NotImplementedError

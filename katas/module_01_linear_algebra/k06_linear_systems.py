@@ -1,29 +1,50 @@
 """Linear systems
 
-Solving A x = b is elimination: take multiples of one row from the rows below
-until A is upper triangular, then read x off from the last row upwards.
-Written down, elimination is a factorisation, P A = L U:
+**Before you start.**  You need matrix products and triangular matrices, no other kata.  Elimination
+is new to you?  Read Strang 2016, "Introduction to Linear Algebra", sections 2.2 and 2.6.
 
-    U   upper triangular: what elimination leaves
-    L   unit lower triangular: the multipliers lᵢₖ that were used
-    P   the order in which the rows were taken
+**The idea.**  Fitting a line, a step of Newton's method, a Gaussian process: all end in a system
+A x = b.  You solve it by elimination: take multiples of one row from the rows below until A is
+upper triangular, then read x off from the last row upwards.  Write down what you did, and you have
+a factorisation that serves every further b.
 
-Why factor?  L U costs about ⅔n³ operations, each right-hand side after it only
-2n²: L y = P b from the top (forward substitution), then U x = y from the bottom
-(back substitution).  The determinant comes for free: det A = ±∏ uₖₖ, with a
-minus if the order of the rows is an odd permutation.
+**The formulas**, for A (n, n):
 
-Why pivot?  Every multiplier divides by the pivot.  With a tiny pivot the
-multipliers are huge and drown the other numbers in rounding: for
+    P A = L U    U   upper triangular: what elimination leaves
+                 L   unit lower triangular: the multipliers lᵢₖ that were used
+                 P   the order in which the rows were taken
+    solving      L y = P b from the top, then U x = y from the bottom
+    determinant  det A = ±∏ uₖₖ      minus if the order of the rows is an odd permutation
+    Cholesky     A = L Lᵀ      for a symmetric positive definite A
+
+Elimination can do with one array.  Where it makes a zero, it keeps the multiplier.  In the middle
+of a 5 by 5 matrix:
+
+    ┌───────────────────┐
+    │ u   u   u   u   u │   rows of U: done
+    │ l   u   u   u   u │
+    │ l   l   p   r   r │   p: the pivot, the largest of its column from here on
+    │ l   l   l   .   . │   l: a multiplier, the column's entry divided by p
+    │ l   l   l   .   . │   from a dot take: its row's l times the r above
+    └───────────────────┘
+
+L U costs about ⅔n³ operations, and each right-hand side after it only 2n².
+
+**Why pivot?**  Every multiplier divides by the pivot.  With a tiny pivot the multipliers are huge
+and drown the other numbers in rounding.  The system
 
     [1e-20 1; 1 1] x = [1, 2]       x ≈ [1, 1]
 
-elimination without a swap gives x = [0, 1].  Partial pivoting takes the largest
-entry, in absolute value, of the column at or below the diagonal.  Then no
-multiplier exceeds 1, and x satisfies A x = b to about n·ε·‖A‖·‖x‖, where ε is
-2.2e-16, even for an ill-conditioned A.  The inverse times b has no such promise.
+gives x = [0, 1] without a swap.  *Partial pivoting* takes the largest entry, in absolute value, of
+the column at or below the diagonal.  Then no multiplier exceeds 1, and A x equals b to about
+n·ε·‖A‖·‖x‖ in practice, with ε = 2.2e-16, even for an ill-conditioned A.
 
-Worked by hand:
+**Why not the inverse times b?**  It has no such promise.
+
+**Why Cholesky?**  It needs no pivoting and half the work.  And it is the test for being positive
+definite: it fails exactly where a leading block isn't.
+
+**Worked by hand**:
 
     A = [2 1 1; 4 3 3; 8 7 9]    pivot 8, multipliers 2/8 = ¼ and 4/8 = ½
         rows left: [1 1] - ¼[7 9] = [-¾ -5/4]   and   [3 3] - ½[7 9] = [-½ -3/2]
@@ -32,16 +53,22 @@ Worked by hand:
     det A = +8 · (-¾) · (-⅔) = 4, as [2, 0, 1] is an even permutation
     b = [3, 7, 13]:  P b = [13, 3, 7],  y = [13, -¼, ⅔],  x = [1, 2, -1]
 
-A symmetric positive definite A needs no pivoting and half the work: A = L Lᵀ,
-Cholesky's factorisation.  It is also the test for being positive definite: it
-fails exactly where a leading block isn't.
-
-Shapes, for n equations:
+**Shapes**, for n equations:
 
     a, l, u (n, n)      b and x (n,), or (n, m) for m right-hand sides at once
 
-All answers are float64 arrays, whatever number type comes in.  No function
-changes its arguments.  LinAlgError is numpy.linalg.LinAlgError.
+All answers are float64 arrays, whatever number type comes in.  No function changes its arguments.
+LinAlgError is numpy.linalg.LinAlgError.
+
+**Steps.**  A good place to pause is after solve.
+
+    lu                    20 min   swap whole rows, multipliers included
+    forward_substitution   5 min   any diagonal, not only ones
+    back_substitution      5 min   the same from below
+    solve                 10 min   b in the order of the rows
+    det                    5 min   the sign of a permutation
+    inverse                3 min   many right-hand sides
+    cholesky              15 min   column by column; where does it fail?
 
 Sources: Trefethen and Bau 1997, "Numerical Linear Algebra", lectures 20 to 23;
 Golub and Van Loan 2013, "Matrix Computations", sections 3.1 to 3.4 and 4.2.
@@ -58,14 +85,12 @@ import numpy as np
 def lu(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Factor `a` with partial pivoting; returns (order, l, u).
 
-    `order` (n,) holds integers: which row of `a` stands at each place, so that
-    a[order] equals l @ u.  `l` has ones on its diagonal, zeros above it, and no
-    entry beyond ±1; `u` has zeros below its diagonal.  Between equal pivots
-    either may be taken.
-
-    A singular `a` has a factorisation too: where a column holds nothing but
-    zeros at and below the diagonal, there is nothing to eliminate, and `u` has
-    a 0 on its diagonal.
+    - `order` (n,) holds integers: which row of `a` stands at each place, so a[order] is l @ u.
+    - `l` has ones on its diagonal, zeros above it, and no entry beyond ±1.
+    - `u` has zeros below its diagonal.
+    - Between equal pivots either may be taken.
+    - A singular `a` has factors too: where a column holds nothing but zeros at and below the
+      diagonal, there is nothing to eliminate, and `u` has a 0 on its diagonal.
 
     Raises ValueError, naming both lengths, if `a` isn't square.
     """
@@ -75,7 +100,9 @@ def lu(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def forward_substitution(l: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The x with l x = b, for a lower triangular `l`; same shape as `b`.
 
-    The diagonal of `l` may hold any numbers.  What stands above it isn't read.
+    - The diagonal of `l` may hold any numbers.
+    - What stands above it isn't read.
+
     Raises LinAlgError, saying "singular", if there is a 0 on the diagonal.
     """
     raise NotImplementedError
@@ -84,7 +111,9 @@ def forward_substitution(l: np.ndarray, b: np.ndarray) -> np.ndarray:
 def back_substitution(u: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The x with u x = b, for an upper triangular `u`; same shape as `b`.
 
-    The diagonal of `u` may hold any numbers.  What stands below it isn't read.
+    - The diagonal of `u` may hold any numbers.
+    - What stands below it isn't read.
+
     Raises LinAlgError, saying "singular", if there is a 0 on the diagonal.
     """
     raise NotImplementedError
@@ -93,12 +122,12 @@ def back_substitution(u: np.ndarray, b: np.ndarray) -> np.ndarray:
 def solve(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The x with a x = b, by `lu` and two substitutions; same shape as `b`.
 
-    As exact as the lesson promises: a @ x is b up to rounding, even where `a`
-    is as ill-conditioned as Hilbert's matrix.
+    a @ x is b up to rounding, even where `a` is as ill-conditioned as Hilbert's matrix.
 
-    Raises ValueError, naming both lengths, if `a` isn't square, or naming the
-    numbers of rows of `a` and `b` if those differ.
-    Raises LinAlgError, saying "singular", if elimination meets a pivot of exactly 0.
+    - Raises ValueError, naming both lengths, if `a` isn't square.
+    - Raises ValueError, naming the numbers of rows of `a` and `b`, if those differ.
+    - Raises LinAlgError, saying "singular", if elimination meets a pivot of exactly 0; a tiny
+      one is no error.
     """
     raise NotImplementedError
 
@@ -121,9 +150,8 @@ def cholesky(a: np.ndarray) -> np.ndarray:
 
     `a` is symmetric; that isn't checked.
 
-    Raises ValueError, naming both lengths, if `a` isn't square.
-    Raises LinAlgError if `a` isn't positive definite, naming the first k, from
-    1, for which the upper left k by k block isn't: where the square of Lₖₖ
-    would come out as 0 or less.
+    - Raises ValueError, naming both lengths, if `a` isn't square.
+    - Raises LinAlgError if `a` isn't positive definite, naming the first k, from 1, for which
+      the upper left k by k block isn't: where the square of Lₖₖ would come out as 0 or less.
     """
     raise NotImplementedError

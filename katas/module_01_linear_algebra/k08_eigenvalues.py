@@ -1,51 +1,101 @@
 """Eigenvalues
 
-An eigenvector of A is a direction that A only stretches: A v = λ v.
+**Before you start.**  You need matrix products, linear systems and QR.  Use
+numpy.linalg.solve and numpy.linalg.qr, or yours (the reference's until yours are green):
 
-Power iteration multiplies a start vector by A again and again.  In the basis of
-the eigenvectors every product multiplies component i by λᵢ, so the one with the
-largest |λ| soon outgrows the others, by |λ₁/λ₂| a step.  Divide by the length
-after each product, or the numbers overflow.  The best value for a vector v is
-its Rayleigh quotient, vᵀA v / vᵀv: for a symmetric A its error is the square of
-the vector's.
+    from .k06_linear_systems import solve
+    from .k07_least_squares import qr
 
-Inverse iteration multiplies by (A - σI)⁻¹ instead.  Its eigenvalues are
-1/(λᵢ - σ), and the largest is that of the λ nearest to the shift σ.  So it finds
-any eigenvalue, and quickly if σ is near.
+Eigenvectors are new to you?  Read Trefethen and Bau, lecture 24.
 
-Deflation takes a found pair out of a symmetric A: A - λ v vᵀ (v of length 1)
-has the same eigenvectors, and only this λ has become 0.
+**The idea.**  Multiply by the same matrix again and again, as a recurrent network or a
+random surfer does: eigenvalues decide what grows and what dies out.  An eigenvector v ≠ 0
+of A is a direction that A only stretches.  Its eigenvalue λ is the factor:
 
-The QR algorithm finds them all.  Factor A - σI = Q R and multiply the wrong way
-round: R Q + σI = QᵀA Q has the same eigenvalues, and the last row's entries
-left of the diagonal shrink.  Once they are 0 the last diagonal entry c is an
-eigenvalue: go on with the block above it.  The product of all Q's holds the
-eigenvectors.  A good shift makes two or three steps an eigenvalue enough, and
-σ = c alone can stall, as on [0 1; 1 0].  Wilkinson's leans towards the
-eigenvalue of the last two rows that is nearer to c: with d half the diagonal
-entry before c minus c, and β the length of the last row left of c,
+    A v = λ v
 
-    σ = c - s β² / (|d| + √(d² + β²))        s = -1 if d < 0, else 1
+*Power iteration* keeps multiplying by A.  Each product multiplies the component along
+eigenvector vᵢ by λᵢ, so the largest |λ| wins.  For example, A = [2 1; 1 2] stretches
+v₁ = [1 1] by 3 and v₂ = [1 -1] by 1.  Start from [1 0] = ½v₁ + ½v₂:
 
-PageRank is power iteration on the web.  A surfer follows a random link of the
-page with probability d, and jumps to any of the n pages with probability 1 - d;
-from a page without links always.  A page's rank is the share of time spent there:
+    along v₂
+      ½ ┤    ● start   ● A start                     ● A² start
+        │  .      .                   .
+        │ .  .         .
+        └────┴─────────┴─────────────────────────────┴────▶ along v₁
+             ½        1½                            4½
+            45°       18°                            6°     angle to v₁
+
+Each step keeps the height and triples the width, so the vector turns towards v₁.  Divide
+by the length after each product, or the numbers overflow.
+
+**The formulas**, for A (n, n), a vector v (n,), a shift σ (any number), and |λ₁| ≥ |λ₂| ≥ …:
+
+    power iteration     v ← A v / ‖A v‖      the error shrinks by |λ₂/λ₁| a step
+    inverse iteration   the same with (A - σI)⁻¹ for A
+    Rayleigh quotient   λ ≈ vᵀA v / vᵀv      the best value for the vector v
+    deflation           A - λ v vᵀ           A symmetric, ‖v‖ = 1: only this λ becomes 0
+
+The eigenvalues of (A - σI)⁻¹ are 1/(λᵢ - σ).  The largest belongs to the λᵢ nearest to σ,
+so inverse iteration finds any eigenvalue, and quickly if σ is near.  For a symmetric A the
+error of the Rayleigh quotient is of the order of the vector's squared.
+
+*The QR algorithm* finds all pairs of a symmetric A.  Factor, then multiply the other way
+round:
+
+    A - σI = Q R        A ← R Q + σI = QᵀA Q
+
+A keeps its eigenvalues.  In the last row, the part left of the diagonal shrinks; call its
+length β.  Once β is 0 up to rounding, the last diagonal entry is an eigenvalue:
+
+       A                 1 step                  3 steps
+    [ 2  1 │ 1 ]   [ 1.44   .36 │  .04 ]   [ 1.37   .17 │ 0    ]  go on with
+    [ 1  3 │ 1 ]   [  .36  2.70 │  .08 ]   [  .17  2.77 │ 0    ]  this block
+    [ ─────┼── ]   [ ───────────┼───── ]   [ ───────────┼───── ]
+    [ 1  1 │ 5 ]   [  .04   .08 │ 5.86 ]   [ 0     0    │ 5.87 ]  an eigenvalue
+    β  1.4           .09  (2 steps: 1e-6)    below 1e-15
+
+The product of all Q's has the eigenvectors as columns.  Wilkinson's shift is the eigenvalue
+of [b β; β c] nearer to c, where b and c are the last two diagonal entries:
+
+    σ = c - s β² / (|d| + √(d² + β²))      d = (b - c)/2,   s = -1 if d < 0, else 1
+
+*PageRank* is power iteration on the web.  A surfer follows a random link of the page with
+probability d (`damping`) and jumps to any of the n pages otherwise; from a page without
+links, always.  The rank rⱼ is the share of time spent on page j; linksᵢⱼ counts the links
+from i to j:
 
     rⱼ = (1 - d)/n + d ( ∑ᵢ rᵢ linksᵢⱼ / ∑ₖ linksᵢₖ  +  rank of pages without links / n )
 
-Worked by hand, from [1, 0]:
+**Why does the last row shrink?**  For a symmetric A, Q's last column is (A - σI)⁻¹e, scaled,
+with e = [0 … 0 1]: one step of inverse iteration.  Once it is an eigenvector, the last row
+of QᵀA Q is [0 … 0 λ].
+
+**Why not σ = c?**  On [0 1; 1 0] that is σ = 0, and R Q is A again, up to signs: it stalls.
+With Wilkinson's shift, two or three steps an eigenvalue are enough on average.
+
+**Worked by hand**, from [1, 0]:
 
     A = [2 1; 1 2]   1 step: [2 1]/√5, value 14/5     2: [5 4]/√41, 122/41 = 2.976 → 3
     inverse, σ = 0:  A⁻¹ = ⅓[2 -1; -1 2]              1: [2 -1]/√5, 6/5 → 1
-    deflated by 3 and [1 1]/√2:  [½ -½; -½ ½], with eigenvalues 0 and 1
-    shift of A: c = 2, d = 0, β = 1, so σ = 2 - 1 = 1, an eigenvalue
-    links 0→1, 0→2, 1→2, 2→0 and d = ½, from [4 4 4]/12:  [4 3 5]/12 → [14 10 15]/39
+    deflation, λ = 3, v = [1 1]/√2:  [½ -½; -½ ½], with eigenvalues 0 and 1
+    shift of A:  b = c = 2, d = 0, β = 1, so σ = 2 - 1 = 1, an eigenvalue
+    links 0→1, 0→2, 1→2, 2→0 and d = ½, from [4 4 4]/12:
+        ½·⅓ + ½·[4 2 6]/12 = [4 3 5]/12 → [14 10 15]/39
 
-Shapes: a (n, n), vectors (n,).  Answers are float64; integers are fine as input.
-No function changes its arguments.  numpy.linalg.qr and numpy.linalg.solve may be
-used (you write them in least_squares and linear_systems).
+**Shapes**: a (n, n), n ≥ 1; vectors (n,).  Answers are float64; integers are fine as input.
+No function changes its arguments.
 
-Sources: Trefethen and Bau 1997, "Numerical Linear Algebra", lectures 27 to 29;
+**Steps.**
+
+    power_iteration     5 min   the value comes last, from the vector you return
+    inverse_iteration   5 min   solve, don't invert
+    deflate             5 min   the vector may have any length
+    wilkinson_shift     5 min   the sign at d = 0
+    qr_algorithm       15 min   the hard one: which columns does Q mix?
+    pagerank           10 min   pages without links
+
+Sources: Trefethen and Bau 1997, "Numerical Linear Algebra", lectures 24 and 27 to 29;
 Page et al. 1999, "The PageRank Citation Ranking: Bringing Order to the Web".
 
 From scratch: numpy.linalg.eig, numpy.linalg.eigh, numpy.linalg.eigvals,
@@ -59,26 +109,30 @@ import numpy as np
 def power_iteration(a: np.ndarray, start: np.ndarray, steps: int) -> tuple[float, np.ndarray]:
     """The eigenvalue of largest magnitude, and its vector, after `steps` products with `a`.
 
-    The vector is aᵏ·start / ‖aᵏ·start‖ for k = steps, sign included; for k = 0
-    it is start / ‖start‖.  It mustn't overflow where aᵏ would.  The value is
-    the Rayleigh quotient of that very vector.  `a` needn't be symmetric.
+    - The vector is aᵏ·start / ‖aᵏ·start‖ with k = steps ≥ 0, sign included.
+    - The value is the Rayleigh quotient of that vector.
+    - Nothing overflows or vanishes where aᵏ would.
+    - `a` needn't be symmetric.
     """
     raise NotImplementedError
 
 
-def inverse_iteration(a: np.ndarray, shift: float, start: np.ndarray, steps: int) -> tuple[float, np.ndarray]:
+def inverse_iteration(
+    a: np.ndarray, shift: float, start: np.ndarray, steps: int
+) -> tuple[float, np.ndarray]:
     """The eigenvalue of `a` nearest to `shift`, and its vector, after `steps` solves.
 
-    The vector is (a - shift·I)⁻ᵏ·start, divided by its length, for k = steps,
-    sign included.  It mustn't overflow.  The value is its Rayleigh quotient with `a`.
+    - The vector is (a - shift·I)⁻ᵏ·start over its length, with k = steps ≥ 0, sign included.
+    - The value is its Rayleigh quotient with `a`.
+    - Nothing overflows or vanishes; `a` needn't be symmetric.
 
-    Raises numpy.linalg.LinAlgError if a - shift·I is exactly singular (and k > 0).
+    Raises numpy.linalg.LinAlgError if a - shift·I is exactly singular and k > 0.
     """
     raise NotImplementedError
 
 
 def deflate(a: np.ndarray, value: float, vector: np.ndarray) -> np.ndarray:
-    """The symmetric `a` without its eigenpair: the eigenvalue `value` becomes 0, the rest stays.
+    """The symmetric `a` without its eigenpair: `value` becomes 0, the rest stays.
 
     `vector` is an eigenvector of any length but 0.
     """
@@ -86,16 +140,18 @@ def deflate(a: np.ndarray, value: float, vector: np.ndarray) -> np.ndarray:
 
 
 def wilkinson_shift(a: np.ndarray) -> float:
-    """The lesson's σ for a symmetric `a` (n, n), n ≥ 2, whose last row isn't all 0 left of the diagonal."""
+    """The lesson's σ for a symmetric `a` (n, n) with n ≥ 2 and β > 0."""
     raise NotImplementedError
 
 
 def qr_algorithm(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All eigenvalues and eigenvectors of a symmetric `a`, to about 1e-12·‖a‖.
 
-    Returns the values (n,) in rising order and the vectors (n, n): column i,
-    of length 1, belongs to value i.  The columns are orthonormal, also where
-    values repeat.  Their signs are free.
+    Returns the values (n,) in rising order and the vectors (n, n).
+
+    - Column i, of length 1 and either sign, belongs to value i.
+    - The columns are orthonormal, also where values repeat.
+    - `a` may be diagonal or all zeros; its scale, from 1e-100 to 1e100, doesn't matter.
     """
     raise NotImplementedError
 
@@ -103,8 +159,8 @@ def qr_algorithm(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def pagerank(links: np.ndarray, steps: int, damping: float = 0.85) -> np.ndarray:
     """The ranks (n,) of n pages after `steps` steps from 1/n for each; they sum to 1.
 
-    A step puts the old ranks into the right side of the lesson's equation.
-    links[i, j] ≥ 0 is how many links lead from page i to page j; the surfer
-    takes each with the same probability.  Links from a page to itself count.
+    - A step puts the old ranks into the right side of the lesson's equation.
+    - links[i, j] ≥ 0 is how many links lead from page i to page j, fractions allowed.
+    - Links from a page to itself count.
     """
     raise NotImplementedError

@@ -1,35 +1,55 @@
 """Matrix factorization
 
-A table of ratings, users by items, is nearly empty: few users rate few items.
-Guess the rest from what the given ones have in common (Koren, Bell and Volinsky):
+**Before you start.**  You need matrix products, ridge regression, and gradient descent.  Use
+numpy.linalg.solve, or yours (the reference's until yours is green):
+
+    from .k06_linear_systems import solve
+
+Recommenders are new to you?  Read Koren, Bell and Volinsky 2009 (below): eight pages, well written.
+
+**The idea.**  A shop knows a few ratings by each customer and wants to guess all others.  The table
+of ratings is nearly empty.  A product of two thin matrices, tastes of users and traits of items,
+stands in for it:
+
+               items                                      items
+           ┌──────────────┐              ┌─────┐     ┌──────────────┐
+           │ 5  .  .  2 . │              │ p₀  │     │ q₀  q₁  q₂ … │  k rows
+     users │ .  .  4  . . │    ▶   users │ p₁  │  ×  └──────────────┘
+           │ 1  .  .  . 5 │              │ p₂  │
+           └──────────────┘              └─────┘     plus the mean
+           a dot: not rated             k columns    and two biases
+
+**The formula** for the rating of item i by user u:
 
     r̂ᵤᵢ = mean + bᵤ + cᵢ + pᵤ·qᵢ
 
-The biases bᵤ and cᵢ say who is generous and what is good.  They carry most of
-it.  pᵤ and qᵢ are k numbers each, a user's tastes and an item's traits: the
-product of two thin matrices stands in for a large one, of rank k.  Unlike in an
-SVD only the ratings that were given count.  Filling the gaps, with the mean for
-example, teaches the model the filling.
-
-Few ratings mean little evidence, so every number is held back towards 0:
+The biases bᵤ and cᵢ say who is generous and what is good; they carry most of it.  pᵤ and qᵢ are k
+numbers each.  Few ratings mean little evidence, so every number is held back towards 0:
 
     minimise  ∑ (r - r̂)² + reg · ∑ (numbers)²      over the given ratings
 
-- The biases, roughly but in closed form: first each item's, from how far its
-  ratings are from the mean, then each user's, from what is left of them.
-  Dividing by (reg + how many) instead of how many is what holds them back.
-- ALS: with all q fixed, each pᵤ is a small ridge regression of its own,
-  (∑ qᵢqᵢᵀ + reg I) pᵤ = ∑ qᵢ rest, over the items that u rated.  Solve all the
-  users', then, with these fixed, all the items', and so on in turn: the loss
-  never rises.  What is left for it is the rest, r - mean - bᵤ - cᵢ.
-- SGD: for one rating at a time, with error e = r - r̂, all from the old values:
-      bᵤ += rate (e - reg bᵤ)          pᵤ += rate (e qᵢ - reg pᵤ)
-      cᵢ += rate (e - reg cᵢ)          qᵢ += rate (e pᵤ - reg qᵢ)
+- *Biases*, roughly but in closed form.  First each item's: the sum of how far its ratings are from
+  the mean, divided by (reg + how many).  Then each user's, in the same way, from what is left.
+- *ALS*, alternating least squares.  With all q fixed, each pᵤ is a small ridge regression of its
+  own.  Solve all the users', then, with these fixed, all the items', and so on in turn: the loss
+  never rises.
+- *SGD*, stochastic gradient descent, takes one rating at a time.
 
-Cold start: of somebody new nothing is known, so the guess has no bᵤ and no pᵤ·qᵢ
-in it.  For a new user and a new item it is the mean.
+In formulas, with the rest = r - mean - bᵤ - cᵢ and the error e = r - r̂:
 
-Worked by hand:
+    ridge    (∑ qᵢqᵢᵀ + reg I) pᵤ = ∑ qᵢ rest            sums over the items that u rated
+    SGD      bᵤ += rate (e - reg bᵤ)          pᵤ += rate (e qᵢ - reg pᵤ)
+             cᵢ += rate (e - reg cᵢ)          qᵢ += rate (e pᵤ - reg qᵢ)    all from old values
+
+SGD holds a number back at each of its ratings, so it holds busy users back more than ALS does.
+
+**Why not fill the gaps with the mean, and take an SVD?**  Then the model learns the filling.  Here
+only the ratings that were given count.
+
+**What of somebody new?**  Nothing is known, so the guess has no bᵤ and no pᵤ·qᵢ in it; for a new
+user and a new item it is the mean.  This is called cold start.
+
+**Worked by hand**:
 
     ratings (user, item): (0, 0) 5 stars, (0, 1) 2, (1, 0) 5;  mean 4, reg = 1
     items: c = [(1 + 1)/(1 + 2), -2/(1 + 1)] = [2/3, -1]
@@ -38,12 +58,19 @@ Worked by hand:
     SGD, k = 1: r = 4, mean 3, no biases, p = 1, q = 2: r̂ = 5, e = -1;
         rate 0.1, reg 0.5:  b = c = -0.1,  p = 1 + 0.1(-2 - 0.5) = 0.75,  q = 2 + 0.1(-1 - 1) = 1.8
 
-Shapes: `users` and `items` (n,) hold ids from 0, `stars` (n,) the ratings.
-Answers are float64.  No function changes its arguments, nor the arrays of the
-Factors that it is given.
+**Shapes**: `users` and `items` (n,) hold ids from 0, `stars` (n,) the ratings.  Answers are
+float64.  No function changes its arguments, nor the arrays of the Factors that it is given.
+
+**Steps.**  The class Factors is given.
+
+    biases      10 min   items first, then users from what is left
+    predict     10 min   -1 must not mean the last row
+    ridge_rows  10 min   one small system a row
+    als          5 min   users and items trade places
+    sgd         15 min   old values on the right; a new order each epoch
 
 Sources: Koren, Bell and Volinsky 2009, "Matrix Factorization Techniques for
-Recommender Systems"; Koren 2010, "Factor in the Neighbors", section 2.1.
+Recommender Systems"; Koren 2010, "Factor in the Neighbors", section 2.1 (the biases).
 
 From scratch: scipy and sklearn may not be used.
 """
@@ -69,8 +96,8 @@ def biases(
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """(mean, user_bias, item_bias) as in the lesson, items first; reg > 0.
 
-    The mean is that of all ratings.  The biases are (n_users,) and (n_items,);
-    whoever has no ratings gets 0.
+    - The mean is that of all ratings.
+    - The biases are (n_users,) and (n_items,); whoever has no ratings gets 0.
     """
     raise NotImplementedError
 
@@ -78,8 +105,9 @@ def biases(
 def predict(factors: Factors, users: np.ndarray, items: np.ndarray) -> np.ndarray:
     """The guessed ratings of users[j] for items[j], (n,).  They aren't clipped.
 
-    An id that `factors` has no numbers for is new: -1 or any other below 0, and
-    n_users (or n_items) and all above it.
+    - An id that `factors` has no numbers for is new: -1 or any other below 0, and n_users (or
+      n_items) and all above it.
+    - n may be 0.
     """
     raise NotImplementedError
 
@@ -92,10 +120,12 @@ def ridge_rows(
     n_rows: int,
     reg: float,
 ) -> np.ndarray:
-    """Half a sweep of ALS: the best factors (n_rows, k) of the rows, with those of the columns fixed.
+    """Half a sweep of ALS: the best factors (n_rows, k) of the rows, those of the columns fixed.
 
-    For entry j, targets[j] is what row_factors[rows[j]] · column_factors[columns[j]]
-    should come near.  reg > 0.  A row without entries gets zeros.
+    - For entry j, targets[j] is what row_factors[rows[j]] · column_factors[columns[j]] should come
+      near.
+    - reg > 0; it isn't multiplied by the number of entries.
+    - A row without entries gets zeros.
     """
     raise NotImplementedError
 
@@ -105,7 +135,8 @@ def als(
 ) -> Factors:
     """Alternating least squares from start.item_factors: `sweeps` ≥ 1 times users, then items.
 
-    The mean and the biases stay those of `start`.
+    - The mean and the biases stay those of `start`.
+    - Users and items without any rating get factors of zeros.
     """
     raise NotImplementedError
 
@@ -122,9 +153,10 @@ def sgd(
 ) -> Factors:
     """Stochastic gradient descent from `start`.
 
-    Each of the `epochs` visits every rating once, in a new random order drawn
-    from `rng`.  The mean stays that of `start`.  Users and items without any
-    rating keep their bias and end with factors of zeros, as with ALS: their
-    random start would be noise.
+    - Each of the `epochs` ≥ 0 visits every rating once, in a new random order drawn from `rng`.
+    - All that is random comes from `rng`: numpy's global generator stays as it is.
+    - The mean stays that of `start`.
+    - Users and items without any rating keep their bias and end with factors of zeros, as with
+      ALS, even after 0 epochs: their random start would be noise.
     """
     raise NotImplementedError

@@ -1,44 +1,72 @@
 """Derivatives
 
-A derivative says how a function's value answers to a small step.  There are
-three ways to have a computer find it.
+**Before you start.**  You need the derivative, the product rule and the chain rule, and Python's
+special methods (`__add__`); no other kata.  Rusty?  Any first book of calculus, the chapter on
+derivatives; for `__add__` and its kin, "Emulating numeric types" in Python's language reference.
 
-Numerically: take a small step and look.  From Taylor's series,
+**The idea.**  Training a network is following a gradient downhill, so somebody must find the
+gradient.  There are three ways to have a computer do it:
 
-    (f(x + h) - f(x - h)) / 2h = f′(x) + h²/6 f‴(x) + …
+- *Numerically*: take a small step and look.
+- *By dual numbers*: calculate with a + b ε, where ε² = 0.  What comes out at x + 1 ε is
+  f(x) + f′(x) ε, exact up to rounding.  This is forward-mode automatic differentiation.
+- *By symbols*: a formula is a tree.  A rule for each kind of node makes the derivative's tree.
 
-The step to both sides makes the error h², not h.  But rounding, some 1e-16 of
-f, is divided by 2h: a step near the cube root of 1e-16 is best, h = 1e-5 say,
-and ten digits are the most to be had.  For second derivatives divide by h²:
+**The formulas**, for a small step h, a number x or a point x (n,), and a direction v:
 
-    ∂²f/∂xᵢ∂xⱼ ≈ [f(+ +) - f(+ -) - f(- +) + f(- -)] / 4h²     steps of h along i and j
+    central difference   (f(x + h) - f(x - h)) / 2h = f′(x) + h²/6 f‴(x) + …
+    four points          ∂²f/∂xᵢ∂xⱼ ≈ [f(+ +) - f(+ -) - f(- +) + f(- -)] / 4h²
+    dual product         (a + b ε)(c + d ε) = ac + (ad + bc) ε            the product rule
+    dual sine            sin(a + b ε) = sin a + b cos a ε                 the chain rule
 
-with h = 1e-4.  For i = j the two steps add up: f(x + 2h), 2 f(x), f(x - 2h).
+In f(+ -) the first sign is for a step of h along i, the second for one along j.  For i = j the two
+steps add up: f(x + 2h), 2 f(x), f(x - 2h).
 
-By dual numbers: calculate with a + b ε, where ε² = 0.  What comes out at
-x + 1 ε is f(x) + f′(x) ε, exactly, as every rule of calculus hides in it:
+    the gradient ∇f    of f: ℝⁿ → ℝ, its partial derivatives; along v, f changes by ∇f · v
+    the Jacobian       of F: ℝⁿ → ℝᵐ, a row for each output
+    the Hessian        of f, its second partial derivatives
 
-    (a + b ε)(c + d ε) = ac + (ad + bc) ε            the product rule
-    sin(a + b ε) = sin a + b cos a ε                 the chain rule
+A tree and its derivative by x; each * has become a′b + ab′:
 
-This is forward-mode automatic differentiation.
+           *                             +
+         ╱   ╲                       ╱       ╲
+        *     y                     *         *
+       ╱ ╲           ────▶        ╱   ╲     ╱   ╲
+      x   x                      +     y   *     0
+                               ╱   ╲      ╱ ╲
+                              *     *    x   x
+                             ╱ ╲   ╱ ╲
+                            1   x x   1
 
-By symbols: a formula is a tree, and a rule for each kind of node turns it into
-the tree of its derivative.
+**Why a step to both sides?**  It makes the error h², where one side has h.
 
-The gradient collects the partial derivatives of f: ℝⁿ → ℝ, the Jacobian those
-of F: ℝⁿ → ℝᵐ (a row for each output), the Hessian the second ones.  Along a
-direction v, f changes by ∇f · v.
+**Why not a tiny h?**  Rounding, some 1e-16 of f, is divided by 2h.  A step near the cube root of
+1e-16 is best, 1e-5 say, and ten digits are the most to be had.  A second derivative divides
+by h², so there 1e-4 is better.
 
-Worked by hand, f(x, y) = x² y at (3, 2):
+**Worked by hand**, f(x, y) = x² y at (3, 2):
 
     ∇f = [2xy x²] = [12 9]    Hessian [2y 2x; 2x 0] = [4 6; 6 0]
     along v = [1 -1]: 12 - 9 = 3
     dual: (3 + ε)² · 2 = (9 + 6ε) · 2 = 18 + 12 ε: the first entry of ∇f
     symbols: d/dx (x·x)·y = (1·x + x·1)·y + (x·x)·0, which is 12 there
 
-No function changes its arguments.  Nor may a function that is handed in be able
-to change x: call it with arrays of its own.
+**Shapes**: each function says its own.  No function changes its arguments.  Nor may a function that
+is handed in be able to change x: call it with arrays of its own.
+
+**Steps.**  A good place to pause is after hessian, and after derivative.
+
+    gradient                 5 min   one direction after the other
+    directional_derivative   5 min   two calls
+    jacobian                 5 min   columns, not rows
+    hessian                 10 min   four points for each pair
+    Dual                    15 min   plain numbers on either side
+    sin                      3 min   the chain rule
+    exp                      3 min   and again
+    log                      3 min   and again
+    derivative               3 min   which slope do you start with?
+    evaluate                10 min   a tree calls for recursion
+    differentiate           10 min   there is no node for the cosine
 
 Sources: Griewank and Walther 2008, "Evaluating Derivatives", chapters 1 and 3;
 Press et al. 2007, "Numerical Recipes", section 5.7 (the step).
@@ -62,7 +90,7 @@ def gradient(f: Callable[[np.ndarray], float], x: np.ndarray, h: float = 1e-5) -
 def directional_derivative(
     f: Callable[[np.ndarray], float], x: np.ndarray, v: np.ndarray, h: float = 1e-5
 ) -> float:
-    """∇f · v at `x` (n,) along `v` (n,), of any length, by one central difference: f is called twice.
+    """∇f · v at `x` (n,) along `v` (n,), of any length, by one central difference: two calls of f.
 
     The step is h·v: (f(x + h v) - f(x - h v)) / 2h.
     """
@@ -82,9 +110,10 @@ def hessian(f: Callable[[np.ndarray], float], x: np.ndarray, h: float = 1e-4) ->
 class Dual:
     """A dual number a + b ε; `value` is a and `slope` is b.
 
-    Sums, differences, products, quotients and negatives of Duals, and of Duals
-    and plain numbers in either order, are Duals.  So is a Dual to a plain
-    number's power.
+    - Sums, differences, products, quotients and negatives of Duals are Duals.
+    - So are those of Duals and plain numbers (Python's, or numpy's scalars) in either order, and
+      a Dual to a plain number's power.
+    - No operation changes a Dual: it makes a new one.
     """
 
     def __init__(self, value: float, slope: float = 0.0) -> None:
@@ -130,8 +159,8 @@ class Dual:
     def __pow__(self, exponent: float) -> Dual:
         """self to a plain number's power.
 
-        Whole powers may be of a negative value too, and those from 0 up of the
-        value 0: 0⁰ is 1, and the slope of any number's power 0 is 0.
+        Whole powers may be of a negative value too, and those from 0 up of the value 0: 0⁰ is 1,
+        and the slope of any number's power 0 is 0.
         """
         raise NotImplementedError
 
@@ -174,6 +203,7 @@ class Expr:
 def evaluate(expr: Expr, values: dict[str, float]) -> float:
     """The value of the formula, where each variable has the value that `values` gives it.
 
+    Trees may be 150 nodes deep.
     Raises ValueError, naming it, for a variable that has none.
     """
     raise NotImplementedError
@@ -182,6 +212,8 @@ def evaluate(expr: Expr, values: dict[str, float]) -> float:
 def differentiate(expr: Expr, name: str) -> Expr:
     """The tree of the derivative by the variable `name`; the others are constants.
 
-    Made of the same six kinds of nodes; it needn't be simplified, and is judged by its values.
+    - Made of the same six kinds of nodes, so that it can be differentiated again.
+    - It needn't be simplified, and is judged by its values.
+    - Trees may be 150 nodes deep.
     """
     raise NotImplementedError

@@ -1,43 +1,55 @@
 """Gradient descent
 
-To make f smaller, go against its gradient:
+**Before you start.**  You need gradients, Hessians and eigenvalues.  Use numpy.linalg.solve, or
+yours (the reference's until yours is green):
 
-    xₖ₊₁ = xₖ - η ∇f(xₖ)        η: the learning rate
+    from .k06_linear_systems import solve
 
-How fast?  Near its minimum a function is a bowl, ½ xᵀQ x, and each eigenvector
-of Q, with eigenvalue λ, goes its own way: its part of the error is multiplied by
-1 - ηλ a step.  With eigenvalues from μ to L this diverges for η > 2/L, and the
-best rate, 2/(μ + L), gains a factor (κ - 1)/(κ + 1) a step, κ = L/μ.  A narrow
-valley, κ = 100, needs hundreds of steps.
+Optimisation is new to you?  Read Boyd and Vandenberghe 2004, "Convex Optimization", sections 9.1 to
+9.3, free at stanford.edu/~boyd/cvxbook.
 
-Momentum gives the point a velocity, which the gradient only changes:
+**The idea.**  Training is making a loss f small: go a little way against the gradient, again and
+again.
 
-    vₖ₊₁ = m vₖ - η ∇f(xₖ)      xₖ₊₁ = xₖ + vₖ₊₁      v₀ = 0
+**The formulas**, for a point x, a learning rate η, a direction p, and the Hessian H:
 
-What points back and forth across the valley cancels, what points along it adds
-up.  At best that turns κ into √κ.
+    descent       xₖ₊₁ = xₖ - η ∇f(xₖ)
+    momentum      vₖ₊₁ = m vₖ - η ∇f(xₖ)      xₖ₊₁ = xₖ + vₖ₊₁      v₀ = 0
+    Armijo        f(x + t p) ≤ f(x) + c t ∇f(x)·p
+    Newton        xₖ₊₁ = xₖ - H(xₖ)⁻¹ ∇f(xₖ)
+    projected     xₖ₊₁ = P(xₖ - η ∇f(xₖ))      P goes to the nearest allowed point
+    convex        f((x + y)/2) ≤ (f(x) + f(y))/2      for all x and y
 
-Backtracking finds a rate by trying: start with a long step and shrink it until
-f has fallen by a fair share c of what the slope promises (Armijo 1966):
+- *Momentum* gives the point a velocity, which the gradient only changes.  What points back and
+  forth across a valley cancels, what points along it adds up.
+- *Backtracking* finds a rate by trying.  Start with a long step and shrink it until f has fallen by
+  a fair share c of what the slope promises (Armijo).
+- *Newton's method* jumps to the lowest point of the bowl that fits f at x.  Close to the minimum
+  each step doubles the right digits.
+- *With equations* A x = b, look where nothing can be gained along them.  There the gradient is made
+  up of the rows of A, with Lagrange's multipliers λ.  For f = ½ xᵀQ x + cᵀx this is linear:
 
-    f(x + t p) ≤ f(x) + c t ∇f(x)·p
+      Q x + c + Aᵀλ = 0,   A x = b,   that is   [Q Aᵀ; A 0] [x; λ] = [-c; b]
 
-Newton's method also looks at the curvature: it jumps to the minimum of the bowl
-that fits f at x.  Close to the minimum each step doubles the right digits.
+Two steps of descent on ½(x² + 4y²) with η = 0.4:
 
-    xₖ₊₁ = xₖ - H(xₖ)⁻¹ ∇f(xₖ)
+      1 ┤   y                              ● start
+        │                                ╱
+        │                              ╱
+        │  2 steps     ●             ╱
+      0 ┼────────────────╲─────────╱─────────────▶ x
+        │                  ╲     ╱
+        │                     ●  1 step
 
-With constraints, either step and then go to the nearest allowed point, x ← P(x - η∇f):
-the projected gradient.  Or, for equations A x = b, look where nothing can be
-gained along them: the gradient is then made up of the rows of A, with Lagrange's
-multipliers λ.  For f = ½ xᵀQ x + cᵀx that is a linear system:
+**Why is a narrow valley slow?**  Near its minimum a function is a bowl, ½ xᵀQ x, and each
+eigenvector of Q goes its own way: with eigenvalue λ, its part of the error is multiplied by 1 - ηλ
+a step.  For eigenvalues from μ to L this diverges if η > 2/L.  The best rate, 2/(μ + L), gains a
+factor (κ - 1)/(κ + 1) a step, with κ = L/μ.  κ = 100 needs hundreds of steps.  At best, momentum
+turns κ into √κ.
 
-    Q x + c + Aᵀλ = 0,   A x = b,   that is   [Q Aᵀ; A 0] [x; λ] = [-c; b]
+**Why convex?**  Then no point is lower than one where the gradient is 0.
 
-All this finds the lowest point only if f is convex: nowhere above the straight
-line between two of its points, f((x + y)/2) ≤ (f(x) + f(y))/2.
-
-Worked by hand:
+**Worked by hand**:
 
     f = ½(x² + 4y²), start [4 1], η = 0.4 = 2/(1+4):   [2.4 -.6], [1.44 .36]   factor 0.6
     with momentum ½:   [2.4 -.6], then v = ½[-1.6 -1.6] - 0.4[2.4 -2.4]:   [.64 -.44]
@@ -45,12 +57,23 @@ Worked by hand:
     f = x⁴/4, Newton from 1:  x - x³/3x² = ⅔x:   1, ⅔, 4/9
     x² + 2y² with x + y = 3:  x = [2 1], λ = -4
 
-Shapes: x (d,), paths (steps + 1, d).  Points are float64; integers are fine as
-input.  `f`, `gradient` and `hessian` take a point (d,) and give a float, (d,)
-and (d, d).  No function changes its arguments.  numpy.linalg.solve may be used.
+**Shapes**: x (d,), paths (steps + 1, d).  Points are float64; integers are fine as input.  `f`,
+`gradient` and `hessian` take a point (d,) and give a float, (d,) and (d, d).  No function changes
+its arguments.
 
-Sources: Boyd and Vandenberghe 2004, "Convex Optimization", chapters 3, 9 and 10;
-Polyak 1964, "Some Methods of Speeding up the Convergence of Iteration Methods".
+**Steps.**  A good place to pause is after newton.
+
+    gradient_descent       10 min   a new array each step
+    backtracking           10 min   what if f is NaN out there?
+    newton                 10 min   when does it end?
+    project_ball            5 min   a point inside stays
+    projected_gradient      5 min   the start is projected, too
+    constrained_quadratic  10 min   one linear system
+    convexity_violation     5 min   all pairs
+
+Sources: Boyd and Vandenberghe 2004, "Convex Optimization", chapters 3, 9 and 10; Polyak 1964, "Some
+Methods of Speeding up the Convergence of Iteration Methods"; Armijo 1966, "Minimization of
+Functions Having Lipschitz Continuous First Partial Derivatives".
 
 From scratch: scipy may not be used.
 """
@@ -67,7 +90,10 @@ def gradient_descent(
     steps: int,
     momentum: float = 0.0,
 ) -> np.ndarray:
-    """The path of `steps` steps from `start`: (steps + 1, d), row 0 is `start`."""
+    """The path of `steps` ≥ 0 steps from `start`: (steps + 1, d), row 0 is `start`.
+
+    With `momentum` m as in the lesson (Polyak's): the gradient enters whole, and is taken at xₖ.
+    """
     raise NotImplementedError
 
 
@@ -82,11 +108,10 @@ def backtracking(
 ) -> float:
     """The first t of step, step·shrink, step·shrink², … that fulfils Armijo's condition.
 
-    `gradient` (d,) is that of f at `x`, `direction` (d,) is p, `share` is c.
-    Where f(x + t p) is NaN or inf the condition isn't fulfilled: t is too long.
+    - `gradient` (d,) is that of f at `x`, `direction` (d,) is p, `share` is c.
+    - Where f(x + t p) is NaN or inf the condition isn't fulfilled: t is too long.
 
-    Raises ValueError, saying "descent", if `direction` doesn't lead down:
-    ∇f(x)·p ≥ 0.
+    Raises ValueError, saying "descent", if `direction` doesn't lead down: ∇f(x)·p ≥ 0.
     """
     raise NotImplementedError
 
@@ -100,15 +125,14 @@ def newton(
 ) -> np.ndarray:
     """The path of Newton's method, (number of steps + 1, d), row 0 is `start`.
 
-    It ends at the first point where ‖gradient‖ ≤ tol, which may be `start`, or
-    after `max_steps` steps.  Raises numpy.linalg.LinAlgError where it meets a
-    Hessian that is exactly singular.
+    It ends at the first point where ‖gradient‖ ≤ tol, which may be `start`, or after `max_steps`
+    steps.  Raises numpy.linalg.LinAlgError where it meets a Hessian that is exactly singular.
     """
     raise NotImplementedError
 
 
 def project_ball(x: np.ndarray, radius: float) -> np.ndarray:
-    """The point nearest to `x` (d,) in the ball ‖x‖ ≤ radius around 0."""
+    """The point nearest to `x` (d,) in the ball ‖x‖ ≤ radius around 0; radius ≥ 0."""
     raise NotImplementedError
 
 
@@ -121,7 +145,8 @@ def projected_gradient(
 ) -> np.ndarray:
     """The path of `steps` projected steps: (steps + 1, d), row 0 is project(start).
 
-    Every row is a point that `project` gave.  The gradient is only asked for at such points.
+    - Every row is a point that `project` gave.
+    - The gradient is only asked for at such points: elsewhere it may not exist.
     """
     raise NotImplementedError
 
@@ -131,19 +156,20 @@ def constrained_quadratic(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The x (d,) with a x = b where ½ xᵀq x + cᵀx is smallest, and the multipliers λ (m,).
 
-    `q` (d, d) is symmetric and positive definite, `c` (d,), `a` (m, d), `b` (m,).
-    The sign of λ is the lesson's: q x + c + aᵀλ = 0.
+    - `q` (d, d) is symmetric and positive definite, `c` (d,), `a` (m, d), `b` (m,).
+    - The sign of λ is the lesson's: q x + c + aᵀλ = 0.  So λᵢ is minus what the lowest value gains
+      for each unit that bᵢ grows.
 
-    Raises numpy.linalg.LinAlgError if the rows of `a` are dependent, as far as
-    that leaves the lesson's system exactly singular: a row of zeros does.
+    Raises numpy.linalg.LinAlgError if the rows of `a` are dependent, as far as that leaves the
+    lesson's system exactly singular: a row of zeros does.
     """
     raise NotImplementedError
 
 
 def convexity_violation(f: Callable[[np.ndarray], float], points: np.ndarray) -> float:
-    """The largest f((x + y)/2) - (f(x) + f(y))/2 over all pairs of different rows of `points` (n, d).
+    """The largest f((x + y)/2) - (f(x) + f(y))/2 over all pairs of rows of `points` (n, d), n ≥ 2.
 
-    A convex f never gives more than 0 (and rounding); what is above 0 proves
-    that f isn't convex.  n is at least 2.
+    - A pair is two different rows: no row is paired with itself.
+    - A convex f never gives more than 0 (and rounding); what is above 0 proves that f isn't convex.
     """
     raise NotImplementedError

@@ -1,44 +1,49 @@
 """Probability
 
-A distribution says how likely each outcome is.  Four of them are behind most
-models:
+**Before you start.**  You need logarithms, densities, means and variances; no other kata.
+Distributions are new to you?  Read Ross 2014, "A First Course in Probability", chapters 4 and 5.
+
+**The idea.**  A language model's next word, a noisy measurement, a dropout mask: all are draws from
+a distribution.  First you compute how likely an outcome is; then you make draws from nothing but
+uniform numbers; then you estimate from draws, and say how far off you may be.
+
+**The formulas**, for outcomes k or x, with n! = 1·2·…·n:
 
     Bernoulli   one coin                  P(1) = p, P(0) = 1 - p
     binomial    heads among n coins       P(k) = n! / (k! (n-k)!) · pᵏ (1-p)ⁿ⁻ᵏ
     Poisson     rare events, λ expected   P(k) = λᵏ e⁻λ / k!
     Gaussian    sums of many small ones   p(x) = exp(-(x-μ)²/2σ²) / √(2πσ²)
 
-Products of many such numbers leave the range of floating point soon: 500! has
-1135 digits.  So work with logarithms, log k! = log 1 + … + log k, and take exp
-at the end, if at all.
+A computer draws numbers u that are uniform on [0, 1).  Everything else is made of them:
 
-A computer draws numbers u that are uniform on [0, 1).  Everything else is made
-of them.
+    exponential       x = -log(1 - u)/r              as F(x) = 1 - e⁻ʳˣ
+    Box and Muller    √(-2 log u₁) cos 2πu₂   and   √(-2 log u₁) sin 2πu₂
+    Monte Carlo       E f ≈ the mean of f(xᵢ)        its standard error is s/√n, s² by n - 1
+    central limit     z = √n (x̄ - μ)/σ               nearly a standard Gaussian for large n
 
-Inverse CDF: if F is the chance to be at most x, the x with F(x) = u has just the
-distribution F.  For the exponential, F(x) = 1 - e⁻ʳˣ, so x = -log(1 - u)/r.  For a
-table of probabilities, walk along it until their running sum exceeds u.
+    inverse CDF: go across from u, then down      rejection: keep what lands below f
 
-Box and Muller: a point of the plane with Gaussian coordinates has a squared
-radius that is exponential, and an angle that is uniform.  So of u₁, u₂
+    1 ┤              .-'─────────                 M ┌─────────────────────┐
+      │           .-'                               │  ×      .-'-.    ×  │
+    u ┤╌╌╌╌╌╌╌╌╌.●  F, the chance to be             │   ×   .' ●   '.   × │
+      │       .' ┊  at most x                       │     .'  ●   ●  '.   │
+    0 ┼─────'────┴────────────▶                     └───.'───●─────●───'.─┘
+                 x                                  a                     b
 
-    √(-2 log u₁) cos 2πu₂   and   √(-2 log u₁) sin 2πu₂
+- *Inverse CDF.*  The x with F(x) = u has just the distribution F.  For a table of probabilities,
+  walk along it until their running sum exceeds u.
+- *Box and Muller.*  A point of the plane with Gaussian coordinates has a squared radius that is
+  exponential, and an angle that is uniform.  So u₁ and u₂ give two independent Gaussian numbers.
+- *Rejection.*  To draw from a density f on [a, b] that is nowhere above M, throw points at the box
+  [a, b] × [0, M].  The share that is kept is the area below f over that of the box.
 
-are two independent Gaussian numbers.
+**Why logarithms?**  Products of many such numbers leave the range of floating point: 500! has 1135
+digits.  So sum up log k! = log 1 + … + log k, and take exp at the end, if at all.
 
-Rejection: to draw from a density f on [a, b] that is nowhere above M, throw
-points at the box [a, b] × [0, M], and keep the x of those that land below f.
-The share of throws that is kept is the area below f over that of the box.
-
-Monte Carlo: the mean of f(x) over n draws estimates its expectation.  Its
-standard error s/√n, s² by n - 1, says how far off it may be: a hundred times
+**Why a standard error?**  An estimate without one says nothing.  It falls with √n: a hundred times
 the draws give one digit more.
 
-The central limit theorem: whatever the draws' distribution, if it has a mean μ
-and a deviation σ, then √n (x̄ - μ)/σ comes nearer to the standard Gaussian as n
-grows.
-
-Worked by hand:
+**Worked by hand**:
 
     2 heads of 3 coins with p = ½: 3 · ½² · ½ = 0.375
     λ = 2: P(3) = 8 e⁻²/6 = 0.1804      log: 3 log 2 - 2 - log 6 = -1.7123
@@ -47,16 +52,29 @@ Worked by hand:
     u₁ = e⁻², u₂ = ⅛: radius 2, angle 45°: √2 and √2
     f(x) = x on 1, 2, 6: mean 3, s² = (4 + 1 + 9)/2 = 7, error √(7/3) = 1.5275
 
-All functions take arrays of any shape where "(…)" is said, and work element by
-element.  No function changes its arguments.
+**Shapes**: where "(…)" is said, arrays of any shape, worked on element by element.  Whole numbers
+are integers of any width.  No function changes its arguments.
+
+**Steps.**  A good place to pause is after gaussian_pdf.
+
+    bernoulli_pmf              3 min   0 for anything but 0 and 1
+    binomial_logpmf           15 min   log k! of a whole array, without a loop over it
+    poisson_logpmf             5 min   the same table of log k!
+    gaussian_logpdf            5 min   the constant, too
+    gaussian_pdf               3 min   from the line before
+    exponential_from_uniform   3 min   1 - u, not u
+    discrete_from_uniform     10 min   ties, zeros, and rounding at the end
+    box_muller                 5 min   the cosine's first
+    rejection_sample          15 min   count all throws
+    monte_carlo                5 min   the error of the mean
+    standardized_means         3 min   n is the length of a row
 
 Sources: Ross 2014, "A First Course in Probability"; Box and Muller 1958; von
 Neumann 1951 (rejection); Robert and Casella 2004, "Monte Carlo Statistical
 Methods", chapter 3.
 
-From scratch: scipy, math.lgamma, math.gamma, math.factorial, math.comb and
-numpy.random's own distributions are what you write here; the tests forbid the
-first five.
+From scratch: scipy, math.lgamma, math.gamma, math.factorial and math.comb may not be used.
+numpy.random's own distributions, other than uniform numbers, are what you write here.
 """
 
 from collections.abc import Callable
@@ -70,12 +88,18 @@ def bernoulli_pmf(k: np.ndarray, p: float) -> np.ndarray:
 
 
 def binomial_logpmf(k: np.ndarray, n: int, p: float) -> np.ndarray:
-    """log P(k) of each entry of `k` (…), whole numbers, for 0 < p < 1: (…); -∞ outside of 0 … n."""
+    """log P(k) of each entry of `k` (…), whole numbers: (…); -∞ outside of 0 … n.
+
+    0 < p < 1; n ≥ 0, also in the thousands.
+    """
     raise NotImplementedError
 
 
 def poisson_logpmf(k: np.ndarray, rate: float) -> np.ndarray:
-    """log P(k) of each entry of `k` (…), whole numbers, for λ = `rate` > 0: (…); -∞ below 0."""
+    """log P(k) of each entry of `k` (…), whole numbers, for λ = `rate` > 0: (…); -∞ below 0.
+
+    k may be in the thousands.
+    """
     raise NotImplementedError
 
 
@@ -95,16 +119,22 @@ def exponential_from_uniform(u: np.ndarray, rate: float) -> np.ndarray:
 
 
 def discrete_from_uniform(u: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """The index, from 0, whose turn it is at `u` (…), 0 ≤ u < 1, for probabilities `p` (k,): ints (…).
+    """The index, from 0, whose turn it is at `u` (…), for probabilities `p` (k,): ints (…).
 
-    The first index whose running sum exceeds u.  Never an index of probability 0,
-    and never k, even where rounding leaves the sum of `p` below u.
+    0 ≤ u < 1.
+
+    - The first index whose running sum exceeds u: one that equals u doesn't.
+    - Never an index of probability 0, and never k, even where rounding leaves the sum of `p` at
+      or below u: then it is the last index with a probability.
     """
     raise NotImplementedError
 
 
 def box_muller(u1: np.ndarray, u2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The lesson's two Gaussian numbers of each pair of uniform ones, 0 < u1 ≤ 1: the cosine's first."""
+    """The lesson's two Gaussian numbers of each pair of `u1`, `u2` (…): (…) and (…).
+
+    0 < u1 ≤ 1.  The cosine's comes first.
+    """
     raise NotImplementedError
 
 
@@ -118,18 +148,28 @@ def rejection_sample(
 ) -> tuple[np.ndarray, float]:
     """`n` draws from `density` on [low, high], (n,), and the share of all throws that was kept.
 
-    `density` takes an array of points and needn't be normalised.  All that is
-    random comes from `rng`: equal generators give equal draws.
-    Raises ValueError, naming the value and the bound, if it comes out above `bound` at a point thrown.
+    - `density` takes an array of points and needn't be normalised; n ≥ 1.
+    - The share counts every throw, and all that landed below, also those beyond the n returned.
+    - All that is random comes from `rng`: equal generators give equal draws, and numpy's global
+      generator stays as it is.
+
+    Raises ValueError, naming the density's value and the bound, if that value is above `bound` at
+    a point thrown.
     """
     raise NotImplementedError
 
 
 def monte_carlo(f: Callable[[np.ndarray], np.ndarray], draws: np.ndarray) -> tuple[float, float]:
-    """(estimate of the expectation of f, its standard error) from `draws` (n,), n ≥ 2; f takes them all at once."""
+    """(estimate of the expectation of f, its standard error) from `draws` (n,), n ≥ 2.
+
+    f takes all draws at once.  It may give truth values: then this estimates a probability.
+    """
     raise NotImplementedError
 
 
 def standardized_means(draws: np.ndarray, mean: float, sd: float) -> np.ndarray:
-    """√n (x̄ - μ)/σ of each row of `draws` (m, n), whose distribution has this mean and deviation: (m,)."""
+    """√n (x̄ - μ)/σ of each row of `draws` (m, n): (m,).
+
+    `mean` and `sd` are those of the distribution that the draws came from.
+    """
     raise NotImplementedError

@@ -1,38 +1,46 @@
 """Bayes
 
-How should evidence change a belief?  Of hypotheses h with prior probabilities
-P(h), each saying how likely the evidence e is under it,
+**Before you start.**  You need conditional probabilities, logarithms and the Gaussian density
+(probability).  Bayes' rule is new to you?  Read Gelman et al. 2013, "Bayesian Data Analysis",
+chapter 1, free at stat.columbia.edu/~gelman/book.
 
-    P(h | e) = P(h) P(e | h) / P(e)        P(e) = ∑ P(h) P(e | h)
+**The idea.**  You believe something, and then you see evidence.  How much should you change your
+mind?  Of 10,000 people 1% are ill, and a test comes out:
 
-The posterior is the prior, reweighed by the likelihood, and made to sum to 1.
+                         positive    negative
+    ill        100       90          10            90%
+    not ill   9900       495         9405           5%
+                         ─────
+                         585 positives, of which 90 are ill: 15%
 
-For a coin of unknown bias the hypotheses are all numbers from 0 to 1.  If the
-prior is a Beta distribution with parameters a and b, so is the posterior: count
-the heads into a, the tails into b.  The chance of heads next time is a/(a + b).
+**The formulas**, for hypotheses h with prior probabilities P(h), and evidence e:
 
-For an unknown mean with a Gaussian prior, and measurements with Gaussian noise,
-precisions (1 over the variance) add up, and the means are weighed by them:
+    posterior    P(h | e) = P(h) P(e | h) / P(e)        P(e) = ∑ P(h) P(e | h)
+    Beta         Beta(a, b), then heads and tails: Beta(a + heads, b + tails)
+                 the chance of heads next is a/(a + b)
+    Gaussian     1/s′² = 1/s² + n/σ²        m′ = s′² (m/s² + ∑x/σ²)
+    naive Bayes  log P(c) + ∑ⱼ log P(xⱼ | c)
 
-    1/s′² = 1/s² + n/σ²        m′ = s′² (m/s² + ∑x/σ²)
+- The *posterior* is the prior, reweighed by the likelihood P(e | h), and made to sum to 1.
+- *A coin.*  The hypotheses are all numbers from 0 to 1.  A Beta prior gives a Beta posterior.
+- *A mean*, with prior mean m and deviation s, from n measurements x with noise σ: precisions
+  (1 over the variance) add up, and the means are weighed by them.
+- *Naive Bayes* classifies.  The hypothesis is the class c, the evidence a row of features x.
+  Within a class, features are taken to be independent; that is the naive part.
 
-Naive Bayes classifies: the hypothesis is the class c, the evidence a row of
-features, and, naively, within a class they are taken to be independent.  So
-their likelihoods multiply, and their logarithms add up:
+Two ways to have P(xⱼ | c):
 
-    log P(c) + ∑ⱼ log P(xⱼ | c)
-
-Hundreds of small factors would underflow to 0, so nothing is multiplied, and
-the posteriors are taken from the logarithms at the end, less their largest.
-
-    Gaussian      P(xⱼ | c) is a Gaussian with the class's own mean and variance of feature j
+    Gaussian      a Gaussian with the class's own mean and variance of feature j
     multinomial   x counts words; each occurrence of word j contributes log θ_cj,
                   θ_cj = (count of j in class c + α) / (count of all words in c + α d)
 
-The α > 0 pretends that every word was seen α times more in every class.  Without
-it, one word that a class has never shown would rule the class out.
+**Why logarithms?**  Hundreds of small factors underflow to 0.  So add up logarithms, and take the
+posteriors from them at the end, less their largest.
 
-Worked by hand:
+**Why α?**  It pretends that every word was seen α times more in every class.  Without it, one word
+that a class has never shown would rule the class out.
+
+**Worked by hand**:
 
     1% are ill; a test is positive for 90% of the ill and 5% of the others:
         ill 0.01·0.9 = 0.009, well 0.99·0.05 = 0.0495; P(ill | positive) = 0.009/0.0585 = 0.1538
@@ -41,8 +49,18 @@ Worked by hand:
     words [3 1 0] in class A, [0 1 1] in B, α = 1, d = 3: θ_A = [4 2 1]/7, θ_B = [1 2 2]/5
         a text [1 0 0], equal priors: P(A) = (4/7) / (4/7 + 1/5) = 0.7407
 
-Classes may be any values that numpy sorts: numbers or texts.  No function
-changes its arguments.
+**Shapes**: each function says its own.  Features and counts may be integers.  Classes may be any
+values that numpy sorts: numbers or texts.  No function changes its arguments.
+
+**Steps.**  A good place to pause is after count_words.
+
+    posterior              10 min   a column for each evidence
+    beta_update             3 min   two additions
+    chance_of_heads         3 min   one line
+    normal_update           5 min   add precisions
+    count_words             5 min   a dict of places
+    GaussianNaiveBayes     20 min   broadcasting over rows, classes and features
+    MultinomialNaiveBayes  15 min   one matrix product
 
 Sources: Bayes 1763; Gelman et al. 2013, "Bayesian Data Analysis", chapters 1 and
 2; Maron 1961 and McCallum and Nigam 1998 (naive Bayes on words).
@@ -56,10 +74,11 @@ import numpy as np
 
 
 def posterior(prior: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
-    """P(h | e) from `prior` P(h), (h,), and `likelihood` P(e | h), (h, m), a column for each evidence: (h, m).
+    """P(h | e), (h, m), from `prior` P(h), (h,), and `likelihood` P(e | h), (h, m).
 
-    Raises ValueError, naming the column, if its evidence is impossible under every
-    hypothesis that the prior allows.
+    Each column is an evidence of its own, and sums to 1.
+    Raises ValueError, naming the column, from 0, if its evidence is impossible under every
+    hypothesis that the prior allows: P(e) is exactly 0.
     """
     raise NotImplementedError
 
@@ -78,6 +97,7 @@ def normal_update(mean: float, sd: float, x: np.ndarray, noise: float) -> tuple[
     """(mean, deviation) of the posterior of a mean with a Gaussian prior of `mean` and `sd`.
 
     `x` (n,) are measurements of it with Gaussian noise of deviation `noise`; n may be 0.
+    The second answer is a deviation, not a variance.
     """
     raise NotImplementedError
 
@@ -85,8 +105,9 @@ def normal_update(mean: float, sd: float, x: np.ndarray, noise: float) -> tuple[
 def count_words(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
     """How often each word of `vocabulary` (d,) occurs in each text: float64 (n, d).
 
-    A text's words are its runs of the letters a to z, after str.lower(): "It's 3D" has
-    it, s and d.  Words that aren't in the vocabulary are passed over.
+    - A text's words are its runs of the letters a to z, after str.lower(): "It's 3D" has it, s
+      and d.
+    - Words that aren't in the vocabulary are passed over.
     """
     raise NotImplementedError
 
@@ -94,15 +115,21 @@ def count_words(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
 class GaussianNaiveBayes:
     """Naive Bayes with a Gaussian for each feature in each class.
 
-    After `fit`, attribute `classes` holds the classes, sorted.
+    After `fit`, attribute `classes` holds the classes, sorted.  A second `fit` forgets the first.
     """
 
     def __init__(self, smoothing: float = 1e-9) -> None:
-        """`smoothing` times the largest variance of a feature over all rows is added to every variance."""
+        """`smoothing` times the largest variance of a feature, over all rows, is added to each one.
+
+        With smoothing 0, every feature must vary within each class.
+        """
         raise NotImplementedError
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Learn from the rows of `x` (n, d) with classes `y` (n,): shares of the classes, means, variances with 1/n."""
+        """Learn from the rows of `x` (n, d) with classes `y` (n,).
+
+        For each class: its share of the rows, and each feature's mean and variance (1/n).
+        """
         raise NotImplementedError
 
     def log_joint(self, x: np.ndarray) -> np.ndarray:
@@ -121,19 +148,22 @@ class GaussianNaiveBayes:
 class MultinomialNaiveBayes:
     """Naive Bayes on counts of words.
 
-    After `fit`, attribute `classes` holds the classes, sorted.
+    After `fit`, attribute `classes` holds the classes, sorted.  A second `fit` forgets the first.
     """
 
     def __init__(self, alpha: float = 1.0) -> None:
-        """`alpha` is the lesson's α."""
+        """`alpha` is the lesson's α > 0."""
         raise NotImplementedError
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Learn from the counts `x` (n, d) of texts with classes `y` (n,): shares of the classes, and the θ."""
+        """Learn the classes' shares and the θ from counts `x` (n, d), for classes `y` (n,)."""
         raise NotImplementedError
 
     def log_joint(self, x: np.ndarray) -> np.ndarray:
-        """log P(c) + ∑ⱼ xⱼ log θ_cj of each row of counts `x` (n, d) and each class: (n, classes)."""
+        """log P(c) + ∑ⱼ xⱼ log θ_cj of each row of `x` (n, d) and each class: (n, classes).
+
+        (The number of orders of the words is left out: it is the same for all classes.)
+        """
         raise NotImplementedError
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:

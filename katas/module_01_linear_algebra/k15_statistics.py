@@ -1,58 +1,103 @@
 """Statistics
 
-A sample is all we have of what it was drawn from.  Statistics says what it
-tells, and how sure that is.
+**Before you start.**  You need means, variances, and what a density is; no other kata.
+Is maximum likelihood or a p-value new to you?  Read Wasserman 2004, "All of Statistics",
+chapters 8 to 10.
 
-Mean and variance in one pass: the textbook's ∑x² - (∑x)²/n takes the difference
-of two large numbers and loses every digit where the mean is large.  Welford
-keeps the mean m and the sum of squares about it, M, and corrects both by each
-new x:
+**The idea.**  You measured 30 things and want to know about all of their kind: what is the mean,
+and how far off may that be?
 
-    δ = x - m      m ← m + δ/n      M ← M + δ (x - m)       the second m is the new one
+- *Welford's method* takes numbers one at a time and keeps mean and variance up to date.  Parts
+  that were counted apart can be merged.
+- *Maximum likelihood* picks the parameters under which the data are most probable.  Its standard
+  errors come from the curvature of the log-likelihood.
+- *A t-test* asks: if the true mean were μ₀, how often would a sample lie as far from it as
+  yours?  That share is the p-value.  Welch's test compares two samples of unequal variance.
+- *A permutation test* needs no formula: if the groups don't differ, you may shuffle the values
+  over them.  How often is the shuffled difference as large as yours?
+- *The bootstrap* draws new samples from yours.  How much a statistic varies over them tells how
+  much to trust it.
 
-The variance is M/n, or M/(n - 1) for a sample: as the mean was fitted to the
-data, they lie nearer to it than to the true one, and n - 1 makes up for that.
-Two parts of the data, counted apart, merge:
+**The formulas**, for a sample x of n numbers with mean x̄:
 
-    δ = m_b - m_a    n = n_a + n_b    m = m_a + δ n_b/n    M = M_a + M_b + δ² n_a n_b/n
+    a new x      δ = x - m      m ← m + δ/n    M ← M + δ (x - m)     the second m is the new one
+    merging      δ = m_b - m_a  n = n_a + n_b  m = m_a + δ n_b/n     M = M_a + M_b + δ² n_a n_b/n
+    variance     M/(n - ddof)   M: the sum of squared distances from the mean m
 
-Maximum likelihood takes the parameters under which the data are most probable.
-Its standard errors come from the curvature of the log-likelihood:
+    Gaussian     μ = x̄, σ² = ∑(x - x̄)²/n     standard errors √(σ²/n) and σ² √(2/n)
+    Bernoulli    p = x̄                       standard error √(p (1 - p)/n)
+    Poisson      λ = x̄                       standard error √(λ/n)
 
-    Gaussian    μ = x̄, σ² = ∑(x - x̄)²/n     errors √(σ²/n) and σ² √(2/n)
-    Bernoulli   p = x̄                       error √(p (1 - p)/n)
-    Poisson     λ = x̄                       error √(λ/n)
+    t-test       t = (x̄ - μ₀)/√(s²/n)        ν = n - 1, the degrees of freedom
+    Welch        t = (x̄ - ȳ)/√(a + b)        ν = (a + b)²/(a²/(n - 1) + b²/(m - 1))
 
-Is the mean μ₀?  The t statistic counts by how many standard errors it isn't:
-t = (x̄ - μ₀)/√(s²/n), with s² by n - 1.  Were it so, t would follow Student's
-distribution with ν = n - 1, and the p-value is the chance of a |t| as large:
+s² is the variance with ddof = 1.  In Welch's test y has m numbers, a = s_x²/n and b = s_y²/m.
 
-    P(|T| > t) = 1 - 2c ∫ cosᵛ⁻¹ θ dθ from 0 to atan(t/√ν),   c = Γ((ν+1)/2) / (√π Γ(ν/2))
+*The p-value.*  If the hypothesis is true, t follows Student's distribution with ν degrees of
+freedom.  p is the area under both tails of its density, beyond |t|:
 
-Of two samples with variances of their own (Welch), with a = s₁²/n₁, b = s₂²/n₂:
+                        .-'''-.
+                     .-'       '-.
+                  .-'             '-.
+        ░░░░░..--'                   '--..░░░░░
+    ──────────┼───────────┼────────────┼──────────▶
+            -|t|          0           |t|
+        └──┬──┘                        └──┬──┘
+           └────────────  p  ─────────────┘
 
-    t = (x̄ - ȳ)/√(a + b)      ν = (a + b)² / (a²/(n₁ - 1) + b²/(n₂ - 1))
+Write t = √ν tan θ.  Then the density becomes c cosᵛ⁻¹ θ, on a finite range:
 
-Two ways need no formula for the distribution.  Permutation: if the groups don't
-differ, shuffling all values over them changes nothing; how often is the shuffled
-difference as large?  Bootstrap: draw n values from the sample with replacement,
-compute the statistic, again and again; the middle 95% of what comes out is an
-interval for the true one.
+    p = 1 - 2c ∫ cosᵛ⁻¹ θ dθ,  from 0 to atan(|t|/√ν)      c = Γ((ν + 1)/2) / (√π Γ(ν/2))
 
-Worked by hand:
+Do this integral numerically, as a weighted sum over points of the range: 100 points of Gauss and
+Legendre (`np.polynomial.legendre.leggauss`) or 2000 steps of Simpson's rule are enough.  Γ
+overflows for ν > 342: use `math.lgamma`, its logarithm.
 
-    2, 4, 9: m = 2, 3, 5   M = 0, 0 + 2·1 = 2, 2 + 6·4 = 26   s² = 26/2 = 13
-    t against 1: (5 - 1)/√(13/3) = 1.9215, ν = 2, p = 0.1946
-    counts 0 2 1 1: λ = 1, its error √(1/4) = 0.5
+The last two need only `rng`:
 
+    permutation   x x x y y       your samples: the difference of means x̄ - ȳ
+                  ─────╳───
+                  y x y x x       shuffled, cut at the same place: another difference
+
+    bootstrap     x₁ x₂ x₃ x₄ x₅  your sample
+                  x₃ x₁ x₁ x₅ x₂  drawn from it, each time from all five: another statistic
+
+**Why not ∑x² - (∑x)²/n?**  With a mean of 1e8 both terms are near 1e16 n, and float64 has 16
+digits.  Their difference has none left.
+
+**Why n - 1?**  The sample mean is fitted to the data, so squared distances from it are too small
+on average.  Dividing by n - 1 corrects this.  Maximum likelihood doesn't: it divides by n.
+
+**Worked by hand**:
+
+    2, 4, 9          m = 2, 3, 5    M = 0, 0 + 2·1 = 2, 2 + 6·4 = 26    s² = 26/2 = 13
+    t against 1      (5 - 1)/√(13/3) = 1.9215 with ν = 2
+    its p            for ν = 2, c = ½ and p = 1 - t/√(t² + 2) = 0.1946
+    counts 0 2 1 1   λ = 1, its error √(1/4) = 0.5
+
+**Shapes**: samples are arrays (n,), of floats, integers or booleans.  A mean of 1e8 costs no
+digits of a variance, anywhere.  Samples for a t-test hold at least two different numbers.
 No function changes its arguments.
 
-Sources: Welford 1962; Chan, Golub and LeVeque 1983 (merging); Student 1908;
-Welch 1947; Efron 1979, "Bootstrap Methods"; Casella and Berger 2002,
-"Statistical Inference", chapters 7 and 10.
+**Steps.**  A good place to pause is after fit_poisson.
 
-From scratch: scipy, statistics, numpy.var, numpy.std, numpy.cov and
-numpy.corrcoef may not be used, nor the methods .var and .std.
+    Welford             15 min   one factor with the old mean, one with the new
+    covariance           5 min   a single matrix product
+    fit_gaussian         5 min   by n, not by n - 1
+    fit_bernoulli        3 min   the mean again
+    fit_poisson          3 min   and again
+    t_p_value           15 min   the hard one: an integral, to seven digits
+    t_test               5 min   the error of the mean, not of the numbers
+    welch_test           5 min   ν needn't be whole
+    permutation_test    10 min   two-sided; ties count
+    bootstrap_interval  10 min   draw with replacement
+
+Sources: Welford 1962; Chan, Golub and LeVeque 1983 (merging); Student 1908; Welch 1947;
+Phipson and Smyth 2010, "Permutation P-values Should Never Be Zero"; Efron 1979, "Bootstrap
+Methods"; Casella and Berger 2002, "Statistical Inference", chapters 7 and 10.
+
+From scratch: scipy, statistics, numpy.var, numpy.std, numpy.cov and numpy.corrcoef may not be
+used, nor the methods .var and .std.
 """
 
 from __future__ import annotations
@@ -81,7 +126,11 @@ class Welford:
         raise NotImplementedError
 
     def merge(self, other: Welford) -> Welford:
-        """A new Welford that has seen the numbers of both; neither changes.  Either may be empty."""
+        """A new Welford that has seen the numbers of both.
+
+        - Neither of the two changes, also when the new one is updated.
+        - Either may be empty; `other` may be this one itself.
+        """
         raise NotImplementedError
 
 
@@ -91,7 +140,7 @@ def covariance(x: np.ndarray, ddof: int = 1) -> np.ndarray:
 
 
 def fit_gaussian(x: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Maximum likelihood for `x` (n,): ((μ, σ²), (error of μ, error of σ²)); see the lesson."""
+    """Maximum likelihood for `x` (n,): ((μ, σ²), (error of μ, error of σ²))."""
     raise NotImplementedError
 
 
@@ -106,12 +155,16 @@ def fit_poisson(x: np.ndarray) -> tuple[float, float]:
 
 
 def t_p_value(t: float, df: float) -> float:
-    """P(|T| > |t|) for Student's distribution with `df` > 0 degrees of freedom, right to 1e-7 for df ≥ 1."""
+    """P(|T| > |t|) for Student's distribution with `df` degrees of freedom: the lesson's p.
+
+    - Right to 1e-7 for |t| ≤ 100 and 1 ≤ df ≤ 1e6, whole or not.
+    - t may be negative: both tails count, so its sign doesn't.
+    """
     raise NotImplementedError
 
 
 def t_test(x: np.ndarray, mean: float = 0.0) -> tuple[float, float]:
-    """(t, two-sided p) for the hypothesis that `x` (n,) comes from a distribution with this mean."""
+    """(t, two-sided p) for the hypothesis that `x` (n,) is from a distribution with this mean."""
     raise NotImplementedError
 
 
@@ -120,12 +173,18 @@ def welch_test(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     raise NotImplementedError
 
 
-def permutation_test(x: np.ndarray, y: np.ndarray, shuffles: int, rng: np.random.Generator) -> float:
+def permutation_test(
+    x: np.ndarray, y: np.ndarray, shuffles: int, rng: np.random.Generator
+) -> float:
     """The p-value of |x̄ - ȳ| under `shuffles` random divisions of all values into n and m.
 
-    (1 + how many differ by as much or more) / (1 + shuffles): the division that
-    happened counts as one, so that the answer is never 0.  As much means up to 1e-9.
-    All that is random comes from `rng`: equal generators give equal answers.
+    (1 + how many shuffles count) / (1 + shuffles)
+
+    - A shuffle counts if its |difference of means| is at least |x̄ - ȳ| - 1e-9, so that rounding
+      doesn't decide a tie.
+    - The 1 above and below is the division that you saw, so the answer is never 0.
+    - All that is random comes from `rng`: equal generators give equal answers, and numpy's
+      global generator stays as it is.
     """
     raise NotImplementedError
 
@@ -137,9 +196,12 @@ def bootstrap_interval(
     rng: np.random.Generator,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """The percentile interval: the (1 - level)/2 and (1 + level)/2 quantiles of the statistic's values.
+    """The percentile interval: the (1 - level)/2 and (1 + level)/2 quantiles of the statistic.
 
-    `statistic` takes an array (n,) of values drawn from `x` (n,) with replacement;
-    it is called `resamples` times.  All that is random comes from `rng`, as above.
+    - `statistic` takes an array (n,) of values drawn from `x` (n,) with replacement.  The array
+      is its own: it may change it.
+    - It is called `resamples` times.
+    - Any usual definition of a quantile will do.
+    - All that is random comes from `rng`, as above.
     """
     raise NotImplementedError

@@ -1,37 +1,49 @@
 """Information
 
-How surprised are you by an event of probability p?  Surprise adds up over
-independent events, whose probabilities multiply, so it must be a logarithm:
-log 1/p.  Entropy is the surprise to be expected,
+**Before you start.**  You need logarithms and probabilities (probability).  Entropy is new to you?
+Read Cover and Thomas 2006, "Elements of Information Theory", sections 2.1 to 2.3.
 
-    H(p) = -∑ pᵢ log pᵢ        with 0 log 0 = 0, its limit
+**The idea.**  How surprised are you by an event of probability p?  Surprise adds up over
+independent events, while their probabilities multiply, so it must be a logarithm: log 1/p.  The
+loss of every language model is such a surprise, and so is the length of a compressed file.
 
-in nats with the natural logarithm, in bits with base 2.  Whoever believes q
-while p is true is surprised more, by the Kullback–Leibler divergence:
+**The formulas**, for distributions p and q over n outcomes:
 
-    H(p, q) = -∑ pᵢ log qᵢ                     cross-entropy: what a classifier's loss is
-    D(p ‖ q) = H(p, q) - H(p) = ∑ pᵢ log(pᵢ/qᵢ)   never negative, and 0 only for p = q
+    entropy              H(p) = -∑ pᵢ log pᵢ                        with 0 log 0 = 0, its limit
+    cross-entropy        H(p, q) = -∑ pᵢ log qᵢ
+    Kullback–Leibler     D(p ‖ q) = H(p, q) - H(p) = ∑ pᵢ log(pᵢ/qᵢ)
+    Jensen–Shannon       JS(p, q) = ½ D(p ‖ m) + ½ D(q ‖ m)          m = (p + q)/2
+    mutual information   I(X; Y) = D(p(x, y) ‖ p(x) p(y))
+    data processing      I(X; Z) ≤ I(X; Y)                           Z is made from Y alone
 
-D is ∞ where p has something that q holds impossible, and changes when p and q
-trade places.  Jensen and Shannon measure both against their middle
-m = (p + q)/2, which is symmetric and at most log 2:
+- *Entropy* is the surprise to be expected: in nats with the natural logarithm, in bits with base 2.
+- *Cross-entropy* is your surprise if you believe q while p is true: a classifier's loss.
+- *D* is how much more that is: never negative, and 0 only for p = q.
+- *JS* measures both against their middle: it is symmetric, and at most log 2.
+- *I* is what two variables share: 0 exactly when they are independent.  Nobody can add to it by
+  working on Y alone through a channel, a table of p(z | y).
 
-    JS(p, q) = ½ D(p ‖ m) + ½ D(q ‖ m)
+Entropy is also a length.  A code in which no word begins another (prefix-free) needs at least
+H₂ bits on average, the entropy in bits.  Huffman's is the best, and takes less than H₂ + 1.  Join
+the two rarest symbols into one, again and again; each join puts one more bit in front of the words
+on its two sides:
 
-Two variables with the joint probabilities p(x, y) share the information
+                  1.0
+               0 ╱   ╲ 1                a   0         1 bit
+              a       0.6               b   10        2
+             0.4   0 ╱   ╲ 1            c   110       3
+                    b      0.3          d   111       3
+                   0.3  0 ╱   ╲ 1
+                         c     d
+                        0.2   0.1
 
-    I(X; Y) = D(p(x, y) ‖ p(x) p(y))            0 exactly when they are independent
+**Why is D infinite at times?**  Where p has something that q holds impossible, no surprise is large
+enough.
 
-and nobody can add to it by working on Y alone.  If Z is made from Y through a
-channel, a table of p(z | y), then I(X; Z) ≤ I(X; Y): the data-processing
-inequality.
+**Why not add a small number inside of the logarithm?**  It keeps 0 log 0 from being NaN, but makes
+every answer a little wrong.
 
-Entropy is also a length.  A code in which no word begins another (prefix-free)
-needs at least H₂ = H in bits on average, and Huffman's best code less than
-H₂ + 1: join the two rarest symbols into one, again and again; each join puts
-one more bit in front of the words on its two sides.
-
-Worked by hand:
+**Worked by hand**:
 
     p = [½ ¼ ¼], q = [¼ ½ ¼], in bits: H(p) = ½·1 + ¼·2 + ¼·2 = 1.5
         H(p, q) = ½·2 + ¼·1 + ¼·2 = 1.75    D(p ‖ q) = 0.25
@@ -40,13 +52,23 @@ Worked by hand:
     a 0.4, b 0.3, c 0.2, d 0.1: join d and c (0.3), that with b (0.6), that with a:
         lengths a 1, b 2, c 3, d 3; on average 0.4 + 0.6 + 0.6 + 0.3 = 1.9 bits; H₂ = 1.846
 
-Shapes: probabilities (…, n) over the last axis, any leading axes.  They are
-float64, not negative and sum to 1, which isn't checked.  No function changes
-its arguments.
+**Shapes**: probabilities (…, n) over the last axis, any leading axes.  They are float64, not
+negative and sum to 1, which isn't checked.  No function changes its arguments.
+
+**Steps.**
+
+    entropy              5 min   zeros count for nothing
+    cross_entropy       10 min   a zero of p, and a zero of q alone
+    kl_divergence        3 min   a difference
+    js_divergence        5 min   against the middle
+    mutual_information   5 min   two tables
+    through_channel      3 min   one product
+    huffman_code        20 min   the hard one: a heap, and ties in it
+    expected_length      3 min   weights needn't sum to 1
 
 Sources: Shannon 1948, "A Mathematical Theory of Communication"; Huffman 1952,
-"A Method for the Construction of Minimum-Redundancy Codes"; Cover and Thomas
-2006, "Elements of Information Theory", chapters 2 and 5.
+"A Method for the Construction of Minimum-Redundancy Codes"; Lin 1991, "Divergence Measures Based
+on the Shannon Entropy"; Cover and Thomas 2006, "Elements of Information Theory", chapters 2 and 5.
 
 From scratch: scipy and sklearn may not be used.
 """
@@ -58,15 +80,21 @@ import numpy as np
 
 
 def entropy(p: np.ndarray, base: float = math.e) -> np.ndarray:
-    """H of `p` (…, n): shape (…), a scalar for a vector; logarithms to `base`.  Zeros count for nothing."""
+    """H of `p` (…, n): shape (…), a scalar for a vector; logarithms to `base`.
+
+    Zeros count for nothing.
+    """
     raise NotImplementedError
 
 
 def cross_entropy(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """H(p, q) in nats, for two arrays (…, n): shape (…), a scalar for vectors.
 
-    Where p is 0, q doesn't matter; where only q is 0, the answer is ∞.
-    Raises ValueError, naming both shapes, if they differ.
+    - Where p is 0, q doesn't matter.
+    - Where only q is 0, the answer is ∞.
+    - A tiny q is no 0: its logarithm counts, to the last digit.
+
+    Raises ValueError, naming both shapes, if they differ: (1, n) isn't repeated.
     """
     raise NotImplementedError
 
@@ -77,12 +105,12 @@ def kl_divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 
 def js_divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """The Jensen–Shannon divergence in nats, without a root; shapes and errors as in `cross_entropy`."""
+    """The Jensen–Shannon divergence in nats, without a root; shapes and errors as above."""
     raise NotImplementedError
 
 
 def mutual_information(joint: np.ndarray) -> float:
-    """I(X; Y) in nats from the table p(x, y), shape (n, m)."""
+    """I(X; Y) in nats from the table p(x, y), shape (n, m).  Zeros count for nothing."""
     raise NotImplementedError
 
 
@@ -97,13 +125,19 @@ def through_channel(joint: np.ndarray, channel: np.ndarray) -> np.ndarray:
 def huffman_code(weights: Mapping[str, float]) -> dict[str, str]:
     """A best prefix-free code: for each symbol a word of "0" and "1".
 
-    `weights` are positive, and probabilities up to a factor.  Which side of a
-    join gets the 0, and which of several best codes it is, is free.  A lone
-    symbol gets the word "0".  Raises ValueError if there is no symbol at all.
+    - `weights` are positive, and probabilities up to a factor.
+    - Which side of a join gets the 0, and which of several best codes it is, is free.
+    - A lone symbol gets the word "0".
+    - Words may be longer than 1000 bits: that is past Python's recursion limit.
+
+    Raises ValueError if there is no symbol at all.
     """
     raise NotImplementedError
 
 
 def expected_length(weights: Mapping[str, float], code: Mapping[str, str]) -> float:
-    """Bits a symbol that `code` takes on average, for weights that needn't sum to 1."""
+    """Bits a symbol that `code` takes on average, for weights that needn't sum to 1.
+
+    `code` may have words for other symbols, too.
+    """
     raise NotImplementedError

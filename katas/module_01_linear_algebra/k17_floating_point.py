@@ -1,42 +1,49 @@
 """Floating point
 
-A computer has no real numbers.  It has patterns of bits, and agreements on what
-they mean.
+**Before you start.**  You need binary numbers, and Python's `>>`, `<<`, `&` and `|`; no other kata.
+Rusty?  Read the first half of "Floating-Point Arithmetic: Issues and Limitations" in Python's
+tutorial.
 
-Integers of a fixed width count modulo 2ʷ.  In two's complement the patterns
-from 2ʷ⁻¹ on stand for the negative numbers: the pattern of n is n mod 2ʷ.  A
-sum that leaves the range wraps around: in 8 bits, 127 + 1 = -128.
+**The idea.**  A computer has no real numbers.  It has patterns of bits, and agreements on what they
+mean.  Training in bfloat16, quantising weights, a loss that is suddenly NaN: all of it is decided
+at this level.  A float32 and a bfloat16 share their upper half:
 
-A float32 is a sign, 8 bits of exponent e and 23 bits of fraction f:
+    bit 31  30      23 22                     0
+       ┌───┬──────────┬────────────────────────┐
+       │ s │ e, 8 bit │ f, 23 bits             │   float32
+       ├───┼──────────┼────────┬───────────────┤
+       │ s │ e, 8 bit │ 7 bits │   cut off     │   bfloat16
+       └───┴──────────┴────────┴───────────────┘
+
+**The formulas**, for a sign s, an exponent e and a fraction f, both whole numbers, and w bits:
 
     e = 0           (-1)ˢ · f · 2⁻¹⁴⁹               0 and the subnormal numbers
     0 < e < 255     (-1)ˢ · (2²³ + f) · 2ᵉ⁻¹⁵⁰       the leading 1 isn't stored
     e = 255         ±∞ if f = 0, else NaN
 
-Every other real number is rounded to the nearest of these; one that lies
-halfway between two goes to the even one, whose last bit is 0, so that rounding
-pushes neither up nor down on average.  As the patterns of positive floats are
-in the order of the numbers, rounding up is adding 1 to the pattern, even where
-that carries into the exponent, and past the largest number into ∞.  bfloat16 is
-the upper half of a float32: the same range, with 7 bits of fraction.
+    two's complement   the pattern of n is n mod 2ʷ    patterns from 2ʷ⁻¹ on are negative
+    Kahan              y = x - lost      t = total + y      lost = (t - total) - y      total = t
+    log-sum-exp        log ∑ eˣⁱ = m + log ∑ eˣⁱ⁻ᵐ          m = maxᵢ xᵢ
 
-The gap between neighbours, the ulp (unit in the last place), grows with the
-number.  A sum loses what is smaller than half an ulp of it: adding 1e-16 to 1
-a million times leaves 1.  Kahan keeps what was lost, and gives it back:
+- *Rounding.*  Every other real number goes to the nearest of these.  One that lies halfway between
+  two goes to the even one, whose last bit is 0.  The patterns of positive floats are in the order
+  of the numbers, so rounding up is adding 1 to the pattern, even where that carries into the
+  exponent, and past the largest number into ∞.
+- *Integers* of a fixed width count modulo 2ʷ.  In 8 bits, 127 + 1 = -128.
+- *The ulp*, the unit in the last place, is the gap between neighbours.  It grows with the number.
+- *Sums.*  A sum loses what is smaller than half an ulp of it: add 1e-16 to 1 a million times, and 1
+  is left.  Kahan keeps what was lost, and gives it back.
+- *Scaling.*  Before columns meet in one model, they are brought to one scale: by the range, by mean
+  and standard deviation, or by median and quartiles, which a few outliers don't move.
 
-    y = x - lost      t = total + y      lost = (t - total) - y      total = t
+**Why to the even one?**  If halfway always went up, a mean of many rounded numbers would drift up.
 
-Only differences of floats are taken here, and they come out exactly.
+**Why does Kahan's `lost` come out right?**  Where |total| ≥ |y|, both differences are exact: no bit
+of them is rounded.  So `lost` is just what the sum t has rounded away.
 
-log ∑ eˣⁱ overflows where an xᵢ passes 709.  With the largest taken out it can't:
+**Why take the largest out of log ∑ eˣⁱ?**  exp overflows past 709.  Then no exponent is above 0.
 
-    log ∑ eˣⁱ = m + log ∑ eˣⁱ⁻ᵐ,   m = maxᵢ xᵢ
-
-And before numbers meet in one model, their columns are brought to one scale:
-by the range, by mean and standard deviation, or by median and quartiles, which
-a few outliers don't move.
-
-Worked by hand:
+**Worked by hand**:
 
     -0.15625 = -5/32 = -1.25 · 2⁻³: s = 1, e = 124, f = 0.25 · 2²³ = 2097152
         pattern 1 01111100 01000000000000000000000 = 0xBE200000
@@ -46,7 +53,22 @@ Worked by hand:
     log(e¹⁰⁰⁰ + e¹⁰⁰⁰) = 1000 + log 2 = 1000.6931
     [1 2 3 4 100]: median 3, quartiles 2 and 4, so robustly [-1 -0.5 0 0.5 48.5]
 
-No function changes its arguments.
+**Shapes**: each function says its own.  No function changes its arguments.
+
+**Steps.**  Good places to pause are after ulp and after kahan_sum.
+
+    decode_float32        10 min   three cases
+    encode_float32        20 min   the hard one: count in units of the last bit
+    ulp                    5 min   it stops shrinking near 0
+    round_to_bfloat16     10 min   ties, and NaN
+    to_twos_complement     5 min   what fits?
+    from_twos_complement   3 min   the way back
+    add_wrapping           3 min   from both
+    kahan_sum              5 min   in this order
+    logsumexp             10 min   infinities
+    min_max_scale          5 min   a constant column
+    z_score                5 min   a constant column whose mean is rounded
+    robust_scale           5 min   equal quartiles
 
 Sources: IEEE 754-2019; Goldberg 1991, "What Every Computer Scientist Should Know
 About Floating-Point Arithmetic"; Kahan 1965, "Further Remarks on Reducing
@@ -65,7 +87,8 @@ import numpy as np
 def decode_float32(bits: int) -> float:
     """The number that the 32-bit pattern `bits`, 0 ≤ bits < 2³², stands for.
 
-    0x80000000 is -0.0.  Every pattern with e = 255 and f > 0 is NaN.
+    - 0x80000000 is -0.0.
+    - Every pattern with e = 255 and f > 0 is NaN.
     """
     raise NotImplementedError
 
@@ -73,8 +96,9 @@ def decode_float32(bits: int) -> float:
 def encode_float32(x: float) -> int:
     """The pattern of the float32 nearest to `x`; of two that are as near, the even one.
 
-    From halfway past the largest float32 on (2¹²⁸ - 2¹⁰³), `x` becomes ±∞.
-    The sign of zero is kept.  NaN is 0x7FC00000.
+    - From halfway past the largest float32 on (2¹²⁸ - 2¹⁰³), `x` becomes ±∞.
+    - The sign of zero is kept.
+    - NaN, of either sign, is 0x7FC00000.
     """
     raise NotImplementedError
 
@@ -87,8 +111,9 @@ def ulp(x: float) -> float:
 def round_to_bfloat16(bits: np.ndarray) -> np.ndarray:
     """From patterns of float32, uint32 of any shape, to the nearest bfloat16s', uint16.
 
-    Halfway goes to the even pattern.  Past the largest bfloat16 is ±∞.  Every
-    NaN becomes 0x7FC0, whatever its sign.
+    - Halfway goes to the even pattern.
+    - From halfway past the largest bfloat16 on it is ±∞.
+    - Every NaN becomes 0x7FC0, whatever its sign.
     """
     raise NotImplementedError
 
@@ -96,7 +121,8 @@ def round_to_bfloat16(bits: np.ndarray) -> np.ndarray:
 def to_twos_complement(n: int, width: int) -> int:
     """The pattern of `n` in `width` bits: an int from 0 to 2ʷ - 1.
 
-    OverflowError, naming n and the smallest and largest number that fit, if n isn't between them.
+    Raises OverflowError, naming n and the smallest and the largest number that fit, if n isn't
+    one of them.
     """
     raise NotImplementedError
 
@@ -107,7 +133,10 @@ def from_twos_complement(pattern: int, width: int) -> int:
 
 
 def add_wrapping(a: int, b: int, width: int) -> int:
-    """a + b as a machine with `width` bits has it: the number in range that differs by a multiple of 2ʷ."""
+    """a + b as a machine with `width` bits has it.
+
+    That is the number in range that differs from a + b by a multiple of 2ʷ, for any a and b.
+    """
     raise NotImplementedError
 
 
@@ -120,32 +149,40 @@ def kahan_sum(values: Iterable[float]) -> float:
 
 
 def logsumexp(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    """log ∑ exp(x) over one axis of `x` (…), which the result lacks; a scalar for a vector.
+    """log ∑ exp(x) over one axis of `x` (…), float64; the result lacks it, a scalar for a vector.
 
-    Finite for finite x of any size.  -∞ counts for nothing: a slice of only -∞
-    gives -∞.  A slice with ∞ gives ∞.
+    - Finite for finite x of any size.
+    - -∞ counts for nothing; a slice of only -∞ gives -∞.
+    - A slice with ∞ gives ∞.
     """
     raise NotImplementedError
 
 
 def min_max_scale(x: np.ndarray) -> np.ndarray:
-    """Each column of `x` (n, d) shifted and stretched to run from 0 to 1; 0 where it is constant."""
+    """Each column of `x` (n, d) shifted and stretched to run from 0 to 1: float64.
+
+    - 0 where a column is constant.
+    - `x` may hold integers of any width: 127 - (-128) must not overflow.
+    """
     raise NotImplementedError
 
 
 def z_score(x: np.ndarray) -> np.ndarray:
-    """Each column of `x` (n, d) less its mean, over its standard deviation (with 1/n); 0 where it is constant.
+    """Each column of `x` (n, d) less its mean, over its standard deviation (with 1/n): float64.
 
-    A column that is constant has entries that are all equal: the deviation that
-    is computed from eleven times 0.3 is some 5e-17, but the answer is still 0.
+    - 0 where a column is constant, that is where all entries are equal.  The deviation computed
+      from eleven times 0.3 is some 5e-17, but the answer is still 0.
+    - A mean of 1e8 costs no digits of the deviation.
+    - `x` may hold integers of any width.
     """
     raise NotImplementedError
 
 
 def robust_scale(x: np.ndarray) -> np.ndarray:
-    """Each column of `x` (n, d) less its median, over the distance of its quartiles.
+    """Each column of `x` (n, d) less its median, over the distance of its quartiles: float64.
 
-    Quantiles are interpolated linearly between the sorted values, as numpy's
-    default does.  Where the quartiles are equal, the median is taken away and no more.
+    - Quantiles are interpolated linearly between the sorted values, as numpy's default does.
+    - Where the quartiles are equal, the median is taken away and no more.
+    - `x` may hold integers of any width.
     """
     raise NotImplementedError

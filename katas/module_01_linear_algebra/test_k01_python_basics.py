@@ -37,6 +37,10 @@ class TestParseCsv:
             ("a\n\nb\n", [["a"], [""], ["b"]]),
             ("\n", [[""]]),
             ("a,", [["a", ""]]),
+            (",", [["", ""]]),
+            ("a\x0bb\x85c\u2028d,e\n", [["a\x0bb\x85c\u2028d", "e"]]),
+            ("a\r\r\nb", [["a"], [""], ["b"]]),
+            ('"a\rb"\r"c"', [["a\rb"], ["c"]]),
             ('x,"y"', [["x", "y"]]),
             ("", []),
         ],
@@ -113,10 +117,17 @@ class TestFlatten:
             ((1, (2, [3, (4, [5])])), [1, 2, 3, 4, 5]),
             ([None, {"a": [1]}, {2}, "xyz", b"q"], [None, {"a": [1]}, {2}, "xyz", b"q"]),
             ([[], [[]], ()], []),
+            ([1, (), [2, "", [3]], "a"], [1, 2, "", 3, "a"]),
         ],
     )
     def test_lists_and_tuples_of_any_depth(self, items, expected):
         assert_equal(flatten(items), expected)
+
+    def test_two_hundred_lists_deep(self):
+        items: list = [7]
+        for depth in range(199):
+            items = [depth, items]
+        assert_equal(flatten(items), [*reversed(range(199)), 7])
 
     def test_gives_a_new_list(self):
         items = [1, 2]
@@ -140,9 +151,21 @@ class TestMemoize:
         again = [(2, 3)] if len(calls) == 5 else []
         assert_equal(calls, [(2, 3), (3, 2), (2, 5), *again, (2, 1)])
 
-    def test_the_order_of_keywords_does_not_matter_to_the_answer(self):
-        fast = memoize(lambda a, b: a - b)
+    def test_the_order_of_keywords_does_not_matter(self):
+        calls = []
+
+        def minus(a, b, c=0):
+            calls.append((a, b, c))
+            return a - b - c
+
+        fast = memoize(minus)
         assert_equal([fast(a=5, b=3), fast(b=3, a=5), fast(a=3, b=5)], [2, 2, -2])
+        assert_equal([fast(5, c=1, b=3), fast(5, b=3, c=1)], [1, 1])
+        assert_equal(calls, [(5, 3, 0), (3, 5, 0), (5, 3, 1)])
+
+    def test_keywords_of_the_same_values_are_told_apart(self):
+        fast = memoize(lambda **names: sorted(names))
+        assert_equal([fast(a=1), fast(b=1), fast(a=1, b=1), fast()], [["a"], ["b"], ["a", "b"], []])
 
     def test_arguments_of_equal_hash_are_told_apart(self):
         fast = memoize(lambda x: x * 10)  # hash(-1) is hash(-2)
@@ -197,17 +220,16 @@ class TestMemoize:
         assert_equal(len(calls), 31)
 
 
-class TestJsonLines:
-    def test_what_is_written_is_read_again(self, tmp_path):
-        records = [{"a": 1.5, "b": [None, True]}, "text\nof two lines", 7, [], {"é": "日本"}]
-        assert_equal(write_jsonl(tmp_path / "x.jsonl", records), 5)
-        assert_equal(list(read_jsonl(tmp_path / "x.jsonl")), records)
-
+class TestWriteJsonl:
     def test_one_line_a_record_as_it_is(self, tmp_path):
-        write_jsonl(tmp_path / "x.jsonl", iter([{"word": "naïve"}, [1, 2]]))
+        assert_equal(write_jsonl(tmp_path / "x.jsonl", [{"word": "naïve"}, [1, 2], "a\nb"]), 3)
         lines = (tmp_path / "x.jsonl").read_bytes().decode("utf-8").splitlines()
-        assert_equal([json.loads(line) for line in lines], [{"word": "naïve"}, [1, 2]])
+        assert_equal([json.loads(line) for line in lines], [{"word": "naïve"}, [1, 2], "a\nb"])
         assert_equal("naïve" in lines[0], True)
+
+    def test_the_records_may_be_an_iterator(self, tmp_path):
+        assert_equal(write_jsonl(tmp_path / "x.jsonl", iter([5, None])), 2)
+        assert_equal((tmp_path / "x.jsonl").read_text().split(), ["5", "null"])
 
     def test_a_file_that_is_there_is_replaced(self, tmp_path):
         path = tmp_path / "x.jsonl"
@@ -217,11 +239,21 @@ class TestJsonLines:
         assert_equal(write_jsonl(path, []), 0)
         assert_equal(path.read_text(), "")
 
+
+class TestReadJsonl:
+    def test_what_is_written_is_read_again(self, tmp_path):
+        records = [{"a": 1.5, "b": [None, True]}, "text\nof two lines", 7, [], {"é": "日本"}]
+        write_jsonl(tmp_path / "x.jsonl", records)
+        assert_equal(list(read_jsonl(tmp_path / "x.jsonl")), records)
+
     def test_blank_lines_are_passed_over(self, tmp_path):
         (tmp_path / "x.jsonl").write_text('1\n\n  \t\n{"a": 2}')
         assert_equal(list(read_jsonl(tmp_path / "x.jsonl")), [1, {"a": 2}])
 
-    @pytest.mark.parametrize(("text", "line"), [("1\n{]\n3\n", 2), ("\n\n5\nnope\n", 4), ("{'a': 1}", 1)])
+    # What json itself says names its own line 1 and a column: of the line asked for it knows nothing.
+    @pytest.mark.parametrize(
+        ("text", "line"), [("1\nnope\n3\n", 2), ("\n\n5\nnope\n", 4), ("{'a': 1}", 1), ("0\n" * 36 + "[1,\n2]\n", 37)]
+    )
     def test_a_faulty_line_is_an_error_when_it_is_reached(self, tmp_path, text, line):
         (tmp_path / "x.jsonl").write_text(text)
         records = read_jsonl(tmp_path / "x.jsonl")
@@ -243,6 +275,19 @@ class TestJsonLines:
         assert_equal(first, [1, 2])
         if peak > 500_000:
             fail("The whole file was read before the first record was handed out.", evidence="all at once")
+
+    def test_only_a_line_feed_ends_a_line(self, tmp_path):
+        (tmp_path / "x.jsonl").write_bytes('"a\u2028b\x85c"\n2\n'.encode())
+        try:
+            records = list(read_jsonl(tmp_path / "x.jsonl"))
+        except ValueError:
+            fail("A line was ended at U+2028 or U+0085; only a line feed ends one.", evidence="other line ends")
+        assert_equal(records, ["a\u2028b\x85c", 2])
+
+    def test_two_readings_of_one_file_at_a_time(self, tmp_path):
+        (tmp_path / "x.jsonl").write_text("1\n2\n3\n")
+        one, other = read_jsonl(tmp_path / "x.jsonl"), read_jsonl(tmp_path / "x.jsonl")
+        assert_equal([next(one), next(one), next(other), next(one)], [1, 2, 1, 3])
 
 
 class TestBatches:
@@ -279,6 +324,9 @@ class TestBatches:
         first = next(iterator)
         next(iterator)
         assert_equal(first, [0, 1])
+
+    def test_of_an_iterator(self):
+        assert_equal(list(Batches(iter("abc"), 2)), [["a", "b"], ["c"]])
 
     @pytest.mark.parametrize("size", [0, -2])
     def test_a_size_below_1_is_an_error(self, size):

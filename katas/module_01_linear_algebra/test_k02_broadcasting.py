@@ -33,9 +33,10 @@ class TestOneHot:
     def test_the_example_worked_by_hand(self):
         assert_close(one_hot(np.array([2, 0]), 3), np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]))
 
-    @pytest.mark.parametrize(("n", "k"), [(7, 4), (3, 9), (5, 5)])
-    def test_matches_a_loop(self, n, k, rng):
-        labels = rng.integers(0, k, n)
+    @pytest.mark.parametrize("dtype", [np.int64, np.uint8])
+    @pytest.mark.parametrize(("n", "k"), [(7, 4), (3, 9), (5, 5), (0, 3)])
+    def test_matches_a_loop(self, n, k, dtype, rng):
+        labels = rng.integers(0, k, n).astype(dtype)
         expected = np.zeros((n, k))
         for i, label in enumerate(labels):
             expected[i, label] = 1
@@ -69,13 +70,18 @@ class TestPairwiseDistances:
 
         assert_close(got, cdist(x, x), rtol=1e-6, atol=1e-6)  # rounding, as the stub says
 
-    def test_rejects_rows_of_two_widths(self):
-        with raises(ValueError, 3, 5):
-            pairwise_distances(np.zeros((2, 3)), np.zeros((4, 5)))
-        with raises(ValueError, 3, 1):
-            pairwise_distances(np.zeros((2, 3)), np.zeros((4, 1)))
-        with raises(ValueError, 1, 3):
-            pairwise_distances(np.zeros((2, 1)), np.zeros((4, 3)))
+    def test_small_whole_numbers_do_not_overflow(self):
+        x, y = np.array([[100, 100], [3, 0]], np.int8), np.array([[-100, 100], [0, 4]], np.int8)
+        assert_close(pairwise_distances(x, y), np.array([[200.0, np.hypot(100, 96)], [np.hypot(103, 100), 5.0]]))
+
+    def test_unsigned_numbers_have_negative_differences(self):
+        x, y = np.array([[3, 9]], np.uint8), np.array([[7, 6]], np.uint8)
+        assert_close(pairwise_distances(x, y), np.array([[5.0]]))
+
+    @pytest.mark.parametrize(("width", "other"), [(3, 5), (3, 1), (1, 3)])
+    def test_rejects_rows_of_two_widths(self, width, other):
+        with raises(ValueError, width, other):
+            pairwise_distances(np.zeros((2, width)), np.zeros((4, other)))
 
     def test_without_a_loop(self, rng):
         few, many = rng.normal(size=(4, 3)), rng.normal(size=(200, 3))
@@ -121,6 +127,10 @@ class TestMovingAverage:
     def test_small_whole_numbers_do_not_overflow(self):
         assert_close(moving_average(np.full(6, 100, np.int8), 3), np.full(4, 100.0))
 
+    def test_of_a_long_series(self, rng):
+        x = rng.uniform(0, 100, 10_000)
+        assert_close(moving_average(x, 7), np.convolve(x, np.full(7, 1 / 7), "valid"))
+
     def test_without_a_loop(self, rng):
         check_no_loop(moving_average, (rng.normal(size=8), 3), (rng.normal(size=800), 3))
 
@@ -139,31 +149,39 @@ class TestNormalizeColumns:
         got = normalize_columns(np.array([[0.0, 2.5], [0.0, 0.0], [0.0, -6.0]]))
         assert_close(got, np.array([[0.0, 5 / 13], [0.0, 0.0], [0.0, -12 / 13]]))
 
-    def test_a_short_column_is_no_column_of_zeros(self):
-        assert_close(normalize_columns(np.array([[3e-9], [4e-9]])), np.array([[0.6], [0.8]]))
+    @pytest.mark.parametrize("size", [1e-140, 1e-9, 1e140])
+    def test_a_short_column_is_no_column_of_zeros(self, size):
+        assert_close(normalize_columns(size * np.array([[3.0, 0.0], [4.0, 0.0]])), np.array([[0.6, 0.0], [0.8, 0.0]]))
 
     def test_whole_numbers(self):
         assert_close(normalize_columns(np.array([[3, 0], [4, 2]])), np.array([[0.6, 0.0], [0.8, 1.0]]))
+
+    def test_small_whole_numbers_do_not_overflow(self):
+        assert_close(normalize_columns(np.array([[30], [-40]], np.int8)), np.array([[0.6], [-0.8]]))
 
     def test_without_a_loop(self, rng):
         check_no_loop(normalize_columns, (rng.normal(size=(4, 4)),), (rng.normal(size=(300, 200)),))
 
 
 class TestSampleRows:
-    def test_k_different_rows_of_x(self, rng):
+    @pytest.mark.parametrize("k", [0, 1, 4, 9])
+    def test_k_different_rows_of_x(self, k, rng):
         x = rng.normal(size=(9, 3))
-        for k in (0, 1, 4, 9):
-            got = sample_rows(x, k, seed=5)
-            assert_close(np.array(got.shape), np.array([k, 3]))
-            equal = (got[:, None] == x).all(axis=2)
-            places = [int(row.argmax()) if row.any() else -1 for row in equal]
-            if -1 in places or len(set(places)) != k:
-                fail("These aren't k different rows of x.", evidence=tuple(places))
+        got = sample_rows(x, k, seed=5)
+        assert_close(np.array(got.shape), np.array([k, 3]))
+        equal = (got[:, None] == x).all(axis=2)
+        places = [int(row.argmax()) if row.any() else -1 for row in equal]
+        if -1 in places or len(set(places)) != k:
+            fail("These aren't k different rows of x.", evidence=tuple(places))
+
+    def test_keeps_the_dtype(self):
+        assert_close(np.sort(sample_rows(np.array([[3], [1]], np.int16), 2, seed=3), axis=0), np.array([[1], [3]], np.int16))
 
     def test_the_same_seed_gives_the_same_rows(self, rng):
         x = rng.normal(size=(20, 2))
         first = sample_rows(x, 6, seed=11)
         np.random.rand(3)  # what others draw in between changes nothing
+        sample_rows(x, 3, seed=12)
         assert_close(sample_rows(x, 6, seed=11), first)
 
     def test_other_seeds_give_other_rows(self):

@@ -34,7 +34,7 @@ pytestmark = [
 
 X, Y = [3, 4], [4, 3]
 LENGTHS = [(3, 5), (3, 1), (1, 4)]
-SCALES = [(1e199, 1.0), (1e-200, 1.0), (1.0, 1e199), (1.0, 1e-200), (1e199, 1e-200)]
+SCALES = [(1e199, 1.0), (1e-200, 1.0), (1.0, 1e199), (1.0, 1e-200), (1e199, 1e-200), (1e199, 1e199), (1e-200, 1e-200)]
 
 
 def signed_qr(a: np.ndarray) -> np.ndarray:
@@ -83,10 +83,9 @@ class TestNorm:
         x = rng.normal(-0.5, 3, size=n)
         assert_close(norm(x, p), np.linalg.norm(x, p))
 
-    def test_the_largest_entry_may_be_negative(self):
-        x = np.array([1.0, -6.0, 2.0])
-        for p, expected in [(1, 9.0), (2, 41**0.5), (3, 225 ** (1 / 3)), (math.inf, 6.0)]:
-            assert_close(norm(x, p), expected)
+    @pytest.mark.parametrize(("p", "length"), [(1, 9.0), (2, 41**0.5), (3, 225 ** (1 / 3)), (math.inf, 6.0)])
+    def test_the_largest_entry_may_be_negative(self, p, length):
+        assert_close(norm(np.array([1.0, -6.0, 2.0]), p), length)
 
     @pytest.mark.parametrize("p", [1, 2, 3, math.inf])
     def test_zeros_have_length_zero(self, p):
@@ -101,9 +100,9 @@ class TestNorm:
     def test_a_large_p_does_not_overflow(self):
         assert_close(norm(np.array([300.0, -200.0, 300.0]), 250), 300 * 2 ** (1 / 250))
 
-    def test_small_integers(self):
-        assert_close(norm(np.array([-128, 0], np.int8)), 128.0)
-        assert_close(norm(np.array([100, -100, 50], np.int8), 1), 250.0)
+    @pytest.mark.parametrize(("x", "p", "length"), [([-128, 0], 2, 128.0), ([100, -100, 50], 1, 250.0), ([-128, 5], math.inf, 128.0)])
+    def test_small_integers(self, x, p, length):
+        assert_close(norm(np.array(x, np.int8), p), length)
 
     def test_single_precision_is_computed_in_double(self):
         got = norm(np.array([1.0, 1e-4], np.float32))
@@ -154,11 +153,10 @@ class TestCosineSimilarity:
         with raises(ValueError, n, m):
             cosine_similarity(np.ones(n), np.ones(m))
 
-    def test_rejects_zeros(self):
+    @pytest.mark.parametrize(("x", "y"), [([0, 0], Y), (X, [0, 0]), ([0, 0], [0, 0])])
+    def test_rejects_zeros(self, x, y):
         with raises(ValueError, "zero"):
-            cosine_similarity(np.zeros(2), np.array(Y))
-        with raises(ValueError, "zero"):
-            cosine_similarity(np.array(X), np.zeros(2))
+            cosine_similarity(np.array(x, float), np.array(y, float))
 
 
 class TestAngle:
@@ -192,6 +190,9 @@ class TestAngle:
     def test_the_lengths_do_not_matter(self, a, b):
         assert_close(angle(a * np.array(X), b * np.array(Y)), math.acos(0.96))
 
+    def test_unsigned_integers(self):
+        assert_close(angle(np.array([3, 0], np.uint8), np.array([0, 5], np.uint8)), math.pi / 2)
+
     def test_small_integers(self):
         assert_close(angle(np.array([90, 120], np.int8), np.array([100, 75], np.int8)), math.acos(0.96))
 
@@ -205,11 +206,10 @@ class TestAngle:
         with raises(ValueError, n, m):
             angle(np.ones(n), np.ones(m))
 
-    def test_rejects_zeros(self):
+    @pytest.mark.parametrize(("x", "y"), [([0, 0], Y), (X, [0, 0]), ([0, 0], [0, 0])])
+    def test_rejects_zeros(self, x, y):
         with raises(ValueError, "zero"):
-            angle(np.zeros(2), np.array(Y))
-        with raises(ValueError, "zero"):
-            angle(np.array(X), np.zeros(2))
+            angle(np.array(x, float), np.array(y, float))
 
 
 class TestProjection:
@@ -229,6 +229,13 @@ class TestProjection:
     @pytest.mark.parametrize("scale", [1e-200, -0.5, 1e199])
     def test_the_length_of_onto_does_not_matter(self, scale):
         assert_close(projection(np.array(X), scale * np.array(Y)), np.array([3.84, 2.88]))
+
+    def test_small_integers(self):
+        got = projection(np.array([100, 120], np.int8), np.array([120, 90], np.int8))
+        assert_close(got, np.array([121.6, 91.2]))
+
+    def test_unsigned_integers(self):
+        assert_close(projection(np.array([200, 0], np.uint8), np.array([1, 2], np.uint8)), np.array([40.0, 80.0]))
 
     def test_zeros_have_no_part_along_anything(self):
         assert_close(projection(np.zeros(3), np.array([1.0, 2.0, 5.0])), np.zeros(3))
@@ -261,6 +268,9 @@ class TestGramSchmidt:
     def test_single_precision_is_computed_in_double(self, rng):
         a = rng.normal(size=(4, 2)).astype(np.float32)
         assert_close(gram_schmidt(a), signed_qr(a.astype(np.float64)))
+
+    def test_small_integers(self):
+        assert_close(gram_schmidt(np.array([[60, 100], [80, 100]], np.int8)), np.array([[0.6, 0.8], [0.8, -0.6]]))
 
     @pytest.mark.parametrize("delta", [1e-8, 1e-7])
     def test_nearly_dependent_columns(self, delta):

@@ -59,8 +59,14 @@ class TestReflector:
     def test_a_first_entry_of_zero_counts_as_positive(self):
         assert_close(reflector(np.array([0.0, 3.0, -4.0])), np.array([5.0, 3.0, -4.0]) / np.sqrt(50))
 
-    def test_zeros_give_zeros(self):
-        assert_close(reflector(np.zeros(3)), np.zeros(3))
+    @pytest.mark.parametrize("dtype", [np.float64, np.float32])
+    @pytest.mark.parametrize("n", [1, 3])
+    def test_zeros_give_zeros(self, n, dtype):
+        assert_close(reflector(np.zeros(n, dtype)), np.zeros(n, dtype))
+
+    @pytest.mark.parametrize("scale", [1e-150, 1e-30, 1e150])
+    def test_a_short_vector_is_not_zero(self, scale):
+        assert_close(reflector(scale * np.array([3.0, 4.0, 0.0])), np.array([2, 1, 0]) / np.sqrt(5))
 
     @pytest.mark.parametrize("x", [[2.0, 0.0, 0.0], [-7.0, 1e-9, 0.0], [1.0, 1e-20, -1e-20]])
     def test_nothing_cancels_for_an_x_along_the_axis(self, x):
@@ -113,6 +119,17 @@ class TestQr:
         assert_close(q @ r, a)
         assert_close(q.T @ q, np.eye(3))
         assert_close(r, np.triu(r))
+
+    @pytest.mark.parametrize("scale", [1e-140, 1e140])
+    def test_the_scale_does_not_matter(self, scale):
+        q, r = qr(scale * A)
+        assert_close(r / scale, np.array([[5.0, 4.0], [0.0, 5.0]]))
+        assert_close(q, np.array([[0.6, -0.48], [0.8, 0.36], [0.0, 0.8]]))
+
+    def test_all_zeros(self):
+        q, r = qr(np.zeros((4, 2)))
+        assert_close(r, np.zeros((2, 2)))
+        assert_close(q.T @ q, np.eye(2))
 
     def test_a_repeated_column(self, rng):
         a = rng.standard_normal((5, 3))[:, [0, 1, 0]]
@@ -203,9 +220,14 @@ class TestConditionNumber:
         # σ_min carries an error of ε·σ_max = 2e-11; through aᵀa it would have no right digit.
         assert_close(condition_number(a), 1e10, rtol=1e-3)
 
-    def test_a_column_of_zeros_gives_infinity(self):
+    @pytest.mark.parametrize("a", [[[3.0, 0.0], [4.0, 0.0]], [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]], [[0.0]]])
+    def test_a_smallest_of_zero_gives_infinity(self, a):
         with np.errstate(all="raise"):
-            assert_close(condition_number(np.array([[3.0, 0.0], [4.0, 0.0]])), np.inf)
+            assert_close(condition_number(np.array(a)), np.inf)
+
+    @pytest.mark.parametrize("scale", [1e-100, 1e100])
+    def test_the_scale_does_not_matter(self, scale):
+        assert_close(condition_number(scale * np.array([[0.0, 5.0], [2.0, 0.0]])), 2.5)
 
     @pytest.mark.parametrize("a", [[[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]], [[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]]])
     def test_dependent_columns_or_rows(self, a):

@@ -102,6 +102,10 @@ class TestInverseIteration:
         with raises(LinAlgError):
             inverse_iteration(np.diag([1.0, 2.0, 4.0]), 2.0, np.ones(3), 1)
 
+    def test_without_a_step_nothing_is_solved(self):
+        value, vector = inverse_iteration(np.diag([1.0, 2.0, 4.0]), 2.0, np.array([0.0, 0.0, 3.0]), 0)
+        assert_close((value, vector), (4.0, np.array([0.0, 0.0, 1.0])))
+
 
 class TestDeflate:
     def test_the_example_worked_by_hand(self):
@@ -167,12 +171,16 @@ class TestQrAlgorithm:
         # The lesson promises 1e-12·‖a‖, and ‖a‖ is 7.8.
         assert_close(qr_algorithm(a)[0], np.linalg.eigvalsh(a), atol=1e-11, rtol=0)
 
-    @pytest.mark.parametrize("scale", [1e-14, 1e9])
+    @pytest.mark.parametrize("scale", [1e-100, 1e-14, 1e9, 1e100])
     def test_the_scale_does_not_matter(self, rng, scale):
         a, _ = with_spectrum(rng, [-6.0, -1.0, 2.5, 4.0])
         values, vectors = qr_algorithm(scale * a)
         assert_close(values / scale, np.array([-6.0, -1.0, 2.5, 4.0]))
         assert_close(a @ vectors, vectors * (values / scale))
+
+    def test_one_matrix_after_another(self, rng):
+        a, b = np.diag([3.0, 1.0]), with_spectrum(rng, [1.0, 2.0, 4.0])[0]
+        assert_close([qr_algorithm(x)[0] for x in (a, b, a)], [np.array([1.0, 3.0]), np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0])])
 
     def test_eigenvalues_of_opposite_sign(self):
         values, vectors = qr_algorithm(np.array([[0, 1], [1, 0]]))
@@ -218,7 +226,7 @@ class TestPagerank:
 
     @pytest.mark.parametrize("n", [1, 2, 5, 8])
     @pytest.mark.parametrize("steps", [1, 3])
-    @pytest.mark.parametrize("damping", [0.0, 0.3, 0.99])
+    @pytest.mark.parametrize("damping", [0.0, 0.3, 1.0])
     def test_takes_exactly_as_many_steps(self, rng, n, steps, damping):
         # Pages of many links, of links to themselves, and (row 0) of none.
         links = rng.integers(0, 4, (n, n))
@@ -240,6 +248,10 @@ class TestPagerank:
     def test_a_page_without_links_shares_its_rank_among_all(self):
         # r₀ = ¼ + ½·½r₁ and r₁ = ¼ + ½(r₀ + ½r₁).
         assert_close(pagerank(np.array([[0, 1], [0, 0]]), 60, 0.5), np.array([0.4, 0.6]))
+
+    def test_each_of_several_links_counts(self):
+        # From page 0 one link in four leads to itself, three to page 1.
+        assert_close(pagerank(np.array([[1, 3], [1, 0]]), 1, 1.0), np.array([0.125 + 0.5, 0.375]))
 
     def test_without_any_link_all_are_equal(self):
         assert_close(pagerank(np.zeros((4, 4)), 3), np.full(4, 0.25))

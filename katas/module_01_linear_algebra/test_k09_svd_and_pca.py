@@ -71,6 +71,15 @@ class TestRotation:
     def test_small_cases_by_hand(self, x, y, c, s):
         assert_close(rotation(np.array(x), np.array(y)), (c, s))
 
+    @pytest.mark.parametrize("gamma", [1e-10, -1e-150, 1e-200, -1e-300])
+    def test_hardly_a_turn_for_a_tiny_product(self, gamma):
+        with np.errstate(all="ignore"):
+            assert_close(rotation(np.array([1.0, 0.0]), np.array([gamma, 2.0])), (1.0, gamma / 3))
+
+    @pytest.mark.parametrize("gamma", [1e-10, -1e-150, 1e-200, -1e-300])
+    def test_half_a_right_angle_for_equal_lengths_however_small_the_product(self, gamma):
+        assert_close(rotation(np.array([1.0, 0.0]), np.array([gamma, 1.0])), (1 / R2, 1 / R2))
+
     @pytest.mark.parametrize("m", [1, 2, 5])
     @pytest.mark.parametrize("scale", [0.1, 1.0, 7.0])
     def test_makes_columns_orthogonal_by_the_smaller_angle(self, rng, m, scale):
@@ -144,6 +153,12 @@ class TestSvd:
         u, s, vt = svd(np.array(a))
         assert_close(s, np.linalg.svd(a)[1])
         assert_close(u * s @ vt, np.array(a, dtype=float))
+
+    @pytest.mark.parametrize("scale", [1e-100, 1e100])
+    def test_the_scale_does_not_matter(self, scale):
+        u, s, vt = svd(scale * np.array([[3, 0], [4, 5]]))
+        assert_close(s / scale, np.sqrt([45, 5]))
+        assert_close(u * (s / scale) @ vt, np.array([[3.0, 0.0], [4.0, 5.0]]))
 
     @pytest.mark.parametrize("shape", [(3, 2), (2, 3)])
     def test_zeros(self, shape):

@@ -156,6 +156,10 @@ class TestPredict:
         expected = np.array([3.4, 3.4, 3.4, guesses(factors, users[3:], items[3:])[0]])
         assert_close(predict(factors, users, items), expected)
 
+    def test_of_no_pairs_at_all(self, rng):
+        none = np.array([], dtype=int)
+        assert_close(predict(random_factors(rng, 3, 5, 2), none, none), np.array([]))
+
     def test_leaves_the_factors_as_they_are(self, rng):
         factors = random_factors(rng, 3, 5, 2)
         before = fields(factors)
@@ -192,6 +196,17 @@ class TestAls:
         before = fields(start)
         assert_close(fields(als(start, users, items, stars, reg, sweeps)), expected)
         assert_close(fields(start), before)
+
+    @pytest.mark.parametrize("reg", [0.5, 3.0])
+    def test_the_loss_never_rises(self, rng, reg):
+        users, items, stars = random_ratings(rng, 25, 6, 8)
+        start = random_factors(rng, 6, 8, 2)
+        losses = []
+        for sweeps in (1, 2, 3, 8):
+            f = als(start, users, items, stars, reg, sweeps)
+            squares = (f.user_factors**2).sum() + (f.item_factors**2).sum()
+            losses.append(float(((stars - guesses(f, users, items)) ** 2).sum() + reg * squares))
+        assert_close(sorted(losses, reverse=True), losses)
 
     def test_finds_a_hidden_table_of_rank_two(self, rng):
         kept, held = split_of_a_hidden_table(rng)
@@ -276,6 +291,14 @@ class TestSgd:
         start = random_factors(rng, 5, 6, 2)
         one, two = (sgd(start, users, items, stars, 0.05, 0.1, 2, np.random.default_rng(7)) for _ in range(2))
         assert_close(fields(two), fields(one))
+
+    def test_numpys_global_generator_stays_as_it_is(self, rng):
+        users, items, stars = random_ratings(rng, 20, 5, 6)
+        before = np.random.get_state()
+        sgd(random_factors(rng, 5, 6, 2), users, items, stars, 0.05, 0.1, 2, rng)
+        after = np.random.get_state()
+        if before[2] != after[2] or not np.array_equal(before[1], after[1]):
+            fail("numpy's global generator is used or seeded anew; draw from `rng` alone.", evidence="global generator")
 
     def test_finds_a_hidden_table_of_rank_two(self, rng):
         kept, held = split_of_a_hidden_table(rng)

@@ -178,6 +178,14 @@ OPERATIONS = {
     "x ** 3": (lambda x, y: x**3, lambda x, y, dx, dy: 3 * x**2 * dx),
     "x ** 0.5": (lambda x, y: x**0.5, lambda x, y, dx, dy: 0.5 * x**-0.5 * dx),
     "x ** -2": (lambda x, y: x**-2, lambda x, y, dx, dy: -2 * x**-3 * dx),
+    "x ** 1": (lambda x, y: x**1, lambda x, y, dx, dy: dx),
+    "x / int64": (lambda x, y: x / np.int64(3), lambda x, y, dx, dy: dx / 3),
+    "x * int64": (lambda x, y: x * np.int64(3), lambda x, y, dx, dy: 3 * dx),
+    "float64 - x": (lambda x, y: np.float64(3) - x, lambda x, y, dx, dy: -dx),
+    "float64 / x": (lambda x, y: np.float64(3) / x, lambda x, y, dx, dy: -3 * dx / x**2),
+    "x * x": (lambda x, y: x * x, lambda x, y, dx, dy: 2 * x * dx),
+    "x / x": (lambda x, y: x / x, lambda x, y, dx, dy: 0.0),
+    "x - x": (lambda x, y: x - x, lambda x, y, dx, dy: 0.0),
 }
 
 
@@ -192,6 +200,17 @@ class TestDual:
         x, y, dx, dy = (float(z) for z in rng.uniform(0.5, 2, 4))
         got = run(Dual(x, dx), Dual(y, dy))
         assert_close((got.value, got.slope), (run(x, y), slope(x, y, dx, dy)))
+
+    def test_no_operation_changes_its_operands(self):
+        x, y = Dual(2.0, 1.0), Dual(5.0, -3.0)
+        for run, _ in OPERATIONS.values():
+            run(x, y)
+        assert_close([x.value, x.slope, y.value, y.slope], [2.0, 1.0, 5.0, -3.0])
+
+    @pytest.mark.parametrize("value", [-2.0, 4])
+    def test_quotients_of_negative_values_and_of_integers(self, value):
+        got = Dual(3.0, 1.0) / Dual(value, 2.0)
+        assert_close((got.value, got.slope), (3 / value, 1 / value - 6 / value**2))
 
     def test_a_number_has_slope_0(self):
         assert_close(Dual(2.5).slope, 0.0)
@@ -233,9 +252,20 @@ class TestDerivative:
         # A small step would lose most digits here.
         assert_close(derivative(lambda t: sin(1e6 * t) * 1e-6, 0.3) / math.cos(3e5), 1.0)
 
-    def test_of_a_constant_and_of_x_itself(self):
+    def test_of_a_constant(self):
         assert_close(derivative(lambda t: 7.0, 2.0), 0.0)
+
+    def test_of_x_itself(self):
         assert_close(derivative(lambda t: t, 2.0), 1.0)
+
+    def test_of_a_function_with_a_loop(self):
+        def power(t):
+            product = 1
+            for _ in range(5):
+                product = product * t
+            return product
+
+        assert_close(derivative(power, -2.0), 80.0)
 
 
 def const(number):
@@ -271,24 +301,46 @@ def tree(name):
     return TREES[name](var("x"), var("y"))
 
 
-class TestExpressions:
+def chain(depth):
+    """A tree that is nested `depth` times: x + 1 + 1 …"""
+    formula = var("x")
+    for _ in range(depth - 1):
+        formula = add(formula, const(1.0))
+    return formula
+
+
+class TestEvaluate:
     def test_the_example_worked_by_hand(self):
-        product = mul(mul(var("x"), var("x")), var("y"))
-        at = {"x": 3.0, "y": 2.0}
-        assert_close(evaluate(product, at), 18.0)
-        assert_close(evaluate(differentiate(product, "x"), at), 12.0)
-        assert_close(evaluate(differentiate(product, "y"), at), 9.0)
+        assert_close(evaluate(mul(mul(var("x"), var("x")), var("y")), {"x": 3.0, "y": 2.0}), 18.0)
 
     @pytest.mark.parametrize("name", TREES)
-    def test_values_match_sympy(self, name, rng):
+    def test_matches_sympy(self, name, rng):
         import sympy
 
         at = {"x": float(rng.uniform(-1, 1)), "y": float(rng.uniform(-1, 1))}
         assert_close(evaluate(tree(name), at), float(sympy.sympify(name).subs(at)))
 
+    def test_a_variable_may_be_zero(self):
+        assert_close(evaluate(add(var("x"), const(0)), {"x": 0.0}), 0.0)
+
+    def test_a_deep_tree(self):
+        assert_close(evaluate(chain(150), {"x": 0.5}), 149.5)
+
+    @pytest.mark.parametrize("values", [{"x": 1.0}, {}])
+    def test_a_variable_without_a_value_is_an_error(self, values):
+        with raises(ValueError, "speed"):
+            evaluate(add(var("speed"), var("x")), values)
+
+
+class TestDifferentiate:
+    @pytest.mark.parametrize(("by", "slope"), [("x", 12.0), ("y", 9.0)])
+    def test_the_example_worked_by_hand(self, by, slope):
+        product = mul(mul(var("x"), var("x")), var("y"))
+        assert_close(evaluate(differentiate(product, by), {"x": 3.0, "y": 2.0}), slope)
+
     @pytest.mark.parametrize("name", TREES)
     @pytest.mark.parametrize("by", ["x", "y"])
-    def test_derivatives_match_sympy(self, name, by, rng):
+    def test_matches_sympy(self, name, by, rng):
         import sympy
 
         at = {"x": float(rng.uniform(-1, 1)), "y": float(rng.uniform(-1, 1))}
@@ -301,6 +353,5 @@ class TestExpressions:
     def test_a_variable_that_is_not_there_is_constant(self):
         assert_close(evaluate(differentiate(tree("sin(x)"), "z"), {"x": 0.3}), 0.0)
 
-    def test_a_variable_without_a_value_is_an_error(self):
-        with raises(ValueError, "speed"):
-            evaluate(add(var("x"), var("speed")), {"x": 1.0})
+    def test_a_deep_tree(self):
+        assert_close(evaluate(differentiate(chain(150), "x"), {"x": 0.5}), 1.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.linalg import LinAlgError
 
-from dojo.testing import assert_close, from_scratch, pure, raises
+from dojo.testing import assert_close, fail, from_scratch, pure, raises
 from katas.module_01_linear_algebra.k12_gradient_descent import (
     backtracking,
     constrained_quadratic,
@@ -111,6 +111,10 @@ class TestBacktracking:
         g = np.array([6.0, -8.0])
         assert_close(backtracking(lambda x: x @ x, g / 2, g, -g, step=0.3), 0.3)
 
+    def test_a_tiny_slope_leads_down_all_the_same(self):
+        g = np.array([1e-9])
+        assert_close(backtracking(lambda x: float(1e-9 * x[0]), np.zeros(1), g, -g), 1.0)
+
     @pytest.mark.parametrize("outside", [np.nan, np.inf])
     def test_a_step_out_of_the_domain_is_too_long(self, outside):
         def f(x: np.ndarray) -> float:
@@ -196,6 +200,9 @@ class TestProjectBall:
             ([0, 0, 0], 1.0, [0, 0, 0]),
             ([-6], 2.0, [-2]),
             ([0.3, -0.4], 0.25, [0.15, -0.2]),
+            ([3, 4], 0.0, [0, 0]),
+            ([0, 0], 0.0, [0, 0]),
+            ([3e-200, 4e-200], 2.5e-200, [0, 0]),
         ],
     )
     def test_small_cases_by_hand(self, x, radius, nearest):
@@ -228,6 +235,15 @@ class TestProjectedGradient:
         for _ in range(steps):
             expected.append(project(expected[-1] - rate * (q @ expected[-1] + c)))
         assert_close(path, np.array(expected))
+
+    def test_the_gradient_is_asked_for_at_projected_points_alone(self):
+        def gradient(x: np.ndarray) -> np.ndarray:
+            if np.abs(x).max() > 1:
+                fail("The gradient was asked for outside of the allowed points.", evidence="outside")
+            return 5 * x - 3
+
+        path = projected_gradient(gradient, lambda x: x.clip(-1, 1), np.array([7.0, -2.0]), 0.9, 3)
+        assert_close(path[0], np.array([1.0, -1.0]))
 
     def test_a_path_of_integers_is_float64(self):
         path = projected_gradient(lambda x: x, lambda x: x.clip(0, 3), np.array([4, 1]), 0.4, 0)

@@ -39,7 +39,7 @@ class TestBinomial:
     def test_the_example_worked_by_hand(self):
         assert_close(np.exp(binomial_logpmf(np.array([2]), 3, 0.5)), np.array([0.375]))
 
-    @pytest.mark.parametrize(("n", "p"), [(1, 0.3), (7, 0.9), (40, 0.05), (600, 0.4)])
+    @pytest.mark.parametrize(("n", "p"), [(0, 0.3), (1, 0.3), (7, 0.9), (40, 0.05), (600, 0.4), (3000, 0.5), (9, 1e-13)])
     def test_matches_scipy_and_nothing_is_outside(self, n, p):
         from scipy.stats import binom
 
@@ -51,6 +51,13 @@ class TestBinomial:
 
         k = np.array([[0, 3, 5], [9, 2, 1]])
         assert_close(binomial_logpmf(k, 6, 0.25), binom.logpmf(k, 6, 0.25))
+
+    @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32])
+    def test_of_integers_of_any_width(self, dtype):
+        from scipy.stats import binom
+
+        k = np.array([0, 3, 127], dtype)
+        assert_close(binomial_logpmf(k, 300, 0.25), binom.logpmf(k.astype(int), 300, 0.25))
 
 
 class TestPoisson:
@@ -70,8 +77,37 @@ class TestPoisson:
         k = np.array([[0, 3, 5], [9, -2, 1]])
         assert_close(poisson_logpmf(k, 2.5), poisson.logpmf(k, 2.5))
 
+    @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32])
+    def test_of_integers_of_any_width(self, dtype):
+        from scipy.stats import poisson
 
-class TestGaussian:
+        k = np.array([0, 3, 127], dtype)
+        assert_close(poisson_logpmf(k, 40.0), poisson.logpmf(k.astype(int), 40.0))
+
+    def test_nothing_but_impossible_counts(self):
+        assert_close(poisson_logpmf(np.array([-1, -7]), 3.0), np.array([-np.inf, -np.inf]))
+
+
+class TestGaussianLogpdf:
+    def test_the_example_worked_by_hand(self):
+        assert_close(gaussian_logpdf(np.array([3.0]), 1.0, 2.0), np.array([-0.5 - 0.5 * math.log(8 * math.pi)]))
+
+    @pytest.mark.parametrize(("mean", "sd"), [(0.0, 0.5), (3.0, 2.0), (-1.5, 7.0), (2.0, 1e-200)])
+    def test_matches_scipy(self, mean, sd, rng):
+        from scipy.stats import norm
+
+        x = mean + 2 * sd * rng.normal(size=(3, 4))
+        assert_close(gaussian_logpdf(x, mean, sd), norm.logpdf(x, mean, sd))
+
+    def test_standard_unless_told_otherwise(self):
+        x = np.array([-1.3, 0.0, 2.2])
+        assert_close(gaussian_logpdf(x), -(x**2) / 2 - 0.5 * math.log(2 * math.pi))
+
+    def test_is_finite_far_out(self):
+        assert_close(gaussian_logpdf(np.array([1e3, -1e5])), np.array([-5e5, -5e9]) - 0.5 * math.log(2 * math.pi))
+
+
+class TestGaussianPdf:
     def test_the_example_worked_by_hand(self):
         assert_close(gaussian_pdf(np.array([3.0]), 1.0, 2.0), np.array([math.exp(-0.5) / math.sqrt(8 * math.pi)]))
 
@@ -80,16 +116,14 @@ class TestGaussian:
         from scipy.stats import norm
 
         x = rng.normal(mean, 2 * sd, (3, 4))
-        assert_close(gaussian_logpdf(x, mean, sd), norm.logpdf(x, mean, sd))
         assert_close(gaussian_pdf(x, mean, sd), norm.pdf(x, mean, sd))
 
     def test_standard_unless_told_otherwise(self):
         x = np.array([-1.3, 0.0, 2.2])
-        assert_close(gaussian_logpdf(x), -(x**2) / 2 - 0.5 * math.log(2 * math.pi))
         assert_close(gaussian_pdf(x), np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi))
 
-    def test_the_logarithm_is_finite_far_out(self):
-        assert_close(gaussian_logpdf(np.array([1e3, -1e5])), np.array([-5e5, -5e9]) - 0.5 * math.log(2 * math.pi))
+    def test_nothing_is_left_far_out(self):
+        assert_close(gaussian_pdf(np.array([1e3, -1e5])), np.zeros(2))
 
 
 class TestExponential:
@@ -109,6 +143,10 @@ class TestDiscrete:
         got = discrete_from_uniform(np.array([0.65, 0.75, 0.0, 0.19, 0.2, 0.99]), np.array([0.2, 0.5, 0.3]))
         assert_close(got, np.array([1, 2, 0, 0, 1, 2]))
 
+    def test_of_a_single_number(self):
+        assert_close(np.shape(discrete_from_uniform(np.array(0.65), np.array([0.2, 0.5, 0.3]))), ())
+        assert_close(int(discrete_from_uniform(np.array(0.65), np.array([0.2, 0.5, 0.3]))), 1)
+
     def test_a_sum_that_is_met_belongs_to_the_next(self):
         got = discrete_from_uniform(np.array([[0.25, 0.5], [0.75, 0.0]]), np.array([0.25, 0.25, 0.25, 0.25]))
         assert_close(got, np.array([[1, 2], [3, 0]]))
@@ -117,10 +155,9 @@ class TestDiscrete:
         p = np.array([0.0, 0.5, 0.0, 0.5, 0.0])
         assert_close(discrete_from_uniform(np.array([0.0, 0.3, 0.5, 0.9]), p), np.array([1, 1, 3, 3]))
 
-    def test_rounding_leaves_no_gap_at_the_end(self):
-        p = np.full(10, 0.1)  # they add up to 0.9999999999999999
-        assert_close(discrete_from_uniform(np.array([np.nextafter(1, 0)]), p), np.array([9]))
-        p = np.array([0.1] * 10 + [0.0, 0.0])
+    @pytest.mark.parametrize("behind", [0, 2])
+    def test_rounding_leaves_no_gap_at_the_end(self, behind):
+        p = np.array([0.1] * 10 + [0.0] * behind)  # they add up to 0.9999999999999999
         assert_close(discrete_from_uniform(np.array([np.nextafter(1, 0)]), p), np.array([9]))
 
     def test_each_index_as_often_as_it_says(self, rng):
@@ -139,6 +176,10 @@ class TestBoxMuller:
         u1, u2 = rng.uniform(0.01, 1, (2, 5)), rng.random((2, 5))
         radius = np.sqrt(-2 * np.log(u1))
         assert_close(box_muller(u1, u2), (radius * np.cos(2 * np.pi * u2), radius * np.sin(2 * np.pi * u2)))
+
+    def test_the_smallest_and_the_largest_u1(self):
+        first, second = box_muller(np.array([1e-300, 1.0]), np.array([0.0, 0.3]))
+        assert_close((first, second), (np.array([math.sqrt(600 * math.log(10)), 0.0]), np.zeros(2)))
 
     def test_the_numbers_are_gaussian_and_independent(self, rng):
         from scipy.stats import kstest
@@ -177,8 +218,12 @@ class TestRejection:
         draws, _ = rejection_sample(hill, 0.0, 2.0, 1.3, 4000, rng)
         if kstest(draws, lambda x: (x**2 - x**3 / 3) / (4 / 3)).pvalue < SURE:
             fail("The draws don't have the density.", evidence="another density")
-        low, _ = rejection_sample(lambda x: x + 1.0, -1.0, 1.0, 2.0, 4000, rng)
-        if kstest(low, lambda x: (x + 1) ** 2 / 4).pvalue < SURE:
+
+    def test_the_draws_have_a_density_that_is_no_hill(self, rng):
+        from scipy.stats import kstest
+
+        draws, _ = rejection_sample(lambda x: x + 1.0, -1.0, 1.0, 2.0, 4000, rng)
+        if kstest(draws, lambda x: (x + 1) ** 2 / 4).pvalue < SURE:
             fail("The draws don't have the density.", evidence="another density")
 
     def test_a_density_above_its_bound_is_an_error(self, rng):
@@ -201,6 +246,13 @@ class TestRejection:
         if np.array_equal(draws(3), draws(4)):
             fail("Two generators give the same draws: `rng` isn't used.", evidence="same draws")
 
+    def test_numpys_global_generator_stays_as_it_is(self, rng):
+        before = np.random.get_state()
+        rejection_sample(hill, 0.0, 2.0, 1.0, 20, rng)
+        after = np.random.get_state()
+        if before[2] != after[2] or not np.array_equal(before[1], after[1]):
+            fail("numpy's global generator is used or seeded anew; draw from `rng` alone.", evidence="global generator")
+
     def test_a_density_at_its_bound_is_none(self, rng):
         draws, _ = rejection_sample(lambda x: np.full_like(x, 4.0), 0.0, 1.0, 4.0, 5, rng)
         assert_close(len(draws), 5)
@@ -215,6 +267,10 @@ class TestMonteCarlo:
         x = rng.random(n)
         values = np.exp(x)
         assert_close(monte_carlo(np.exp, x), (float(values.mean()), float(values.std(ddof=1)) / math.sqrt(n)))
+
+    def test_a_probability_from_truth_values(self):
+        draws = np.array([0.1, 0.9, 0.4, 0.2])
+        assert_close(monte_carlo(lambda x: x > 0.5, draws), (0.25, math.sqrt(0.25 / 4)))
 
     def test_the_error_says_how_far_off_it_is(self, rng):
         off = []

@@ -45,16 +45,27 @@ class TestPosterior:
         with raises(ValueError, column):
             posterior(np.array([0.5, 0.5]), likelihood)
 
+    def test_hardly_possible_is_not_impossible(self):
+        got = posterior(np.array([0.5, 0.5]), np.array([[1e-200, 0.3], [3e-200, 0.3]]))
+        assert_close(got, np.array([[0.25, 0.5], [0.75, 0.5]]))
+
     def test_impossible_under_what_the_prior_allows(self):
         with raises(ValueError, 1):
             posterior(np.array([1.0, 0.0]), np.array([[1.0, 0.0], [0.5, 0.5]]))
 
 
-class TestBeta:
+class TestBetaUpdate:
     def test_the_example_worked_by_hand(self):
         assert_close(beta_update(2, 2, 7, 3), (9.0, 5.0))
+
+    @pytest.mark.parametrize(("a", "b", "heads", "tails"), [(0.3, 1.7, 2, 5), (4.0, 0.5, 0, 3), (1, 1, 0, 0)])
+    def test_heads_into_a_and_tails_into_b(self, a, b, heads, tails):
+        assert_close(beta_update(a, b, heads, tails), (float(a + heads), float(b + tails)))
+
+
+class TestChanceOfHeads:
+    def test_the_example_worked_by_hand(self):
         assert_close(chance_of_heads(9, 5), 9 / 14)
-        assert_close(beta_update(0.3, 1.7, 2, 5), (2.3, 6.7))
 
     @pytest.mark.parametrize(("a", "b", "heads", "tails"), [(1.0, 1.0, 2, 5), (0.5, 3.5, 4, 0)])
     def test_is_bayes_rule_over_a_fine_grid(self, a, b, heads, tails):
@@ -83,6 +94,9 @@ class TestNormal:
         expected = float(grid @ weights)
         assert_close((mean, sd), (expected, math.sqrt((grid - expected) ** 2 @ weights)))
 
+    def test_of_integers(self):
+        assert_close(normal_update(0, 2, np.array([3]), 1), (2.4, math.sqrt(0.8)))
+
     def test_nothing_measured_changes_nothing(self):
         assert_close(normal_update(3.5, 2.0, np.array([]), 7.0), (3.5, 2.0))
 
@@ -92,6 +106,13 @@ class TestCountWords:
         got = count_words(["The cat, the CAT!", "It's 3D", "", "a cat-a-log"], ["cat", "the", "s", "d", "log", "dog"])
         expected = np.array([[2, 2, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0] * 6, [1, 0, 0, 0, 1, 0]], dtype=float)
         assert_close(got, expected)
+
+    def test_words_in_other_alphabets_are_none(self):
+        got = count_words(["naïve Ünder été", "日本 a1b"], ["na", "ve", "nder", "t", "a", "b"])
+        assert_close(got, np.array([[1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]], dtype=float))
+
+    def test_no_text_at_all(self):
+        assert_close(count_words([], ["a", "b"]), np.zeros((0, 2)))
 
     def test_more_texts_than_words(self):
         assert_close(count_words(["b", "a a b", "c"], ["b"]), np.array([[1.0], [1.0], [0.0]]))
@@ -160,6 +181,31 @@ class TestGaussianNaiveBayes:
         got = fitted(GaussianNaiveBayes(), x, y).predict_proba(np.array([[1e4, -1e4, 1e4, 1e4], [0.0, 1.0, 2.0, 3.0]]))
         assert_close(got.sum(axis=1), np.ones(2))
 
+    def test_a_second_fit_forgets_the_first(self, rng):
+        (x, y), (other, other_y) = blobs(rng), blobs(rng, 12, 2)
+        other_y = other_y + 100
+        model = fitted(fitted(GaussianNaiveBayes(0.1), x, y), other, other_y)
+        fresh = fitted(GaussianNaiveBayes(0.1), other, other_y)
+        assert_equal(model.classes.tolist(), [102, 105, 109])
+        assert_close(model.log_joint(other), fresh.log_joint(other))
+
+    def test_two_models_know_nothing_of_each_other(self, rng):
+        x, y = blobs(rng)
+        one, other = fitted(GaussianNaiveBayes(0.1), x, y), GaussianNaiveBayes(0.7)
+        before = one.log_joint(x)
+        other.fit(-x, y)
+        assert_close(one.log_joint(x), before)
+
+    def test_of_integers_and_of_a_single_class(self):
+        x, y = np.array([[200, 1], [100, 3]], np.uint8), np.array([7, 7])
+        before = x.copy()
+        model = fitted(GaussianNaiveBayes(0.0), x, y)
+        assert_close(model.predict_proba(x), np.ones((2, 1)))
+        # In both features the two values lie one deviation from the mean; the deviations are 50 and 1.
+        assert_close(model.log_joint(x), np.full((2, 1), -1 - math.log(2 * math.pi * 50)))
+        assert_equal(model.predict(x).tolist(), [7, 7])
+        assert_equal(x, before)
+
     def test_tells_penguins_apart(self, penguins):
         columns = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
         rows = [i for i in range(344) if all(penguins[c][i] is not None for c in columns)]
@@ -197,6 +243,21 @@ class TestMultinomialNaiveBayes:
         x, y = rng.poisson(1.0, (8, 5)).astype(float), np.arange(8) % 2
         one = fitted(MultinomialNaiveBayes(1.0), x, y).log_joint(x)
         assert_close(fitted(MultinomialNaiveBayes(), x, y).log_joint(x), one)
+
+    def test_a_second_fit_forgets_the_first(self, rng):
+        x, y = rng.poisson(1.0, (8, 5)).astype(float), np.arange(8) % 2
+        other, other_y = rng.poisson(2.0, (6, 3)).astype(float), np.arange(6) % 3 + 10
+        model = fitted(fitted(MultinomialNaiveBayes(), x, y), other, other_y)
+        assert_equal(model.classes.tolist(), [10, 11, 12])
+        assert_close(model.log_joint(other), fitted(MultinomialNaiveBayes(), other, other_y).log_joint(other))
+
+    def test_of_integers(self):
+        x, y = np.array([[200, 100, 0], [0, 100, 100], [200, 0, 0]], np.uint8), np.array([0, 1, 0])
+        before = x.copy()
+        got = fitted(MultinomialNaiveBayes(), x, y).log_joint(np.array([[1, 0, 2]], np.uint8))
+        theta = np.log([[401 / 503, 101 / 503, 1 / 503], [1 / 203, 101 / 203, 101 / 203]])
+        assert_close(got, np.log([[2 / 3, 1 / 3]]) + theta[:, 0] + 2 * theta[:, 2])
+        assert_equal(x, before)
 
     def test_long_texts_are_not_nan(self, rng):
         x, y = rng.poisson(3.0, (6, 4)).astype(float), np.array([0, 1] * 3)

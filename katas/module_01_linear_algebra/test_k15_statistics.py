@@ -54,11 +54,17 @@ class TestWelford:
         shifted = 1e8 + x  # the sum of squares would have 1e16 in it, and no digit of the variance left
         assert_close(seen(shifted).variance(), float((shifted - 1e8).var(ddof=1)), rtol=1e-6, atol=0)  # 1e8·1e-16·√n
 
+    @pytest.mark.parametrize("part", [10, 25])
+    def test_a_large_mean_costs_no_digits_of_a_merged_one(self, part, rng):
+        shifted = 1e8 + rng.normal(0, 1, 50)
+        merged = seen(shifted[:part]).merge(seen(shifted[part:]))
+        assert_close(merged.variance(), float((shifted - 1e8).var(ddof=1)), rtol=1e-6, atol=0)  # 1e8·1e-16·√n
+
     def test_before_the_first(self):
         welford = Welford()
         assert_close((welford.count, welford.mean), (0, 0.0))
 
-    @pytest.mark.parametrize(("count", "ddof"), [(0, 0), (1, 1), (2, 3), (2, 2)])
+    @pytest.mark.parametrize(("count", "ddof"), [(0, 0), (0, 1), (1, 1), (2, 3), (1, 3), (2, 2)])
     def test_too_few_for_a_variance(self, count, ddof):
         with raises(ValueError, count, ddof):
             seen(range(count)).variance(ddof)
@@ -74,14 +80,42 @@ class TestWelford:
         both.update(2.5)
         assert_close(both.variance(), float(np.append(every, 2.5).var(ddof=1)))
 
-    def test_merging_with_nothing(self):
-        one, none = seen([1, 2, 6]), Welford()
-        for both in (one.merge(none), none.merge(one)):
-            assert_close((both.count, both.mean, both.variance()), (3, 3.0, 7.0))
+    @pytest.mark.parametrize(("x", "y"), [([1, 2, 6], []), ([], [1, 2, 6])])
+    def test_merging_with_nothing(self, x, y):
+        both = seen(x).merge(seen(y))
+        assert_close((both.count, both.mean, both.variance()), (3, 3.0, 7.0))
+
+    def test_merging_nothing_with_one(self):
         single = Welford().merge(seen([4]))
         assert_close((single.count, single.mean, single.variance(0)), (1, 4.0, 0.0))
-        empty = none.merge(Welford())
+
+    def test_merging_nothing_with_nothing(self):
+        empty = Welford().merge(Welford())
         assert_close((empty.count, empty.mean), (0, 0.0))
+        empty.update(5.0)
+        assert_close((empty.count, empty.mean, empty.variance(0)), (1, 5.0, 0.0))
+
+    def test_merging_with_itself(self):
+        one = seen([1, 2, 6])
+        both = one.merge(one)
+        assert_close((both.count, both.mean, both.variance(0)), (6, 3.0, 14 / 3))
+        assert_close((one.count, one.mean, one.variance()), (3, 3.0, 7.0))
+
+    def test_merging_many_parts(self, rng):
+        parts = [rng.normal(i, 1 + i, 3 + i) for i in range(5)]
+        merged = Welford()
+        for part in parts:
+            merged = merged.merge(seen(part))
+        every = np.concatenate(parts)
+        assert_close(
+            (merged.count, merged.mean, merged.variance()), (len(every), float(every.mean()), float(every.var(ddof=1)))
+        )
+
+    def test_asking_changes_nothing(self):
+        welford = seen([1, 2, 6])
+        assert_close([welford.variance(), welford.variance(0), welford.variance()], [7.0, 14 / 3, 7.0])
+        welford.update(7.0)
+        assert_close((welford.count, welford.mean, welford.variance()), (4, 4.0, 26 / 3))
 
     def test_merging_changes_neither(self):
         one, other = seen([1, 2, 6]), seen([10, 20])
@@ -101,19 +135,29 @@ class TestCovariance:
         x = rng.normal(2, 3, (n, d))
         assert_close(covariance(x, ddof), np.cov(x, rowvar=False, ddof=ddof).reshape(d, d))
 
+    def test_of_integers(self):
+        assert_close(covariance(np.array([[1, 2], [3, 2], [5, 8]])), np.array([[4.0, 6.0], [6.0, 12.0]]))
 
-class TestMaximumLikelihood:
-    def test_poisson_the_example_worked_by_hand(self):
-        assert_close(fit_poisson(np.array([0, 2, 1, 1])), (1.0, 0.5))
+    def test_a_large_mean_costs_no_digits(self, rng):
+        x = 1e8 * np.array([1.0, -3.0]) + rng.normal(0, 1, (20, 2))
+        expected = np.cov(x - 1e8 * np.array([1.0, -3.0]), rowvar=False)
+        assert_close(covariance(x), expected, rtol=1e-6, atol=1e-6)  # 1e8·1e-16·√n
 
-    @pytest.mark.parametrize("n", [5, 40])
-    def test_gaussian(self, n, rng):
+
+class TestFitGaussian:
+    @pytest.mark.parametrize("n", [1, 5, 40])
+    def test_matches_numpy(self, n, rng):
         x = rng.normal(3, 5, n)
         variance = float(x.var())
         expected = ((float(x.mean()), variance), (math.sqrt(variance / n), variance * math.sqrt(2 / n)))
         assert_close(fit_gaussian(x), expected)
 
-    def test_gaussian_errors_are_the_curvature_of_the_likelihood(self, rng):
+    def test_a_large_mean_costs_no_digits(self, rng):
+        x = 1e8 + rng.normal(0, 1, 30)
+        (_, variance), _ = fit_gaussian(x)
+        assert_close(variance, float((x - 1e8).var()), rtol=1e-6, atol=0)  # 1e8·1e-16·√n
+
+    def test_errors_are_the_curvature_of_the_likelihood(self, rng):
         x = rng.normal(-1, 0.5, 30)
         (mean, variance), errors = fit_gaussian(x)
 
@@ -127,30 +171,56 @@ class TestMaximumLikelihood:
         ]
         assert_close(errors, tuple(1 / math.sqrt(b) for b in bends), rtol=1e-4, atol=0)  # a second difference
 
+
+class TestFitBernoulli:
+    @pytest.mark.parametrize("dtype", [int, bool, float])
     @pytest.mark.parametrize("n", [6, 50])
-    def test_bernoulli(self, n, rng):
+    def test_matches_the_formula(self, n, dtype, rng):
         x = (rng.random(n) < 0.3).astype(int)
         x[:2] = 0, 1
         p = float(x.mean())
-        assert_close(fit_bernoulli(x), (p, math.sqrt(p * (1 - p) / n)))
+        assert_close(fit_bernoulli(x.astype(dtype)), (p, math.sqrt(p * (1 - p) / n)))
 
-    @pytest.mark.parametrize("n", [7, 30])
-    def test_poisson(self, n, rng):
+    @pytest.mark.parametrize("p", [0, 1])
+    def test_nothing_but_zeros_or_ones_has_no_error(self, p):
+        assert_close(fit_bernoulli(np.full(4, p)), (float(p), 0.0))
+
+    def test_errors_are_those_of_repeated_samples(self, rng):
+        fits = np.array([fit_bernoulli(rng.random(60) < 0.2)[0] for _ in range(600)])
+        # The deviation of 600 estimates is known to 3%: five times that is allowed.
+        assert_close(float(fits.std()), math.sqrt(0.16 / 60), rtol=0.15, atol=0)
+
+
+class TestFitPoisson:
+    def test_the_example_worked_by_hand(self):
+        assert_close(fit_poisson(np.array([0, 2, 1, 1])), (1.0, 0.5))
+
+    @pytest.mark.parametrize("n", [1, 7, 30])
+    def test_matches_the_formula(self, n, rng):
         x = rng.poisson(4.5, n)
         assert_close(fit_poisson(x), (float(x.mean()), math.sqrt(x.mean() / n)))
 
     def test_errors_are_those_of_repeated_samples(self, rng):
-        fits = np.array(
-            [[fit_poisson(rng.poisson(3.0, 60))[0], fit_bernoulli(rng.random(60) < 0.2)[0]] for _ in range(600)]
-        )
+        fits = np.array([fit_poisson(rng.poisson(3.0, 60))[0] for _ in range(600)])
         # The deviation of 600 estimates is known to 3%: five times that is allowed.
-        assert_close(fits.std(0), np.array([math.sqrt(3 / 60), math.sqrt(0.16 / 60)]), rtol=0.15, atol=0)
+        assert_close(float(fits.std()), math.sqrt(3 / 60), rtol=0.15, atol=0)
 
 
 class TestPValue:
-    @pytest.mark.parametrize("df", [1, 2, 3.7, 10, 29, 200])
-    @pytest.mark.parametrize("t", [0.0, 0.5, -1.3, 2.0, 3.5])
+    @pytest.mark.parametrize("t", [0.5, 1.9215, -3.0])
+    def test_two_degrees_of_freedom_have_a_closed_form(self, t):
+        assert_close(t_p_value(t, 2), 1 - abs(t) / math.sqrt(t**2 + 2))
+
+    @pytest.mark.parametrize("df", [1, 1.02, 1.5, 2, 3.7, 10, 29, 200])
+    @pytest.mark.parametrize("t", [0.0, 0.5, -1.3, 3.5, 40.0, -100.0])
     def test_matches_scipy(self, t, df):
+        from scipy import stats
+
+        assert_close(t_p_value(t, df), 2 * stats.t.sf(abs(t), df))
+
+    @pytest.mark.parametrize("df", [3000, 47_000.5, 1e6])
+    @pytest.mark.parametrize("t", [0.01, -1.3, 5.0, -100.0])
+    def test_matches_scipy_for_many_degrees_of_freedom(self, t, df):
         from scipy import stats
 
         assert_close(t_p_value(t, df), 2 * stats.t.sf(abs(t), df))
@@ -174,15 +244,45 @@ class TestTTest:
         x = rng.normal(0.4, 2, 9)
         assert_close(t_test(x), tuple(map(float, stats.ttest_1samp(x, 0.0))))
 
+    @pytest.mark.parametrize("x", [[3, 5], [0, 1, 1, 1]])
+    def test_of_integers(self, x):
+        from scipy import stats
+
+        assert_close(t_test(np.array(x), 1), tuple(map(float, stats.ttest_1samp(x, 1))))
+
+    def test_a_large_mean_costs_no_digits(self, rng):
+        from scipy import stats
+
+        x = 1e8 + rng.normal(0.4, 2, 15)
+        oracle = stats.ttest_1samp(x - 1e8, 0.0)
+        # The mean itself is known to 1e-8 only.
+        assert_close(t_test(x, 1e8), (float(oracle.statistic), float(oracle.pvalue)), rtol=1e-5, atol=1e-6)
+
 
 class TestWelchTest:
-    @pytest.mark.parametrize(("n", "m"), [(4, 9), (12, 5), (20, 20)])
+    @pytest.mark.parametrize(("n", "m"), [(4, 9), (12, 5), (20, 20), (2, 3)])
     def test_matches_scipy(self, n, m, rng):
         from scipy import stats
 
         x, y = rng.normal(0.5, 1, n), rng.normal(0, 3, m)
         oracle = stats.ttest_ind(x, y, equal_var=False)
         assert_close(welch_test(x, y), (float(oracle.statistic), float(oracle.df), float(oracle.pvalue)))
+
+    def test_of_many_numbers(self, rng):
+        from scipy import stats
+
+        x, y = rng.normal(0, 1, 4000), rng.normal(0.02, 2, 3000)
+        oracle = stats.ttest_ind(x, y, equal_var=False)
+        assert_close(welch_test(x, y), (float(oracle.statistic), float(oracle.df), float(oracle.pvalue)))
+
+
+def keeps_numpys_generator(function):
+    """Run `function` and fail where numpy's global generator isn't left as it was."""
+    before = np.random.get_state()
+    function()
+    after = np.random.get_state()
+    if before[2] != after[2] or not np.array_equal(before[1], after[1]):
+        fail("numpy's global generator is used or seeded anew; draw from `rng` alone.", evidence="global generator")
 
 
 def exact_p_value(x, y):
@@ -221,6 +321,14 @@ class TestPermutation:
         assert_close(values(), values())
         if len(set(values().tolist())) == 1:
             fail("Eight generators give the same answer: `rng` isn't used.", evidence="same answer")
+
+    def test_numpys_global_generator_stays_as_it_is(self, rng):
+        keeps_numpys_generator(lambda: permutation_test(np.arange(4.0), np.arange(6.0), 20, rng))
+
+    def test_integers_beside_floats(self, rng):
+        # Of 126 divisions those that happened and its mirror image alone are as far apart: cut to integers, more.
+        x, y = np.array([0, 0, 0, 0]), np.array([0.6, 0.6, 0.6, 0.6, 0.6])
+        assert_close(permutation_test(x, y, 400, rng), 1 / 126, rtol=0, atol=5 * math.sqrt(1 / 126 / 400) + 3e-3)
 
     def test_equal_samples_have_p_value_1(self, rng):
         assert_close(permutation_test(np.full(5, 0.1), np.full(3, 0.1), 20, rng), 1.0)
@@ -272,6 +380,22 @@ class TestBootstrap:
         got = bootstrap_interval(rng.normal(size=4), lambda sample: float(next(count)), 1001, rng, level)
         # Of the values 0 to 1000; definitions of a quantile differ by less than the step between two of them.
         assert_close(got, (500 * (1 - level), 500 * (1 + level)), rtol=0, atol=1.5)
+
+    def test_numpys_global_generator_stays_as_it_is(self, rng):
+        keeps_numpys_generator(lambda: bootstrap_interval(np.arange(5.0), np.mean, 20, rng))
+
+    def test_a_statistic_may_change_its_array(self, rng):
+        x = rng.normal(size=6)
+        kept = x.copy()
+
+        def statistic(sample):
+            if not set(sample.tolist()) <= set(kept.tolist()):
+                fail("What the statistic did to its array came back in a later one.", evidence="shared array")
+            sample[:] = 7.0
+            return 1.0
+
+        bootstrap_interval(x, statistic, 30, rng)
+        assert_equal(x, kept)
 
     def test_a_statistic_that_never_changes(self, rng):
         assert_close(bootstrap_interval(rng.normal(size=5), lambda sample: 1 / 3, 7, rng), (1 / 3, 1 / 3))

@@ -67,13 +67,18 @@ class TestCrossEntropy:
         q = np.array([[0.25, 0.5, 0.25], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
         assert_close(cross_entropy(p, q), np.array([1.5 * math.log(2), math.inf, 0.0]))
 
-    def test_a_tiny_probability_is_no_zero(self):
-        p, q = np.array([0.5, 0.5]), np.array([1e-12, 1 - 1e-12])
-        assert_close(cross_entropy(p, q), -0.5 * math.log(1e-12))
+    @pytest.mark.parametrize("tiny", [1e-12, 1e-300, 5e-324])
+    def test_a_tiny_probability_is_no_zero(self, tiny):
+        p, q = np.array([0.5, 0.5]), np.array([tiny, 1 - tiny])
+        assert_close(cross_entropy(p, q), -0.5 * math.log(tiny))
 
-    def test_rejects_two_shapes(self):
-        with raises(ValueError, (2, 3), (2, 4)):
-            cross_entropy(np.full((2, 3), 1 / 3), np.full((2, 4), 1 / 4))
+    def test_a_tiny_share_of_what_is_impossible(self):
+        assert_close(cross_entropy(np.array([1e-300, 1.0]), np.array([0.0, 1.0])), math.inf)
+
+    @pytest.mark.parametrize(("p", "q"), [((2, 3), (2, 4)), ((3, 2), (1, 2)), ((1, 2), (3, 2)), ((5,), (4,))])
+    def test_rejects_two_shapes(self, p, q):
+        with raises(ValueError, p, q):
+            cross_entropy(np.full(p, 1 / p[-1]), np.full(q, 1 / q[-1]))
 
 
 class TestKLDivergence:
@@ -96,9 +101,10 @@ class TestKLDivergence:
         p = distributions(rng, 3, 5)
         assert_close(kl_divergence(p, p), np.zeros(3))
 
-    def test_rejects_two_shapes(self):
-        with raises(ValueError, 3, 1):
-            kl_divergence(np.full((3, 2), 0.5), np.full((1, 2), 0.5))
+    @pytest.mark.parametrize(("p", "q"), [((3, 2), (1, 2)), ((1, 2), (4, 2)), ((2, 3), (2, 5))])
+    def test_rejects_two_shapes(self, p, q):
+        with raises(ValueError, p, q):
+            kl_divergence(np.full(p, 1 / p[-1]), np.full(q, 1 / q[-1]))
 
 
 class TestJSDivergence:
@@ -117,11 +123,14 @@ class TestJSDivergence:
         p, q = np.array([[0.5, 0.5, 0.0, 0.0]]), np.array([[0.0, 0.0, 0.25, 0.75]])
         assert_close(js_divergence(p, q), np.array([math.log(2)]))
 
-    def test_rejects_two_shapes(self):
-        with raises(ValueError, (2,), (3,)):
-            js_divergence(np.full(2, 0.5), np.full(3, 1 / 3))
-        with raises(ValueError, 4, 1):
-            js_divergence(np.full((4, 2), 0.5), np.full((1, 2), 0.5))
+    def test_is_symmetric(self, rng):
+        p, q = distributions(rng, 4, 5), distributions(rng, 4, 5)
+        assert_close(js_divergence(q, p), js_divergence(p, q))
+
+    @pytest.mark.parametrize(("p", "q"), [((2,), (3,)), ((4, 2), (1, 2)), ((1, 2), (4, 2))])
+    def test_rejects_two_shapes(self, p, q):
+        with raises(ValueError, p, q):
+            js_divergence(np.full(p, 1 / p[-1]), np.full(q, 1 / q[-1]))
 
 
 class TestMutualInformation:
@@ -226,6 +235,16 @@ class TestHuffman:
         entropy_in_bits = -sum(x * math.log2(x) for x in weights.values())
         assert entropy_in_bits - 1e-6 <= bits(weights, huffman_code(weights)) < entropy_in_bits + 1
 
+    def test_words_longer_than_the_recursion_limit(self):
+        # Each weight exceeds the sum of all smaller ones, so the tree is one long branch.
+        n = 1100
+        code = huffman_code({f"s{i}": 2.01 ** (i - 600) for i in range(n)})
+        assert_equal([len(code[f"s{i}"]) for i in range(n)], [n - 1, *range(n - 1, 0, -1)])
+
+    def test_symbols_may_be_any_text(self):
+        code = huffman_code({"": 1, "the": 5, "0": 2})
+        assert_equal({symbol: len(word) for symbol, word in code.items()}, {"": 2, "the": 1, "0": 2})
+
     def test_a_lone_symbol_has_a_word(self):
         assert_equal(huffman_code({"a": 3.0}), {"a": "0"})
 
@@ -238,6 +257,9 @@ class TestExpectedLength:
     def test_the_example_worked_by_hand(self):
         code = {"a": "0", "b": "10", "c": "110", "d": "111"}
         assert_close(expected_length({"a": 0.4, "b": 0.3, "c": 0.2, "d": 0.1}, code), 1.9)
+
+    def test_in_another_order_than_the_weights(self):
+        assert_close(expected_length({"u": 1, "v": 3}, {"v": "1", "u": "000"}), 1.5)
 
     def test_weights_need_not_sum_to_one(self):
         assert_close(expected_length({"x": 6, "y": 1}, {"y": "01", "x": "1", "z": "0000"}), 8 / 7)

@@ -98,6 +98,7 @@ class TestEncode:
         assert_equal(encode_float32(0.0), 0)
         assert_equal(encode_float32(-0.0), 0x80000000)
         assert_equal(encode_float32(math.nan), 0x7FC00000)
+        assert_equal(encode_float32(-math.nan), 0x7FC00000)
 
     def test_decoding_gives_the_number_back(self, rng):
         bits = [int(b) for b in rng.integers(0, 255 << 23, 100)]
@@ -149,30 +150,56 @@ class TestBfloat16:
         assert_equal(str(round_to_bfloat16(np.zeros((2, 3), np.uint32)).dtype), "uint16")
 
 
-class TestTwosComplement:
+WIDTHS = [(8, np.int8), (16, np.int16), (32, np.int32), (64, np.int64)]
+
+
+def some_integers(width, rng):
+    """The ends of the range, the numbers around 0, and some more."""
+    return [-(2 ** (width - 1)), -1, 0, 1, 2 ** (width - 1) - 1, *map(int, rng.integers(-128, 128, 20))]
+
+
+class TestToTwosComplement:
     def test_the_example_worked_by_hand(self):
         assert_equal(to_twos_complement(-3, 4), 13)
-        assert_equal(from_twos_complement(13, 4), -3)
 
-    @pytest.mark.parametrize(("width", "dtype"), [(8, np.int8), (16, np.int16), (32, np.int32)])
+    @pytest.mark.parametrize(("width", "dtype"), WIDTHS)
     def test_matches_numpys_integers(self, width, dtype, rng):
-        numbers = [-(2 ** (width - 1)), -1, 0, 1, 2 ** (width - 1) - 1, *map(int, rng.integers(-128, 128, 20))]
+        numbers = some_integers(width, rng)
         patterns = [int(np.array(n, dtype).view(f"u{width // 8}")) for n in numbers]
         assert_equal([to_twos_complement(n, width) for n in numbers], patterns)
-        assert_equal([from_twos_complement(p, width) for p in patterns], numbers)
 
-    def test_every_pattern_of_three_bits(self):
-        assert_equal([from_twos_complement(p, 3) for p in range(8)], [0, 1, 2, 3, -4, -3, -2, -1])
+    def test_a_single_bit(self):
+        assert_equal([to_twos_complement(n, 1) for n in (0, -1)], [0, 1])
 
-    @pytest.mark.parametrize(("n", "width"), [(128, 8), (-129, 8), (4, 3), (-5, 3), (1000, 8)])
+    @pytest.mark.parametrize(("n", "width"), [(128, 8), (-129, 8), (4, 3), (-5, 3), (1000, 8), (1, 1), (-77, 5)])
     def test_what_does_not_fit_is_an_error(self, n, width):
         with raises(OverflowError, n, -(2 ** (width - 1)), 2 ** (width - 1) - 1):
             to_twos_complement(n, width)
 
+
+class TestFromTwosComplement:
+    def test_the_example_worked_by_hand(self):
+        assert_equal(from_twos_complement(13, 4), -3)
+
+    @pytest.mark.parametrize(("width", "dtype"), WIDTHS)
+    def test_matches_numpys_integers(self, width, dtype, rng):
+        numbers = some_integers(width, rng)
+        patterns = [int(np.array(n, dtype).view(f"u{width // 8}")) for n in numbers]
+        assert_equal([from_twos_complement(p, width) for p in patterns], numbers)
+
+    @pytest.mark.parametrize(("width", "numbers"), [(1, [0, -1]), (3, [0, 1, 2, 3, -4, -3, -2, -1])])
+    def test_every_pattern(self, width, numbers):
+        assert_equal([from_twos_complement(p, width) for p in range(2**width)], numbers)
+
+
+class TestAddWrapping:
     @pytest.mark.parametrize(
         ("a", "b", "width", "expected"),
-        [(127, 1, 8, -128), (-128, -1, 8, 127), (100, 27, 8, 127), (-100, -100, 8, 56), (5, -7, 4, -2), (7, 7, 4, -2)],
-    )
+        [
+            (127, 1, 8, -128), (-128, -1, 8, 127), (100, 27, 8, 127), (-100, -100, 8, 56), (5, -7, 4, -2), (7, 7, 4, -2),
+            (1000, 1000, 8, -48), (2**70, 3, 16, 3), (0, 1, 1, -1),
+        ],
+    )  # fmt: skip
     def test_sums_wrap_around(self, a, b, width, expected):
         assert_equal(add_wrapping(a, b, width), expected)
 
@@ -192,9 +219,14 @@ class TestKahanSum:
     def test_a_tenth_ten_million_times_less_often(self):
         assert_close(kahan_sum([0.1] * 30_000), 3000.0, rtol=0, atol=2 * math.ulp(3000.0))  # as the stub promises
 
-    def test_signs_a_generator_and_nothing(self):
+    def test_of_both_signs_from_a_generator(self):
         assert_close(kahan_sum(x for x in [2.5, -0.75, 1.5]), 3.25)
+
+    def test_of_nothing(self):
         assert_close(kahan_sum([]), 0.0)
+
+    def test_one_sum_knows_nothing_of_the_one_before(self):
+        assert_close([kahan_sum([1.0, 1e-16, 1e-16]), kahan_sum([0.5])], [1.0, 0.5])
 
 
 class TestLogSumExp:
@@ -240,36 +272,69 @@ def table(rng):
     return np.column_stack([x, np.full(11, 3.0)])
 
 
-class TestScaling:
-    def test_min_max_matches_scikit_learn(self, table):
+# Of one of these lengths at least the mean isn't the value, however it is summed.
+LENGTHS = [10, 11, 13, 19]
+
+
+class TestMinMaxScale:
+    def test_matches_scikit_learn(self, table):
         from sklearn.preprocessing import minmax_scale
 
         assert_close(min_max_scale(table), minmax_scale(table))
 
-    def test_z_score_matches_scikit_learn(self, table):
+    @pytest.mark.parametrize("n", [1, 4, 6])
+    def test_a_constant_column_is_0(self, n):
+        x = np.column_stack([np.full(n, 0.3), np.arange(n) * 1.0])
+        assert_close(min_max_scale(x)[:, 0], np.zeros(n))
+
+    @pytest.mark.parametrize("n", [4, 6])
+    def test_other_numbers_of_rows(self, n, rng):
+        x = rng.gamma(2.0, 3.0, (n, 2))
+        assert_close(min_max_scale(x), (x - x.min(0)) / (x.max(0) - x.min(0)))
+
+    def test_hardly_varying_is_not_constant(self):
+        assert_close(min_max_scale(np.array([[1.0], [1 + 2.0**-52], [1.0]])), np.array([[0.0], [1.0], [0.0]]))
+
+    def test_small_integers_do_not_overflow(self):
+        assert_close(min_max_scale(np.array([[-128], [-1], [127]], np.int8)), np.array([[0.0], [127 / 255], [1.0]]))
+
+
+class TestZScore:
+    def test_matches_scikit_learn(self, table):
         from sklearn.preprocessing import scale
 
         assert_close(z_score(table), scale(table))
 
     @pytest.mark.parametrize("value", [0.3, -0.7, 1 / 3])
-    def test_a_constant_column_is_0_though_its_mean_is_rounded(self, value):
-        # One of these lengths at least has a mean that isn't the value, however it is summed.
-        for n in (10, 11, 13, 19):
-            x = np.column_stack([np.full(n, value), np.arange(n) * 1.0])
-            assert_close(z_score(x)[:, 0], np.zeros(n))
-            assert_close(min_max_scale(x)[:, 0], np.zeros(n))
-            assert_close(robust_scale(x)[:, 0], np.zeros(n))
+    @pytest.mark.parametrize("n", LENGTHS)
+    def test_a_constant_column_is_0_though_its_mean_is_rounded(self, value, n):
+        x = np.column_stack([np.full(n, value), np.arange(n) * 1.0])
+        assert_close(z_score(x)[:, 0], np.zeros(n))
 
-    def test_robust_matches_scikit_learn(self, table):
+    @pytest.mark.parametrize("n", [4, 6])
+    def test_other_numbers_of_rows(self, n, rng):
+        x = rng.gamma(2.0, 3.0, (n, 2))
+        assert_close(z_score(x), (x - x.mean(0)) / x.std(0))
+
+    def test_a_large_mean_costs_no_digits(self):
+        x = np.array([[1e8 + 1], [1e8 + 2], [1e8 + 3]])
+        assert_close(z_score(x), np.sqrt(1.5) * np.array([[-1.0], [0.0], [1.0]]))
+
+    def test_small_integers_do_not_overflow(self):
+        assert_close(z_score(np.array([[-128], [-128], [127], [127]], np.int8)), np.array([[-1.0], [-1.0], [1.0], [1.0]]))
+
+
+class TestRobustScale:
+    def test_the_example_worked_by_hand(self):
+        x = np.array([[1.0], [2.0], [3.0], [4.0], [100.0]])
+        assert_close(robust_scale(x), np.array([[-1.0], [-0.5], [0.0], [0.5], [48.5]]))
+
+    def test_matches_scikit_learn(self, table):
         from sklearn.preprocessing import robust_scale as oracle
 
         assert_close(robust_scale(table), oracle(table))
 
-    def test_robust_the_example_worked_by_hand(self):
-        x = np.array([[1.0], [2.0], [3.0], [4.0], [100.0]])
-        assert_close(robust_scale(x), np.array([[-1.0], [-0.5], [0.0], [0.5], [48.5]]))
-
-    def test_robust_where_the_quartiles_are_equal(self):
+    def test_where_the_quartiles_are_equal(self):
         x = np.array([[7.0, 1.0], [7.0, 2.0], [7.0, 4.0], [7.0, 8.0], [9.5, 16.0]])
         assert_close(robust_scale(x)[:, 0], np.array([0.0, 0.0, 0.0, 0.0, 2.5]))
 
@@ -278,5 +343,8 @@ class TestScaling:
         x = rng.gamma(2.0, 3.0, (n, 2))
         low, median, high = np.quantile(x, [0.25, 0.5, 0.75], axis=0)
         assert_close(robust_scale(x), (x - median) / (high - low))
-        assert_close(z_score(x), (x - x.mean(0)) / x.std(0))
-        assert_close(min_max_scale(x), (x - x.min(0)) / (x.max(0) - x.min(0)))
+
+    def test_small_integers_do_not_overflow(self):
+        # Quartiles -128 and 127.
+        x = np.array([[-128], [-128], [0], [127], [127]], np.int8)
+        assert_close(robust_scale(x), x / 255)

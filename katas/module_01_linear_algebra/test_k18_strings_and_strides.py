@@ -17,7 +17,7 @@ pytestmark = [from_scratch("str.encode", "bytes.decode", "numpy", "codecs", "io"
 EDGES = [0x00, 0x41, 0x7F, 0x80, 0xE9, 0x7FF, 0x800, 0x20AC, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x1F600, 0x10FFFF]
 
 
-class TestEncode:
+class TestUtf8Encode:
     def test_the_example_worked_by_hand(self):
         assert_equal(utf8_encode("é"), b"\xc3\xa9")
 
@@ -39,7 +39,7 @@ class TestEncode:
             utf8_encode("aé€" + chr(code) + "b")
 
 
-class TestDecode:
+class TestUtf8Decode:
     def test_the_example_worked_by_hand(self):
         assert_equal(utf8_decode(b"\xc3\xa9"), "é")
 
@@ -99,6 +99,11 @@ class TestDecode:
         with raises(ValueError, 5):
             utf8_decode(b"five " + form)
 
+    @pytest.mark.parametrize("form", [b"\xff", b"\xc3(", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\xe2\x82"])
+    def test_the_position_counts_bytes_not_characters(self, form):
+        with raises(ValueError, 37):
+            utf8_decode(b"a" * 31 + "ééé".encode() + form)
+
     @pytest.mark.parametrize("form", [b"\xf4\x90\x80\x80", b"\xf5\x80\x80\x80", b"\xf7\xbf\xbf\xbf"])
     def test_rejects_what_is_past_the_last_code_point(self, form):
         with raises(ValueError, 1):
@@ -136,6 +141,12 @@ class TestClean:
             ("sooooo good!!!", "soo good!!"),
             ("aabb cccdd.... ", "aabb ccdd.."),
             ("AAAaaa", "AAaa"),
+            ("aaa bb c", "aa bb c"),
+            ("??? ___ ééé 😀😀😀😀", "?? __ éé 😀😀"),
+            ("ababab 1112", "ababab 112"),
+            ("HTTPS://x.org", "HTTPS://x.org"),
+            ("http://a\u2003b", "URL b"),
+            ("a<b> <c>d", "a d"),
             ("  a \t\n b\u00a0\u2003c  ", "a b c"),
             ("a   b", "a b"),
             ("http://aaaa.org <p>wwww</p>", "URL ww"),
@@ -183,6 +194,9 @@ class TestElements:
         array = StridedArray(data, (2, 2), (2, 1), offset=1)
         assert_equal((tuple(array.shape), tuple(array.strides), array.offset), ((2, 2), (2, 1), 1))
         assert_equal(array.to_list(), [[2.0, 3.0], [4.0, 5.0]])
+
+    def test_an_array_without_axes_has_one_element(self):
+        assert_close(StridedArray([4.0, 7.0], (), offset=1)[()], 7.0)
 
     def test_every_index_from_both_ends(self):
         mine, theirs = both((3, 4, 2))
@@ -262,7 +276,7 @@ class TestViews:
         same(mine.slice(0, 2, 3).broadcast_to((5, 3)), np.broadcast_to(theirs[2:3], (5, 3)), mine.data)
 
     @pytest.mark.parametrize(
-        ("shape", "wanted"), [((3,), (4,)), ((2, 3), (3,)), ((2, 3), (3, 2)), ((2,), (2, 3)), ((3, 1), (4, 1))]
+        ("shape", "wanted"), [((3,), (4,)), ((2, 3), (3,)), ((2, 3), (3, 2)), ((2,), (2, 3)), ((3, 1), (4, 1)), ((7, 5), (5,)), ((1, 6, 5), (6, 5)), ((9,), ())],
     )
     def test_what_does_not_broadcast_is_an_error(self, shape, wanted):
         mine, _ = both(shape)
@@ -274,6 +288,17 @@ class TestViews:
         view = mine.transpose().slice(0, None, None, -1)
         mine.data[5] = -1.0
         assert_close(view[0, 1], -1.0)
+
+    def test_no_method_changes_the_array(self):
+        mine, theirs = both((2, 3))
+        mine.transpose()
+        mine.slice(1, None, None, -1)
+        mine.broadcast_to((4, 2, 3))
+        mine.reshape((3, 2))
+        mine.transpose().reshape((6,))
+        mine.to_list()
+        same(mine, theirs, mine.data)
+        assert_equal(mine.offset, 0)
 
 
 class TestContiguity:
@@ -325,6 +350,12 @@ class TestReshape:
         assert_equal((len(copy.data), copy.offset, copy.is_contiguous()), (24, 0, True))
         if copy.data is mine.data:
             raise AssertionError("the array isn't contiguous, so reshape has to copy, but it shares the list")
+
+    def test_a_repeated_row_is_copied_as_often(self):
+        mine, theirs = both((1, 3))
+        copy = mine.broadcast_to((4, 3)).reshape((2, 6))
+        assert_equal(copy.to_list(), np.broadcast_to(theirs, (4, 3)).reshape(2, 6).tolist())
+        assert_equal(len(copy.data), 12)
 
     def test_a_copy_holds_its_own_elements_only(self):
         mine, theirs = both((4, 6))

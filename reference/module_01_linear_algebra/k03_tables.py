@@ -64,6 +64,7 @@ def left_join(left: Table, right: Table, on: str) -> Table:
             raise ValueError(f"the right table has the key {key} twice; expected each key once")
         if key is not None:
             places[key] = i
+    # One lookup a row, however long `right` is.  A place may be 0, so below it is compared with None.
     matches = [places.get(key) for key in left[on]]
     new = {n: [None if i is None else column[i] for i in matches] for n, column in right.items() if n != on}
     return {**left, **new}
@@ -73,6 +74,7 @@ def outlier_flags(values: list, k: float = 1.5) -> list[bool]:
     present = [value for value in values if value is not None]
     if not present:
         return [False] * len(values)
+    # numpy's default is the lesson's rule: the place q (n - 1), in proportion.
     q1, q3 = np.quantile(present, [0.25, 0.75])
     reach = k * (q3 - q1)
     return [value is not None and (value < q1 - reach or value > q3 + reach) for value in values]

@@ -5,6 +5,7 @@ import numpy as np
 
 def dot(x: np.ndarray, y: np.ndarray) -> float:
     _check_lengths(x, y)
+    # Small integers would overflow in their own type.
     return (x.astype(np.float64) * y).sum()
 
 
@@ -12,6 +13,7 @@ def norm(x: np.ndarray, p: float = 2.0) -> float:
     if p < 1:
         raise ValueError(f"p must be at least 1, got {p}")
     sizes = np.abs(x.astype(np.float64))
+    # With the largest entry at 1 no power overflows, and those that vanish don't count.
     peak = sizes.max()
     if peak == 0:
         return peak
@@ -20,6 +22,7 @@ def norm(x: np.ndarray, p: float = 2.0) -> float:
 
 
 def cosine_similarity(x: np.ndarray, y: np.ndarray) -> float:
+    # Rounding may take the product of parallel vectors a little beyond 1.
     return np.clip(dot(_unit(x), _unit(y)), -1.0, 1.0)
 
 
@@ -42,6 +45,7 @@ def gram_schmidt(a: np.ndarray, tol: float = 1e-10) -> np.ndarray:
             # Modified: project what is left of the column, not the column as it was given.
             q[:, j] -= dot(q[:, i], q[:, j]) * q[:, i]
         left = norm(q[:, j])
+        # Relative to the column itself: its scale says nothing about whether it depends on others.
         if left <= tol * norm(a[:, j]):
             raise ValueError(f"column {j} depends on the columns before it; expected independent columns")
         q[:, j] /= left

@@ -25,6 +25,10 @@ def matmul_by_outer_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return multiply_blocks(a, b)
 
 
+def multiply_blocks(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return sum(np.outer(column, row) for column, row in zip(a.T, b, strict=True))
+
+
 def matmul_by_blocks(a: np.ndarray, b: np.ndarray, size: int) -> np.ndarray:
     _check_shapes(a, b)
     (n, k), m = a.shape, b.shape[1]
@@ -36,13 +40,10 @@ def matmul_by_blocks(a: np.ndarray, b: np.ndarray, size: int) -> np.ndarray:
     return c
 
 
-def multiply_blocks(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return sum(np.outer(column, row) for column, row in zip(a.T, b, strict=True))
-
-
 def trace_of_product(a: np.ndarray, b: np.ndarray) -> float:
     if a.shape != b.shape[::-1]:
         raise ValueError(f"b's shape must be a's in reverse, got {a.shape} and {b.shape}")
+    # Entry (i, j) of a meets entry (j, i) of b: that is all the diagonal needs.
     return float((a * b.T).sum())
 
 

@@ -25,7 +25,7 @@ def lu(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for k in range(len(a)):
         pivot = k + np.abs(packed[k:, k]).argmax()
         if packed[pivot, k] == 0:
-            continue
+            continue  # nothing to eliminate: u gets a 0 on its diagonal
         packed[[k, pivot]] = packed[[pivot, k]]
         order[[k, pivot]] = order[[pivot, k]]
         packed[k + 1 :, k] /= packed[k, k]
@@ -34,6 +34,7 @@ def lu(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def forward_substitution(l: np.ndarray, b: np.ndarray) -> np.ndarray:
+    # Exactly 0: how small is too small depends on the other numbers, and the answer shows it.
     _check_diagonal(l)
     x = np.array(b, dtype=np.float64)
     for i in range(len(x)):
@@ -64,6 +65,7 @@ def det(a: np.ndarray) -> float:
 
 
 def inverse(a: np.ndarray) -> np.ndarray:
+    # Column i of the inverse solves a x = eᵢ; `a` is factored once for all.
     return solve(a, np.eye(len(a)))
 
 
@@ -71,6 +73,7 @@ def cholesky(a: np.ndarray) -> np.ndarray:
     a = _square(a)
     l = np.zeros_like(a)
     for k in range(len(a)):
+        # Row k of L Lᵀ = a, read from left to right, gives one new entry of L at a time.
         square = a[k, k] - l[k, :k] @ l[k, :k]
         if square <= 0:
             raise LinAlgError(f"the leading block of size {k + 1} is not positive definite")

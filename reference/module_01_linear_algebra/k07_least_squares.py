@@ -34,11 +34,13 @@ def qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for k in reversed(range(n)):
         v = mirrors[k]
         q[k:] -= 2 * np.outer(v, v @ q[k:])
+    # A mirror takes a column to -s‖x‖e₁, of either sign.  (Q S)(S R) is Q R for any diagonal S of ones and -1s.
     signs = np.copysign(1, np.diag(r))
     return q * signs, np.triu(r[:n]) * signs[:, None]
 
 
 def lstsq(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    # R's condition number is that of `a`, not its square.
     q, r = qr(a)
     return np.linalg.solve(r, q.T @ b)
 

@@ -13,12 +13,14 @@ def power_iteration(a: np.ndarray, start: np.ndarray, steps: int) -> tuple[float
     v = _unit(start)
     for _ in range(steps):
         v = _unit(a @ v)
+    # v has length 1, so this is the Rayleigh quotient.
     return float(v @ a @ v), v
 
 
 def inverse_iteration(a: np.ndarray, shift: float, start: np.ndarray, steps: int) -> tuple[float, np.ndarray]:
     v = _unit(start)
     shifted = a - shift * np.eye(len(a))
+    # Each step solves anew.  Factoring once would be quicker, but inverting would cost digits.
     for _ in range(steps):
         v = _unit(np.linalg.solve(shifted, v))
     return float(v @ a @ v), v
@@ -32,6 +34,7 @@ def deflate(a: np.ndarray, value: float, vector: np.ndarray) -> np.ndarray:
 def wilkinson_shift(a: np.ndarray) -> float:
     c, rest = a[-1, -1], np.linalg.norm(a[-1, :-1])
     d = (a[-2, -2] - c) / 2
+    # At d = 0 both sides are equally near; np.sign would give 0 there, and a shift that can stall.
     return float(c - (1 if d >= 0 else -1) * rest**2 / (abs(d) + math.sqrt(d**2 + rest**2)))
 
 
@@ -46,6 +49,7 @@ def qr_algorithm(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             shift = wilkinson_shift(block) * np.eye(m)
             q, r = np.linalg.qr(block - shift)
             block[:] = r @ q + shift
+            # Q acts on the first m coordinates alone: the product of all Q's mixes these columns.
             vectors[:, :m] = vectors[:, :m] @ q
     values = np.diag(t)
     order = values.argsort()

@@ -12,6 +12,7 @@ def rotation(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         return 1.0, 0.0
     zeta = (beta - alpha) / (2 * gamma)
     # The smaller of the two roots of t² + 2ζt = 1: the smaller angle.
+    # hypot, as ζ² is beyond all numbers where γ is tiny.
     t = (1 if zeta >= 0 else -1) / (abs(zeta) + math.hypot(1, zeta))
     c = 1 / math.hypot(1, t)
     return c, c * t
@@ -43,6 +44,7 @@ def low_rank(a: np.ndarray, k: int) -> np.ndarray:
 
 def pseudo_inverse(a: np.ndarray, rcond: float = 1e-12) -> np.ndarray:
     u, s, vt = svd(a)
+    # What rounding leaves of a singular value of 0 would become the largest of all.
     keep = s > rcond * s.max()
     return vt[keep].T / s[keep] @ u[:, keep].T
 
@@ -53,6 +55,7 @@ def pca(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def whiten(x: np.ndarray, eps: float = 0.0) -> np.ndarray:
+    # PCA whitening ends with the scaled scores; ZCA turns them back, so that signs cancel.
     scores, components, variances = pca(x, min(x.shape))
     return scores / np.sqrt(variances + eps) @ components
 

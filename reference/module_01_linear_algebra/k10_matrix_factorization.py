@@ -21,6 +21,7 @@ def biases(
 ) -> tuple[float, np.ndarray, np.ndarray]:
     mean = float(stars.mean())
     rest = stars - mean
+    # bincount sums and counts by id.  reg in the divisor holds back who has few ratings, and 0/reg is 0.
     item_bias = np.bincount(items, rest, n_items) / (reg + np.bincount(items, minlength=n_items))
     rest = rest - item_bias[items]
     user_bias = np.bincount(users, rest, n_users) / (reg + np.bincount(users, minlength=n_users))
@@ -47,7 +48,7 @@ def ridge_rows(
     k = column_factors.shape[1]
     answer = np.empty((n_rows, k))
     for row in range(n_rows):
-        mine = rows == row
+        mine = rows == row  # none: reg·I x = 0, so zeros
         q = column_factors[columns[mine]]
         answer[row] = np.linalg.solve(q.T @ q + reg * np.eye(k), q.T @ targets[mine])
     return answer
@@ -56,6 +57,7 @@ def ridge_rows(
 def als(
     start: Factors, users: np.ndarray, items: np.ndarray, stars: np.ndarray, reg: float, sweeps: int
 ) -> Factors:
+    # What mean and biases leave unexplained is all that the factors are for.
     rest = stars - start.mean - start.user_bias[users] - start.item_bias[items]
     p, q = start.user_factors, start.item_factors
     for _ in range(sweeps):

@@ -25,6 +25,7 @@ def jacobian(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, h: float = 1e
 
 
 def hessian(f: Callable[[np.ndarray], float], x: np.ndarray, h: float = 1e-4) -> np.ndarray:
+    # Sums make new arrays, so that f can't change x.
     steps = h * np.eye(len(x))
 
     def four_points(a: np.ndarray, b: np.ndarray) -> float:
@@ -59,17 +60,17 @@ class Dual:
         return self * other
 
     def __truediv__(self, other: Dual | float) -> Dual:
-        return self * other**-1
+        return self * other**-1.0  # -1.0, as numpy's integers have no power -1
 
     def __rtruediv__(self, other: float) -> Dual:
-        return other * self**-1
+        return other * self**-1.0
 
     def __neg__(self) -> Dual:
         return Dual(-self.value, -self.slope)
 
     def __pow__(self, exponent: float) -> Dual:
         if exponent == 0:
-            return Dual(1.0)
+            return Dual(1.0)  # the rule would ask for 0⁻¹ at 0
         return Dual(self.value**exponent, exponent * self.value ** (exponent - 1) * self.slope)
 
 
@@ -127,5 +128,5 @@ def differentiate(expr: Expr, name: str) -> Expr:
             # cos a = sin(a + π/2), as there is no node for the cosine.
             cosine = Expr("sin", (Expr("+", (a, Expr("const", (math.pi / 2,)))),))
             return Expr("*", (cosine, differentiate(a, name)))
-        case _:
+        case _:  # exp is its own derivative, times that of what is inside
             return Expr("*", (expr, differentiate(expr.args[0], name)))

@@ -17,6 +17,7 @@ def gradient_descent(
     velocity = np.zeros_like(x)
     path = [x]
     for _ in range(steps):
+        # New arrays, not +=: the path keeps the old ones.
         velocity = momentum * velocity - rate * gradient(x)
         x = x + velocity
         path.append(x)
@@ -55,6 +56,7 @@ def newton(
         g = gradient(x)
         if np.linalg.norm(g) <= tol:
             break
+        # H⁻¹ g is the solution of H s = g.
         x = x - np.linalg.solve(hessian(x), g)
         path.append(x)
     return np.stack(path)
@@ -84,6 +86,7 @@ def constrained_quadratic(
     q: np.ndarray, c: np.ndarray, a: np.ndarray, b: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     d, m = len(c), len(b)
+    # Both conditions, that nothing can be gained and that a x = b, are linear in x and λ: one system.
     system = np.block([[q, a.T], [a, np.zeros((m, m))]])
     solution = np.linalg.solve(system, np.concatenate([-c, b]))
     return solution[:d], solution[d:]

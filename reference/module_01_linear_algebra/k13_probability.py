@@ -12,20 +12,22 @@ def bernoulli_pmf(k: np.ndarray, p: float) -> np.ndarray:
 
 def _log_factorial(k: np.ndarray) -> np.ndarray:
     """log k! of whole numbers k ≥ 0, from a table of running sums."""
+    # One entry for each number up to the largest, and k as an index looks all of them up at once.
     table = np.cumsum(np.log(np.arange(1, k.max() + 1)))
     return np.concatenate([[0.0], table])[k]
 
 
 def binomial_logpmf(k: np.ndarray, n: int, p: float) -> np.ndarray:
     inside = (k >= 0) & (k <= n)
-    k = np.where(inside, k, 0)  # any valid k: its value isn't used
+    # Any valid k will do outside: its value isn't used.  int64, as n - k may be beyond an int8.
+    k = np.where(inside, k, 0).astype(np.int64)
     ways = _log_factorial(np.array(n)) - _log_factorial(k) - _log_factorial(n - k)
     return np.where(inside, ways + k * math.log(p) + (n - k) * math.log1p(-p), -np.inf)
 
 
 def poisson_logpmf(k: np.ndarray, rate: float) -> np.ndarray:
     inside = k >= 0
-    k = np.where(inside, k, 0)
+    k = np.where(inside, k, 0).astype(np.int64)
     return np.where(inside, k * math.log(rate) - rate - _log_factorial(k), -np.inf)
 
 
@@ -38,6 +40,7 @@ def gaussian_pdf(x: np.ndarray, mean: float = 0.0, sd: float = 1.0) -> np.ndarra
 
 
 def exponential_from_uniform(u: np.ndarray, rate: float) -> np.ndarray:
+    # log1p(-u) is log(1 - u) with all its digits where u is small.
     return -np.log1p(-u) / rate
 
 
@@ -62,6 +65,7 @@ def rejection_sample(
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, float]:
     kept, throws = np.empty(0), 0
+    # n throws at a time: one by one would take a hundred times as long.
     while len(kept) < n:
         x = rng.uniform(low, high, n)
         height = density(x)

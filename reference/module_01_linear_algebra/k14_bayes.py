@@ -64,10 +64,12 @@ class GaussianNaiveBayes(_NaiveBayes):
         groups = [x[y == c] for c in self.classes]
         self.log_prior = np.log([len(group) / len(x) for group in groups])
         self.means = np.array([group.mean(axis=0) for group in groups])
+        # A feature that is constant in a class would have variance 0, and no other value any chance.
         floor = self.smoothing * x.var(axis=0).max()
         self.variances = np.array([group.var(axis=0) for group in groups]) + floor
 
     def log_joint(self, x: np.ndarray) -> np.ndarray:
+        # (n, 1, d) against (classes, d): rows, classes, features.
         squares = (x[:, None] - self.means) ** 2 / self.variances
         return self.log_prior - (squares + np.log(2 * np.pi * self.variances)).sum(axis=2) / 2
 
@@ -84,4 +86,5 @@ class MultinomialNaiveBayes(_NaiveBayes):
         self.log_theta = np.log(counts / counts.sum(axis=1, keepdims=True))
 
     def log_joint(self, x: np.ndarray) -> np.ndarray:
+        # Each occurrence of a word contributes its log θ once: a product of matrices.
         return self.log_prior + x @ self.log_theta.T

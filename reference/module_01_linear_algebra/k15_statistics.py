@@ -18,6 +18,8 @@ class Welford:
         self.count += 1
         delta = x - self.mean
         self.mean += delta / self.count
+        # One factor is the distance from the old mean, the other from the new one: their product is just what
+        # the sum of squares about the mean grows by.
         self.squares += delta * (x - self.mean)
 
     def variance(self, ddof: int = 1) -> float:
@@ -28,7 +30,7 @@ class Welford:
     def merge(self, other: Welford) -> Welford:
         both = Welford()
         both.count = self.count + other.count
-        if both.count > 0:
+        if both.count > 0:  # two empty ones: 0/0
             delta = other.mean - self.mean
             both.mean = self.mean + delta * other.count / both.count
             both.squares = self.squares + other.squares + delta**2 * self.count * other.count / both.count
@@ -57,10 +59,12 @@ def fit_poisson(x: np.ndarray) -> tuple[float, float]:
 
 
 def t_p_value(t: float, df: float) -> float:
-    # Gauss and Legendre's rule, moved from [-1, 1] to [0, end]; the integrand is smooth.
+    # Gauss and Legendre's rule, moved from [-1, 1] to [0, end].  cosᵛ⁻¹ is smooth there, so 100 points do;
+    # Simpson's rule needs about a thousand.
     nodes, weights = np.polynomial.legendre.leggauss(100)
     end = math.atan(abs(t) / math.sqrt(df))
     integral = end / 2 * weights @ np.cos(end / 2 * (nodes + 1)) ** (df - 1)
+    # Γ itself overflows from 171 on; its logarithm doesn't.
     c = math.exp(math.lgamma((df + 1) / 2) - math.lgamma(df / 2)) / math.sqrt(math.pi)
     return 1 - 2 * c * integral
 
@@ -85,6 +89,7 @@ def _squared_error(x: np.ndarray) -> float:
 def permutation_test(x: np.ndarray, y: np.ndarray, shuffles: int, rng: np.random.Generator) -> float:
     values = np.concatenate([x, y])
     observed = abs(x.mean() - y.mean())
+    # Under the hypothesis the labels x and y mean nothing: any division of the values was as likely.
     as_large = 0
     for _ in range(shuffles):
         shuffled = rng.permutation(values)

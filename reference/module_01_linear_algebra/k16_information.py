@@ -30,6 +30,7 @@ def js_divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 
 def mutual_information(joint: np.ndarray) -> float:
+    # Were X and Y independent, this would be their table.
     independent = np.outer(joint.sum(axis=1), joint.sum(axis=0))
     return float(kl_divergence(joint.ravel(), independent.ravel()))
 
@@ -49,6 +50,7 @@ def huffman_code(weights: Mapping[str, float]) -> dict[str, str]:
     heapq.heapify(heap)
     code = dict.fromkeys(weights, "")
     while len(heap) > 1:
+        # A join is nearer to the root than all joins before it, so its bit goes in front.
         (light, _, left), (heavy, _, right) = heapq.heappop(heap), heapq.heappop(heap)
         for bit, side in (("0", left), ("1", right)):
             for symbol in side:

@@ -36,6 +36,7 @@ def encode_float32(x: float) -> int:
 
 
 def ulp(x: float) -> float:
+    # frexp says which power of two is above |x|; 53 bits fit below it, but none below 2⁻¹⁰⁷⁴.
     return math.ldexp(1.0, max(math.frexp(x)[1] - 53, -1074)) if x else math.ldexp(1.0, -1074)
 
 
@@ -66,7 +67,7 @@ def kahan_sum(values: Iterable[float]) -> float:
     for value in values:
         y = value - lost
         larger = total + y
-        lost = (larger - total) - y
+        lost = (larger - total) - y  # 0 in exact arithmetic; here what the sum has rounded away
         total = larger
     return total
 
@@ -80,6 +81,7 @@ def logsumexp(x: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def min_max_scale(x: np.ndarray) -> np.ndarray:
+    x = x.astype(np.float64)  # in int8 the range -128 … 127 has no length
     low, high = x.min(axis=0), x.max(axis=0)
     return (x - low) / np.where(high > low, high - low, np.inf)
 

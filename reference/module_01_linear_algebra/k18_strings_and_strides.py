@@ -66,7 +66,11 @@ def clean(text: str) -> str:
 
 class StridedArray:
     def __init__(
-        self, data: list[float], shape: tuple[int, ...], strides: tuple[int, ...] | None = None, offset: int = 0
+        self,
+        data: list[float],
+        shape: tuple[int, ...],
+        strides: tuple[int, ...] | None = None,
+        offset: int = 0,
     ) -> None:
         self.data = data
         self.shape = shape
@@ -88,16 +92,13 @@ class StridedArray:
         inner = (self.shape[1:], self.strides[1:])
         return [StridedArray(self.data, *inner, self.offset + i * self.strides[0]).to_list() for i in rows]
 
-    def is_contiguous(self) -> bool:
-        wanted = row_major(self.shape)
-        return all(n == 1 or s == w for n, s, w in zip(self.shape, self.strides, wanted, strict=True))
-
     def transpose(self, axes: tuple[int, ...] | None = None) -> "StridedArray":
         axes = tuple(reversed(range(len(self.shape)))) if axes is None else axes
         shape, strides = (tuple(old[a] for a in axes) for old in (self.shape, self.strides))
         return StridedArray(self.data, shape, strides, self.offset)
 
     def slice(self, axis: int, start: int | None, stop: int | None, step: int = 1) -> "StridedArray":
+        # slice.indices knows Python's rules for what is negative, missing or too far.
         indices = range(*slice(start, stop, step).indices(self.shape[axis]))
         shape, strides = list(self.shape), list(self.strides)
         shape[axis] = len(indices)
@@ -112,9 +113,14 @@ class StridedArray:
         walks = (s if n == wanted else 0 for s, n, wanted in zip(self.strides, self.shape, shape[new:], strict=True))
         return StridedArray(self.data, shape, (0,) * new + tuple(walks), self.offset)
 
+    def is_contiguous(self) -> bool:
+        wanted = row_major(self.shape)
+        return all(n == 1 or s == w for n, s, w in zip(self.shape, self.strides, wanted, strict=True))
+
     def reshape(self, shape: tuple[int, ...]) -> "StridedArray":
         if math.prod(shape) != math.prod(self.shape):
             raise ValueError(f"can't reshape {self.shape} to {shape}: another number of elements")
+        # Row after row in memory: new strides for the new shape are all it takes.
         if self.is_contiguous():
             return StridedArray(self.data, shape, offset=self.offset)
         return StridedArray([self[index] for index in product(*map(range, self.shape))], shape)
