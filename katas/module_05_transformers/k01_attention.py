@@ -42,6 +42,8 @@ gradient.
 
 No function changes its arguments.
 
+Answers are on the device of the input: make new tensors there (`device=x.device`).
+
 **Steps.**
 
     softmax      5 min   stable for large scores; what if a whole slice is -inf?

@@ -61,6 +61,8 @@ weights of its own.
 
 No function changes its arguments, nor does any method.
 
+Answers are on the device of the input, and a module moved by .to works where it is.
+
 **Steps.**
 
     split_heads          5 min   leading dimensions: count axes from the end

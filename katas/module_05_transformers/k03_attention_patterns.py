@@ -52,6 +52,8 @@ window and stride together 25.  In blocks of 4 × 4 the causal 36 cost 3 blocks:
 **Shapes**: masks are boolean (n, m), rows queries and columns keys, with m ≥ n where both are
 given.  No function changes its arguments.
 
+Masks of a mask or of ids are on the device of these.
+
 **Steps.**
 
     distances       5 min   a column minus a row

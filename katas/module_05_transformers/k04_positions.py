@@ -62,6 +62,8 @@ a model trained on 1,024 tokens reads 2,048 as well as a sinusoidal one trained 
 **Shapes.**  Positions are integer tensors of any integer dtype, in any order and with gaps:
 (n,) for queries, (m,) for keys.  No function changes its arguments.
 
+Answers are on the device of the input: make new tensors there (`device=x.device`).
+
 **Steps.**
 
     sinusoidal         5 min   sine and cosine alternate

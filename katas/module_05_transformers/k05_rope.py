@@ -52,6 +52,8 @@ there is off by up to 0.004.  Take sine and cosine first, then go to the type of
 **Shapes**, with any leading dimensions `...` (batch, heads): x (..., n, d) with d even, and
 positions (n,).  No function changes its arguments.
 
+Answers are on the device of the input: make new tensors there (`device=x.device`).
+
 **Steps.**
 
     frequencies             10 min   two ways to stretch

@@ -48,6 +48,8 @@ infinite.
 
 **Shapes**: x (..., d), and so are the results.  No function or method changes its arguments.
 
+Answers are on the device of the input, and a module moved by .to works where it is.
+
 **Steps.**
 
     LayerNorm        5 min   take the mean away before squaring

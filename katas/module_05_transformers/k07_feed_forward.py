@@ -45,6 +45,8 @@ a layer of 4d, its hidden size is ⅔ · 4d = 8d/3, rounded up to what the hardw
 **Shapes**: x (..., d_model), and so are the results.  No function or method changes its
 arguments.
 
+Answers are on the device of the input, and a module moved by .to works where it is.
+
 **Steps.**
 
     gelu               5 min   two forms; what else is an error

@@ -52,6 +52,8 @@ attention(x) = x:
 
 No function changes its arguments, nor does any method.
 
+Answers are on the device of the input, and a module moved by .to works where it is.
+
 **Steps.**
 
     padding_mask   5 min   two axes of 1, for heads and queries

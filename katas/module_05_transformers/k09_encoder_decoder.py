@@ -60,6 +60,8 @@ target ids (..., m), memory (..., n, d_model), logits (..., m, vocab_size).
 
 No function changes its arguments, nor does any method.
 
+Answers are on the device of the input, and a module moved by .to works where it is.
+
 **Steps.**  A good place to pause is after DecoderBlock.
 
     DecoderBlock          15 min   which mask goes where?

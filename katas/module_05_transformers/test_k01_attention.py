@@ -150,3 +150,12 @@ class TestCausalMask:
     def test_new_tokens_see_the_cache_and_themselves(self):
         expected = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]).bool()
         assert_close(causal_mask(2, 5), expected)
+
+
+class TestOnTheGpu:
+    def test_softmax(self, gpu):
+        gpu.check(softmax, torch.randn(3, 4, dtype=torch.float64, requires_grad=True))
+
+    def test_attention(self, gpu):
+        mask = torch.rand(3, 5) > 0.4
+        gpu.check(attention, *(x.requires_grad_() for x in qkv(3, 5, lead=(2,))), mask)

@@ -280,3 +280,19 @@ class TestLoadPacked:
         state = nn.MultiheadAttention(8, 2).state_dict() | {"in_proj_weight": torch.zeros(shape)}
         with raises(ValueError, shape, (24, 8)):
             mine.load_packed(state)
+
+
+class TestOnTheGpu:
+    def test_split_and_merge(self, gpu):
+        gpu.check(split_heads, randn(2, 5, 6).requires_grad_(), 3)
+        gpu.check(merge_heads, randn(2, 3, 5, 4).requires_grad_())
+
+    def test_multi_head_attention(self, gpu):
+        mine, _ = pair(12, 3)
+        gpu.check(mine, randn(2, 5, 12).requires_grad_(), randn(2, 4, 12).requires_grad_(), torch.rand(5, 4) > 0.2)
+
+    def test_weights_are_loaded_where_the_module_is(self, gpu):
+        mine, theirs = pair(8, 2)
+        moved = gpu(mine)
+        moved.load_packed(theirs.state_dict())
+        gpu.check(moved, randn(3, 8))

@@ -180,3 +180,12 @@ class TestScoreEntries:
         mask = window_mask(n, n, 3, 1) | global_mask(n, [n // 2])
         theirs = create_block_mask(lambda b, h, i, j: mask[i, j], None, None, n, n, device="cpu", BLOCK_SIZE=block)
         assert_equal(score_entries(mask, block), int(theirs.to_dense().sum()) * block**2)
+
+
+class TestOnTheGpu:
+    def test_masks_of_ids_and_of_layouts(self, gpu):
+        gpu.check(document_mask, torch.tensor([[4, 4, 1, 9], [0, 3, 3, 3]]))
+        gpu.check(block_mask, torch.tensor([[True, False], [True, True]]), 3)
+
+    def test_entries_are_counted(self, gpu):
+        gpu.check(score_entries, torch.rand(5, 7) > 0.5, 2)

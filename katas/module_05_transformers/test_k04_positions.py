@@ -217,3 +217,18 @@ class TestAlibiBias:
         p = torch.arange(7)
         found = (scores + alibi_bias(4, p, p)).masked_fill(hidden, -math.inf).softmax(-1)
         assert_close(found, (scores + bloom).masked_fill(hidden, -math.inf).softmax(-1))
+
+
+class TestOnTheGpu:
+    def test_sinusoidal(self, gpu):
+        gpu.check(sinusoidal, AWAY, 6)
+
+    def test_learned_positions(self, gpu):
+        gpu.check(LearnedPositions(9, 4).double(), torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True), start=5)
+
+    @pytest.mark.parametrize("bidirectional", [True, False])
+    def test_relative_buckets(self, gpu, bidirectional):
+        gpu.check(relative_buckets, AWAY, torch.arange(300), 16, 64, bidirectional)
+
+    def test_alibi_bias(self, gpu):
+        gpu.check(alibi_bias, 6, AWAY, torch.arange(4))

@@ -205,3 +205,9 @@ class TestToHalfSplit:
         x, p = torch.randn(2, 5, d, dtype=torch.float64), to_half_split(d)
         assert_close(apply_rope(x[..., p], AWAY), turned(x, AWAY, omegas(d, 10000.0), True)[..., p])
         assert_equal(sorted(p.tolist()), list(range(d)))
+
+
+class TestOnTheGpu:
+    @pytest.mark.parametrize("function", [apply_rope, apply_rope_interleaved])
+    def test_rotations(self, gpu, function):
+        gpu.check(function, torch.randn(2, 5, 6, dtype=torch.float64, requires_grad=True), AWAY)

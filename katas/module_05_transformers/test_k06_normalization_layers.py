@@ -254,3 +254,20 @@ class TestGradientNorms:
         # √49 = 7 on average; the product of 48 random matrices spreads by a quarter or so.
         if not 3.5 < found[0] / found[-1] < 14:
             fail(f"48 pre-norm blocks scale the gradient by {found[0] / found[-1]:.2f}; about 7 was expected.", evidence=("pre", round(found[0] / found[-1])))
+
+
+class TestOnTheGpu:
+    @pytest.mark.parametrize("make", [LayerNorm, RMSNorm])
+    def test_norms(self, gpu, make):
+        gpu.check(randomized(make(6)), torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True))
+
+    @pytest.mark.parametrize("pre_norm", [True, False])
+    def test_residual(self, gpu, pre_norm):
+        block = randomized(Residual(6, nn.Linear(6, 6), pre_norm))
+        gpu.check(block, torch.randn(2, 6, dtype=torch.float64, requires_grad=True))
+
+    def test_gradient_norms(self, gpu):
+        blocks = nn.ModuleList(randomized(nn.Linear(4, 4)) for _ in range(3))
+        x, upstream = torch.randn(2, 2, 4, dtype=torch.float64)
+        expected = gradient_norms(blocks, x, upstream)
+        assert_close(gradient_norms(gpu(blocks), gpu(x), gpu(upstream)), expected)

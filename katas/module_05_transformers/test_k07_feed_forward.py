@@ -210,3 +210,13 @@ class TestHiddenSize:
     )
     def test_eight_thirds_rounded_up(self, d_model, multiple_of, d_ff):
         assert_equal(hidden_size(d_model, multiple_of), d_ff)
+
+
+class TestOnTheGpu:
+    @pytest.mark.parametrize("approximate", ["none", "tanh"])
+    def test_gelu(self, gpu, approximate):
+        gpu.check(gelu, torch.randn(3, 4, dtype=torch.float64, requires_grad=True), approximate)
+
+    @pytest.mark.parametrize("make", [FeedForward, GatedFeedForward])
+    def test_networks(self, gpu, make):
+        gpu.check(randomized(make(4, 6)), torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True))

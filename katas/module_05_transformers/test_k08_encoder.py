@@ -263,3 +263,13 @@ class TestEncoder:
         before = x.clone()
         encoder(x)
         assert_close(x, before)
+
+
+class TestOnTheGpu:
+    def test_padding_mask(self, gpu):
+        gpu.check(padding_mask, torch.tensor([[2, 5], [1, 3]]), 5)
+
+    @pytest.mark.parametrize("pre_norm", [True, False])
+    def test_encoder(self, gpu, pre_norm):
+        encoder = randomize(Encoder(2, 8, 2, 5, pre_norm))
+        gpu.check(encoder, randn(2, 4, 8).requires_grad_(), torch.arange(4) < torch.tensor([3, 4])[:, None, None, None])

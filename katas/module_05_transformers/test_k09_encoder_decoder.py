@@ -425,3 +425,34 @@ class TestGreedyDecode:
         copied = (held_out == held_out.flip(-1)).all(-1).double().mean().item()
         if not right >= 0.99 > copied + 0.5:
             fail(f"{right:.1%} of the held-out texts are reversed after training (copying: {copied:.1%}), not 99%")
+
+
+class TestOnTheGpu:
+    def test_decoder_block(self, gpu):
+        block = randomize(DecoderBlock(8, 2, 5))
+        gpu.check(block, randn(2, 4, 8).requires_grad_(), randn(2, 6, 8).requires_grad_())
+
+    @pytest.mark.parametrize("pre_norm", [True, False])
+    def test_transformer(self, gpu, pre_norm):
+        mine, _ = model_pair(8, 2, 2, 5, pre_norm)
+        gpu.check(mine, *sample())
+
+    def test_its_loss(self, gpu):
+        mine, _ = model_pair(8, 2, 1, 5)
+        source, targets, mask = sample()
+        loss = teacher_forcing_loss(mine, source, targets, 2, mask)
+        moved = gpu(mine)
+        found = teacher_forcing_loss(moved, gpu(source), gpu(targets), 2, gpu(mask))
+        assert_equal(found.device.type, gpu.device.type)
+        assert_close(found.detach().cpu(), loss.detach())
+
+    def test_shift_right(self, gpu):
+        gpu.check(shift_right, torch.tensor([[4, 1, 3], [0, 2, 2]]), 5)
+
+    def test_greedy_decode(self, gpu):
+        mine, _ = model_pair(8, 2, 1, 5, lively=True)
+        source, _, mask = sample()
+        expected = greedy_decode(mine, source, 3, 1, mask)
+        found = greedy_decode(gpu(mine), gpu(source), 3, 1, gpu(mask))
+        assert_equal(found.device.type, gpu.device.type)
+        assert_close(found.cpu(), expected)

@@ -13,7 +13,7 @@ def padding_mask(lengths: Tensor, n: int) -> Tensor:
     for length in lengths.flatten():
         if not 1 <= length <= n:
             raise ValueError(f"lengths must be in 1 … {n}, as n = {n}, got {length}")
-    return torch.arange(n) < lengths[..., None, None, None]
+    return torch.arange(n, device=lengths.device) < lengths[..., None, None, None]
 
 
 class EncoderBlock(nn.Module):
