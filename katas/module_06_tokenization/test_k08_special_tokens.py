@@ -52,6 +52,8 @@ class TestAddSpecial:
             ([2, 7, 1], 1, 2, [1, 2, 7, 1, 2]),
             ([1, 1], 1, 2, [1, 1, 2]),
             ([], 1, 2, [1, 2]),
+            ((1, 7, 2), 1, 2, [1, 7, 2]),
+            (range(1, 4), 1, 3, [1, 2, 3]),
             ([7], 5, 5, [5, 7, 5]),
             ([5], 5, 5, [5]),
             ([], 5, 5, [5, 5]),
@@ -150,7 +152,9 @@ class TestPadBatch:
         assert_close(mask, np.zeros((2, 0), dtype=np.int64))
 
     def test_any_number_may_fill(self):
-        assert_close(pad_batch([[5], [6, 7]], np.int32(-100))[0], np.array([[5, -100], [6, 7]]))
+        ids, mask = pad_batch([[5], [6, 7]], np.int32(-100))
+        assert_close(ids, np.array([[5, -100], [6, 7]]))
+        assert_equal([str(ids.dtype), str(mask.dtype)], ["int64", "int64"])
 
     def test_a_length_that_fits_stays(self):
         assert_equal(pad_batch([[1] * 8, [2]], 0, multiple_of=4)[0].shape, (2, 8))
