@@ -85,7 +85,7 @@ class TestTokenFile:
             assert_close(y, tokens[i * block + 1 : i * block + block + 1])
             assert_close(x, tokens[i * block : i * block + block])
 
-    @pytest.mark.parametrize(("n", "blocks"), [(16, 3), (17, 4), (18, 4), (4, 0), (1, 0), (0, 0)])
+    @pytest.mark.parametrize(("n", "blocks"), [(16, 3), (17, 4), (18, 4), (4, 0), (1, 0)])
     def test_the_last_block_has_its_last_target(self, tmp_path, rng, n, blocks):
         tokens = rng.integers(0, 1000, n).astype("<u2")
         tokens.tofile(tmp_path / "x.bin")
@@ -93,6 +93,14 @@ class TestTokenFile:
         assert_equal(len(file), blocks)
         if blocks:
             assert_close(file[blocks - 1][1], tokens[4 * blocks - 3 : 4 * blocks + 1].astype(np.int64))
+
+    @pytest.mark.parametrize("block", [1, 4])
+    def test_an_empty_file_has_no_blocks(self, tmp_path, block):
+        (tmp_path / "x.bin").touch()
+        file = TokenFile(tmp_path / "x.bin", block, 1000)
+        assert_equal(len(file), 0)
+        with raises(IndexError, 0, 0):
+            file[0]
 
     def test_a_block_that_is_not_there_is_named(self, tmp_path):
         np.arange(21, dtype="<u2").tofile(tmp_path / "x.bin")

@@ -28,8 +28,8 @@ def write_tokens(path: Path, tokens: Iterable[int], vocab_size: int) -> int:
 class TokenFile:
     def __init__(self, path: Path, block: int, vocab_size: int) -> None:
         # An empty file can't be mapped.
-        empty = Path(path).stat().st_size == 0
-        self.tokens = np.zeros(0) if empty else np.memmap(path, dtype=_dtype(vocab_size), mode="r")
+        some = path.stat().st_size
+        self.tokens = np.memmap(path, dtype=_dtype(vocab_size), mode="r") if some else ()
         self.block = block
 
     def __len__(self) -> int:
