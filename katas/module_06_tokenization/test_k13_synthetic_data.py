@@ -253,11 +253,12 @@ class TestEpochs:
 
 
 class TestSampleMixture:
-    SOURCES = {"web": [f"w{i}" for i in range(7)], "books": ["b0", "b1", "b2"], "code": ("c0",), "none": []}
+    SOURCES = {"web": [f"w{i}" for i in range(7)], "books": ["b0", "b1", "b2"], "code": ["c0"], "none": []}
     WEIGHTS = {"web": 0.5, "books": 0.3, "code": 0.2, "none": 0.0}
 
     def stream(self, n, seed=1):
-        return list(islice(sample_mixture(self.SOURCES, self.WEIGHTS, seed), n))
+        sources = {name: list(samples) for name, samples in self.SOURCES.items()}
+        return list(islice(sample_mixture(sources, self.WEIGHTS, seed), n))
 
     def test_sources_come_by_their_weights(self):
         drawn = Counter(source for source, _ in self.stream(4000))
@@ -289,13 +290,20 @@ class TestSampleMixture:
 
     def test_the_stream_depends_on_the_seed_alone(self):
         draws_of_its_own(lambda: self.stream(40))
-        beside = sample_mixture(self.SOURCES, self.WEIGHTS, 9)
-        stream = sample_mixture(self.SOURCES, self.WEIGHTS, 1)
+        beside, stream = (
+            sample_mixture({name: list(samples) for name, samples in self.SOURCES.items()}, self.WEIGHTS, seed) for seed in (9, 1)
+        )
         both = [(next(stream), next(beside)) for _ in range(40)]
         assert_equal([sample for sample, _ in both], self.stream(40))
 
     def test_the_sources_stay_as_they_are(self):
-        sources = {"a": list(range(30)), "b": range(100, 130)}
+        sources = {"a": list(range(30)), "b": list(range(100, 130))}
+        for _ in islice(sample_mixture(sources, {"a": 0.5, "b": 0.5}, 5), 200):
+            pass
+        assert_equal(sources, {"a": list(range(30)), "b": list(range(100, 130))})
+
+    def test_any_sequences_are_sources(self):
+        sources = {"a": tuple("xyz"), "b": range(100, 130)}
         drawn = list(islice(sample_mixture(sources, {"a": 0.5, "b": 0.5}, 5), 200))
-        assert_equal(sources["a"], list(range(30)))
+        assert_equal(sorted({sample for name, sample in drawn if name == "a"}), ["x", "y", "z"])
         assert_equal(sorted({sample for name, sample in drawn if name == "b"}), list(range(100, 130)))

@@ -51,8 +51,7 @@ def fill_templates(templates: Sequence[str], slots: Mapping[str, Sequence[str]])
         names = dict.fromkeys(parts[1::2])
         for name in names:
             if name not in slots:
-                have = ", ".join(slots)
-                raise ValueError(f"the template {template!r} has a slot {name!r}; there are values for {have}")
+                raise ValueError(f"the template {template!r} has a slot {name!r} without values")
         for values in product(*(slots[name] for name in names)):
             value = dict(zip(names, values, strict=True))
             filled.append("".join(value[part] if i % 2 else part for i, part in enumerate(parts)))
