@@ -1,8 +1,7 @@
 """Roofline: what an operation costs, and which limit binds
 
-**Before you start.**  You need the shapes of matrix products, softmax and attention; no other
-kata.  For a picture book of the whole subject, read "Making Deep Learning Go Brrrr From First
-Principles" by Horace He.
+**Before you start.**  You need the shapes of matrix products, softmax and attention; no other kata.
+For an overview first, read "Making Deep Learning Go Brrrr From First Principles" by Horace He.
 
 **The idea.**  Is a kernel slow, or can it not be faster?  A processor does two things at once:
 it computes, and it moves bytes between its memory and its compute units.  The slower of the two

@@ -62,7 +62,7 @@ always wrong.  In a tile each line is used up before it goes.
     row by row      addresses 0 8 16 24 …    lines 0 0 1 1 …    miss hit miss hit …    8 misses
     by columns      addresses 0 32 64 96 …   lines 0 2 4 6 0 …  never a hit           16 misses
     2×2 tiles       addresses 0 8 32 40 …    lines 0 0 2 2 …    miss hit miss hit …    8 misses
-    LRU             lines 0 1 0 2 0 1        miss miss hit miss hit miss  (2 puts out 1, not 0)
+    LRU             lines 0 1 0 2 0 1        miss miss hit miss hit miss (2 puts out 1)
     stride 2        words 0 2 4 … 62         8 transactions, 2 words in each bank used
 
 **Shapes**: addresses are numbers of bytes from 0 on, in 1-D int64 arrays with one entry or
