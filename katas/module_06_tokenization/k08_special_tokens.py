@@ -27,7 +27,7 @@ repeats the last `stride` tokens of the one before; here length 4 and stride 1:
 *Chats.*  A conversation becomes one text.  In ChatML:
 
     <|im_start|>user⏎2 + 2?<|im_end|>⏎<|im_start|>assistant⏎4.<|im_end|>⏎
-                                                           └─ learned ─┘
+                                                            └─ learned ┘
 
 The prompt for an answer ends with <|im_start|>assistant⏎.
 

@@ -50,7 +50,7 @@ changes its arguments.
     fertility            4 min   one sum over another: of all texts, not the mean of each
     bytes_per_token      3 min   bytes, not characters
     unknown_rate         3 min   tokens, not texts
-    renyi_efficiency    10 min   tokens that never occur; α = 1 and just beside it
+    renyi_efficiency    10 min   tokens that never occur; α at 1 and just beside it
     premiums             5 min   which one is divided by which?
     vocabulary_sweep     6 min   256 bytes are part of the size
     split_patterns       3 min   a tuple of lengths

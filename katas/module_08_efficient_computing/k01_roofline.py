@@ -12,6 +12,8 @@ kernel.
 
     time = max(FLOPs / P, bytes / B)        intensity = FLOPs / bytes
 
+Plotted, both axes logarithmic:
+
     FLOPs a second
       P ┤                     ┌────────────────●───────  bound by compute
         │                  ╱

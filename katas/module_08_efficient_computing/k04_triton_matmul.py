@@ -66,7 +66,7 @@ runs in Triton's interpreter, and every address is checked.  No function changes
 **Steps.**
 
     tile_of   12 min   the last group may be lower
-    matmul    45 min   first a · b, row by row of tiles; pause there; then groups, bias, GELU
+    matmul    45 min   first the product alone; pause; then groups, bias and GELU
 
 Sources: Tillet, Kung & Cox 2019, "Triton: an intermediate language and compiler for tiled neural
 network computations"; Triton's documentation, the tutorial on matrix multiplication.
