@@ -318,9 +318,9 @@ class TestStandardize:
         assert_equal("\n" in line, False)
         assert_equal("größer" in line and "東京" in line, True)
 
-    def test_nothing(self):
-        for form in ("jsonl", "csv", "txt"):
-            assert_equal(standardize("", form, "x"), [])
+    @pytest.mark.parametrize("form", ["jsonl", "csv", "txt"])
+    def test_nothing(self, form):
+        assert_equal(standardize("", form, "x"), [])
 
     def test_another_form_is_named(self):
         with raises(ValueError, "parquet", "jsonl", "csv", "txt"):
