@@ -54,7 +54,7 @@ class TestWriteTokens:
         assert_close(written.astype(np.int64), np.array(tokens))
 
     def test_a_generator_is_never_held_in_memory(self, tmp_path):
-        n = 300_000
+        n = 150_000
         counts = []
         stream = (i * 7919 % 50_000 for i in range(n))
         peak = peak_kilobytes(lambda: counts.append(write_tokens(tmp_path / "x.bin", stream, 50_000)))
