@@ -135,7 +135,8 @@ def split_patterns(
 ) -> Counter:
     """How often each way to cut a string occurs.
 
-    A way is the tuple of the lengths, in characters, of its pieces.  `tokenize` gives the pieces of a string, which join to the string.
+    - A way is the tuple of the lengths, in characters, of the string's pieces.
+    - `tokenize` gives the pieces of a string, which join to the string.
     """
     raise NotImplementedError
 
