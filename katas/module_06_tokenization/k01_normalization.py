@@ -1,35 +1,62 @@
 """Normalization, with offsets back into the text
 
-One text can be written in many ways: é is one character, or an e and a combining
-accent; ﬁ is one character or two; a line may end in \\r\\n.  A model that sees each
-of them as something else learns everything twice.  Normalization makes them one.
+**Before you start.**  You need Python's strings and its module unicodedata, no other kata.
+`unicodedata.category(c)` is "Mn" for an accent of its own and "P…" for punctuation.
+`unicodedata.normalize("NFD", c)` takes é apart.  Unicode is new to you?  Read the "Unicode
+HOWTO" of Python's documentation.
 
-**NFC and NFKC.**  Both compose: e + ◌́ becomes é.  NFKC also folds what only looks
-different: ﬁ → fi, Ａ → A, ² → 2.  That helps a search, and costs a language model
-what it can't get back: 2² and 22 are then the same.
+**The idea.**  One text can be written in many ways.  é is one character, or an e and a
+combining accent; ﬁ is one character or two.  A model that sees them as different learns
+everything twice.  Normalization gives all of them one form:
 
-**BERT's rules** go further: drop control characters, set every CJK ideograph apart
-as a word of its own, and (in "uncased" models) drop accents and capitals.  Its
-words are then what white space and punctuation separate.
+    NFC     composes                    e + accent → é
+    NFKC    composes, and folds what    ﬁ → fi    Ａ → A    ² → 2
+            only looks different
+    BERT    drops control characters, sets each CJK ideograph apart,
+            drops accents and capitals in "uncased" models
 
-**Offsets.**  Whoever asks where an answer stands wants a place in *their* text, not
-in the normalized one.  So every character of the result carries a span (start, end):
-it comes from text[start:end].  Two steps in a row make two lists of spans, which
-can be chained into one.
+Folding helps a search.  It costs a language model what it can't get back: 2² and 22 become
+the same.
 
-Worked by hand, "Él.", its É written as E + ◌́ (4 characters in all):
+**The formula.**  Somebody asks where the answer stands.  They mean *their* text, not the
+normalized one.  So each character of the result carries a span (start, end): it comes from
+text[start:end].  Here for "Él." with its É written as two characters:
+
+    position             0     1       2     3
+    your text            E     accent  l     .
+
+    compose              └─ É ──────┘  l     .     spans (0, 2) (2, 3) (3, 4)
+    bert_normalize       e     dropped l     .     spans (0, 1) (2, 3) (3, 4)
+    bert_words           └─ el ────────┘     .     spans (0, 3) (3, 4)
+
+Two steps in a row make two lists of spans, which can be chained into one.
+
+**Why not search for the word afterwards?**  It may occur twice, or not at all: "el" doesn't
+stand in the text above.  Only the code that changes a character knows where it came from.
+
+**Why clusters?**  A mark can combine with the character before it, so characters can't be
+composed one by one.  But nothing combines across two clusters.  Cut first, then normalize
+each cluster: the result is the same as for the whole text, and you know the span of each part.
+
+**Worked by hand**: the text of the drawing, É written as "E\\u0301":
 
     compose         "Él."     spans (0, 2) (2, 3) (3, 4)
-    bert_normalize  "el."     spans (0, 1) (2, 3) (3, 4)      the accent at 1 is dropped
+    bert_normalize  "el."     spans (0, 1) (2, 3) (3, 4)
     bert_words      ("el", (0, 3))  (".", (3, 4))
+    chain           first [(0, 2), (2, 3), (3, 4)], second [(0, 2), (2, 3)]  →  [(0, 3), (3, 4)]
 
-Python's unicodedata knows the characters: category(c) is "Mn" for an accent that
-stands on its own, "P…" for punctuation; normalize("NFD", c) takes é apart.
-
+**Shapes**: as many spans as the result has characters; all spans count characters, not bytes.
 No function changes its arguments.
 
-Sources: Unicode Standard Annex #15, "Unicode Normalization Forms"; Devlin et al.
-2019, "BERT", and the tokenizer of its code.
+**Steps.**
+
+    compose          12 min   where does a cluster begin?
+    bert_normalize   12 min   as many spans as characters, whatever one becomes
+    bert_words       12 min   what extends a word, what begins one
+    chain             4 min   the end comes from the last character, not from the next
+
+Sources: Unicode Standard Annex #15, "Unicode Normalization Forms"; Devlin et al. 2019, "BERT",
+and the tokenizer of its code.
 
 From scratch: tokenizers and transformers may not be used.
 """
@@ -46,47 +73,58 @@ CJK = (
     (0x2B920, 0x2CEAF),
     (0x2F800, 0x2FA1F),
 )
-"""First and last code point of each block of ideographs, both of them in it."""
+"""First and last code point of each block of ideographs, both of them in it.
+
+They are those of the package tokenizers, which judges you.  In BERT's own code the last block
+but one begins at 0x2B820.
+"""
 
 
 def compose(text: str, form: str) -> tuple[str, list[Span]]:
     """`text` in the normal form "NFC" or "NFKC", and the span in `text` of each of its characters.
 
-    The text is cut into clusters, and each is normalized for itself; all that becomes
-    of a cluster has the cluster's span.  A cluster is a character and those after it
-    that continue it.  A character continues one if its own normal form, by `form`, begins
-    with a mark, category "M…", or with a Korean vowel or final, U+1160 to U+11FF.
-    The first of the text always begins one.
-    The result is unicodedata's for the whole text.
+    The text is cut into clusters, and each is normalized by itself.
 
-    Raises ValueError, naming the form, for any other.
+    - A cluster is a character and those after it that continue it.
+    - A character continues one if its own normal form, by `form`, begins with a mark (category
+      "M…") or with a Korean vowel or final, U+1160 to U+11FF.
+    - The first character of the text always begins a cluster.
+    - All that becomes of a cluster has the cluster's span.
+    - The result is what unicodedata gives for the whole text, of any length.
+
+    Raises ValueError, naming the form, for any other form.
     """
     raise NotImplementedError
 
 
-def bert_normalize(text: str, strip_accents: bool = True, lowercase: bool = True) -> tuple[str, list[Span]]:
+def bert_normalize(
+    text: str, strip_accents: bool = True, lowercase: bool = True
+) -> tuple[str, list[Span]]:
     """`text` by BERT's rules, and the span in `text` of each of its characters.
 
-    Each character of `text` is treated for itself, in this order; all that becomes of
-    it has its span (i, i + 1):
+    Each character of `text` is treated by itself, in this order.  All that becomes of character
+    i has the span (i, i + 1).
 
-    1. "\\t", "\\n", "\\r" and all of category "Z…" become one space " ";
-       U+FFFD and what else is of category Cc, Cf or Co is dropped.
+    1. "\\t", "\\n", "\\r" and every character of category "Z…" become one space " ".
+       U+FFFD and every other character of category Cc, Cf or Co is dropped.
     2. An ideograph, one within `CJK`, gets a space before and one after it.
-    3. With `strip_accents` it is decomposed (NFD), and what is of category Mn is dropped.
-    4. With `lowercase` it is lowered for itself: Σ is always σ, never the ς of a word's end.
+    3. With `strip_accents` it is decomposed (NFD), and all of category Mn is dropped.
+    4. With `lowercase` it is lowered, alone: Σ is always σ, never the ς of a word's end.
     """
     raise NotImplementedError
 
 
-def bert_words(text: str, strip_accents: bool = True, lowercase: bool = True) -> list[tuple[str, Span]]:
+def bert_words(
+    text: str, strip_accents: bool = True, lowercase: bool = True
+) -> list[tuple[str, Span]]:
     """The words of `text` after `bert_normalize`, each with its span in `text`.
 
-    Spaces separate words and belong to none; each punctuation character is a word.
-    Punctuation is category "P…" and all of ASCII that is no letter, digit, space or
-    control character ($ + < = > ^ ` | ~ too), as it stands after normalization.
-    A span runs from the start of the word's first character to the end of its last:
-    what was dropped in between is within it, what was dropped around it isn't.
+    - Spaces separate words and belong to none.
+    - Each punctuation character is a word.  Punctuation is category "P…", and all of ASCII that
+      is no letter, digit, space or control character ($ + < = > ^ ` | ~ too).
+    - What counts is the character after normalization.
+    - A span runs from the start of the word's first character to the end of its last.  What was
+      dropped in between is within it; what was dropped around it isn't.
     """
     raise NotImplementedError
 
@@ -94,8 +132,10 @@ def bert_words(text: str, strip_accents: bool = True, lowercase: bool = True) ->
 def chain(first: list[Span], second: list[Span]) -> list[Span]:
     """Spans in the original text, for two steps in a row.
 
-    `first` has, for each character of the middle text, its span in the original;
-    `second` has spans in the middle text, none of them empty.  Each of these becomes
-    the span from the start of its first character to the end of its last.
+    first    for each character of the middle text its span in the original
+    second   spans in the middle text, none of them empty
+
+    Each span of `second` becomes the span from the start of its first character to the end of
+    its last.  The original may have gaps: characters that no span of `first` covers.
     """
     raise NotImplementedError

@@ -1,26 +1,42 @@
 """Learning byte-pair merges
 
-A vocabulary of words is never complete; one of bytes is, but makes texts long.
-Byte-pair encoding lies between.  It starts with the 256 bytes, and again and again
-makes one new token of the two neighbours that stand together most often:
+**Before you start.**  You need dicts, tuples and bytes, no other kata.  The words come from a
+split like the one of pretokenization; here you are given them with their counts.  For a
+picture first, read "Byte-Pair Encoding tokenization" in Hugging Face's LLM course.
+
+**The idea.**  A vocabulary of words is never complete.  One of bytes is, but it makes texts
+long.  Byte-pair encoding lies between.  It starts with the 256 bytes.  Again and again it makes
+one new token of the two neighbours that stand together most often:
 
     1. count each pair of neighbours, in every word, as often as the word occurs
     2. take the most frequent pair (x, y); xy is a new token
     3. replace x y by xy in every word, and start over
 
-Frequent words become one token, rare ones a few, and no text is unknown.  The list
-of merges, in this order, is the tokenizer.
+Frequent words become one token, rare ones a few, and no text is unknown.  The list of merges,
+in this order, is the tokenizer.
 
-**Ties** are many, and two programs that break them differently learn different
-tokenizers.  Here, as in the package tokenizers, the pair with the smallest ids wins:
-the smallest id of its first token, and among those the smallest of its second.
-A byte's id is its value; the merged tokens have 256, 257, … in the order they were
-learned.  So a merged token always comes after a byte, however its bytes compare.
+           low ×5   lower ×2    newest ×6     widest ×3
+           l·o·w    l·o·w·e·r   n·e·w·e·s·t   w·i·d·e·s·t
+    e·s      ┆          ┆       n·e·w·es·t    w·i·d·es·t
+    es·t     ┆          ┆       n·e·w·est     w·i·d·est
+    l·o    lo·w     lo·w·e·r         ┆             ┆
+    lo·w   low      low·e·r          ┆             ┆
+    e·w      ┆          ┆       n·ew·est           ┆
 
-**Overlaps.**  In a·a·a the pair (a, a) stands at two places, and counts twice,
-although only one merge fits: merging runs from the left and gives aa·a.
+**The formula.**  For tokens x and y, over all words w:
 
-Worked by hand, low ×5, lower ×2, newest ×6, widest ×3:
+    n(x, y) = Σ count(w) × (places in w where x stands right before y)
+    next merge: the largest n(x, y); in a tie the smallest id(x), then the smallest id(y)
+    id(byte b) = b,  and 256, 257, … for the merged tokens in the order they were learned
+
+**Why do ties matter?**  They are many.  Two programs that break them differently learn
+different tokenizers.  This rule is that of the package tokenizers.  A merged token comes after
+every byte, however its bytes compare.
+
+**Why does a·a·a have the pair (a, a) twice?**  It stands at two places, and each counts.  But
+only one merge fits: merging runs from the left and gives aa·a.
+
+**Worked by hand**, the words of the drawing:
 
     e·s and s·t   9 times each; e is 101, s is 115:    e·s
     es·t          9                                    es·t
@@ -30,11 +46,18 @@ Worked by hand, low ×5, lower ×2, newest ×6, widest ×3:
 
 This is the naive way: each merge counts everything anew, O(merges × bytes).
 
-A word is the tuple of its tokens, each of type bytes.  No function changes its
-arguments.
+**Shapes**: a word is the tuple of its tokens, each of type bytes; a pair is two tokens.  No
+function changes its arguments.
 
-Source: Sennrich, Haddow & Birch 2016, "Neural Machine Translation of Rare Words with
-Subword Units", section 3.2.
+**Steps.**
+
+    pair_counts    5 min   a word's pairs count as often as the word occurs
+    merge          8 min   from the left, and on behind both tokens
+    vocabulary     4 min   bytes first, merged tokens after them
+    train_bpe     12 min   ties, and when to stop
+
+Source: Sennrich, Haddow & Birch 2016, "Neural Machine Translation of Rare Words with Subword
+Units", section 3.2.  (It starts with characters; bytes came with GPT-2.)
 
 From scratch: tokenizers, transformers and sentencepiece may not be used.
 """
@@ -48,30 +71,36 @@ Pair = tuple[bytes, bytes]
 def pair_counts(words: Mapping[Word, int]) -> dict[Pair, int]:
     """How often each pair of neighbours occurs in `words`, which maps each word to its count.
 
-    Every place counts, overlapping ones too.  Pairs that don't occur aren't in it.
-    A dict or a Counter, in any order.
+    - Every place counts, overlapping ones too.
+    - Pairs that don't occur aren't in it; words of no token or one have no pairs.
+    - Returns a dict or a Counter, in any order.
     """
     raise NotImplementedError
 
 
 def merge(word: Word, pair: Pair) -> Word:
-    """`word` with the two tokens of `pair`, wherever they stand next to each other, made one; from the left.
+    """`word` with the two tokens of `pair` made one wherever they are neighbours, from the left.
 
-    Only those two tokens count, not others that join to the same bytes.
+    - Only these two tokens count, not others that join to the same bytes.
+    - A word without the pair comes back as it is; words may be long.
     """
     raise NotImplementedError
 
 
 def vocabulary(merges: Sequence[Pair]) -> dict[bytes, int]:
-    """The id of each token: of the 256 single bytes, and of what `merges` make (no two of them the same)."""
+    """The id of each token: of the 256 single bytes, and of what `merges` make.
+
+    No two of the merges make the same token.
+    """
     raise NotImplementedError
 
 
 def train_bpe(counts: Mapping[bytes, int], merges: int, min_count: int = 2) -> list[Pair]:
     """The first `merges` merges, in the order they are learned.
 
-    `counts` says how often each word occurs, at least once; its order doesn't matter.
-    A pair that occurs fewer than `min_count` times (1 or more) isn't merged: the list
-    ends there, and also where no pair is left.
+    - `counts` says how often each word occurs, at least once; its order doesn't matter.
+    - Merges stay within words.
+    - A pair that occurs fewer than `min_count` times (1 or more) isn't merged: the list ends
+      there, and also where no pair is left.
     """
     raise NotImplementedError

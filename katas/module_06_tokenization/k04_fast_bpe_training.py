@@ -1,40 +1,68 @@
 """Byte-pair merges, learned fast
 
-The naive way counts every pair of every word anew for each merge.  But a merge
-touches few words: only those in which its pair stands, and there only the tokens
-next to it.  All other counts stay what they were.  So keep them:
+**Before you start.**  You need the idea of bpe_training (import nothing: tokens are ids here,
+not bytes) and heapq.  Heaps are new to you?  Read "Priority Queue Implementation Notes" in
+Python's documentation of heapq.
+
+**The idea.**  The naive way counts every pair of every word anew for each merge.  But a merge
+touches few words: those in which its pair stands, and there only the tokens next to it.  All
+other counts stay.  So keep them:
 
     counted once   how often each pair occurs, and in which words
     per merge      take the best pair; rewrite its words; change the counts by what
                    came and what went
 
-**What changes in a word.**  Worked by hand: merging (a, n) into N turns b·a·n·a·n·a
-into b·N·N·a, and
+A merge then costs what its words cost, not what the corpus does.  A thousand merges of a
+megabyte take a second or two instead of minutes.
 
-    went   (b, a) 1    (a, n) 2    (n, a) 2
-    came   (b, N) 1    (N, N) 1    (N, a) 1
+**The formula.**  Let P be the pair merged, and change(p, w) the places of pair p in word w
+after the merge minus those before:
 
-Mind two merges side by side: between them stood (n, a), and now (N, N) does.
-Times the word's count, this is what the counts of all words change by.
+    n(p) ← n(p) + Σ count(w) × change(p, w)      over the words w in which P stands
 
-**Lazy deletion.**  A heap gives the largest entry at once, but an entry in its
-middle can't be changed.  So don't: push a new one with the new count, and leave the
-old one in.  When an entry comes to the top whose count isn't the pair's any more, it
-is outdated: drop it and look at the next.  Each entry is pushed and dropped once, at
-O(log n).
+**What changes in a word.**  Merge (a, n) into N in b·a·n·a·n·a:
 
-A merge costs then what its words cost, not what the corpus does.  For a thousand
-merges of a megabyte that is a second in place of a minute.
+    before    b ── a ── n ── a ── n ── a
+                   └─┬──┘    └─┬──┘
+    after     b ──── N ─────── N ───── a
 
-Tokens are ids here, which are compared and hashed faster than bytes: a byte's is its
-value, the merged ones have 256, 257, … in the order they are learned.  Ties between
-equally frequent pairs go to the smallest pair of ids, (2, 9) before (3, 1): that
-is how tuples compare.
+    went      (b, a)   (a, n)   (n, a)   (a, n)   (n, a)
+    came      (b, N)            (N, N)            (N, a)
 
-No function changes its arguments.
+Mind two merges side by side: between them stood (n, a) once, and now (N, N) does.
 
-Source: Sennrich, Haddow & Birch 2016, "Neural Machine Translation of Rare Words with
-Subword Units", section 3.2; its subword-nmt keeps the counts like this.
+**Lazy deletion.**  A heap gives its best entry at once, but an entry in its middle can't be
+changed.  So don't change it: push a new one with the new count, and leave the old one in.  An
+entry is outdated if its count isn't the pair's any more:
+
+    add((1, 2), 5)   add((3, 4), 4)   add((1, 2), −4)
+
+    top of the heap   (1, 2) with 5    outdated, as its count is 1 now: drop it
+                      (3, 4) with 4    true: the best
+                      (1, 2) with 1    true
+
+**Why is that fast?**  Each entry is pushed once and dropped at most once, at O(log n) each.
+
+**Why ids?**  They are compared and hashed faster than bytes.  Ties go to the smallest pair of
+ids, (2, 9) before (3, 1), and that is how tuples compare.
+
+**Worked by hand**, the word of the drawing as ids, (97, 110) merged into 256:
+
+    [98, 97, 110, 97, 110, 97] → [98, 256, 256, 97]
+    went   (98, 97) 1     (97, 110) 2     (110, 97) 2
+    came   (98, 256) 1    (256, 256) 1    (256, 97) 1
+
+**Shapes**: a word is a list of ids, a pair two ids.  A byte's id is its value; the merged
+tokens have 256, 257, … in the order they are learned.  No function changes its arguments.
+
+**Steps.**
+
+    merge_word   20 min   two merges side by side, and 7·7·7
+    MergeQueue   12 min   when is an entry outdated?
+    train_bpe    25 min   the words of each pair, new pairs included
+
+Source: Sennrich, Haddow & Birch 2016, "Neural Machine Translation of Rare Words with Subword
+Units", section 3.2; its subword-nmt keeps the counts like this.
 
 From scratch: tokenizers, transformers and sentencepiece may not be used.
 """
@@ -45,11 +73,13 @@ Pair = tuple[int, int]
 
 
 def merge_word(word: list[int], pair: Pair, new: int) -> tuple[list[int], dict[Pair, int]]:
-    """`word` with `pair` merged into the id `new`, from the left; and how its counts of pairs change.
+    """`word` with `pair` merged into the id `new`, from the left; and how its counts change.
 
-    Every place of a pair counts, overlapping ones too: 7·7·7 has (7, 7) twice.
-    The changes are a dict, in any order, of each pair that now stands at more or fewer
-    places of the word than before; none of them is 0.  `new` isn't in `word`.
+    - Returns a new list, and a dict in any order.
+    - The dict has each pair that now stands at more or fewer places of the word than before,
+      with the difference; none of them is 0.
+    - Every place of a pair counts, overlapping ones too: 7·7·7 has (7, 7) twice.
+    - `new` isn't in `word`; words may be long.
     """
     raise NotImplementedError
 
@@ -62,25 +92,32 @@ class MergeQueue:
         raise NotImplementedError
 
     def add(self, pair: Pair, change: int) -> None:
-        """Change the count of `pair` by `change`, which may be negative; no count falls below 0."""
+        """Change the count of `pair` by `change`, which may be negative or 0.
+
+        You may rely on it that no count falls below 0.
+        """
         raise NotImplementedError
 
     def best(self) -> tuple[Pair, int] | None:
-        """The pair with the largest count, the smallest of them in a tie, and its count.
+        """The pair with the largest count, and its count; in a tie the smallest pair.
 
-        It stays in the queue.  None if no count is above 0.
-        Over all calls together O(log n) for each `add`: it may not look at all pairs.
+        - It stays in the queue.
+        - None if no count is above 0.
+        - Over all calls together it takes O(log n) for each `add`: a large queue is slow if each
+          call looks at all pairs.
         """
         raise NotImplementedError
 
 
-def train_bpe(counts: Mapping[bytes, int], merges: int, min_count: int = 2) -> list[tuple[bytes, bytes]]:
+def train_bpe(
+    counts: Mapping[bytes, int], merges: int, min_count: int = 2
+) -> list[tuple[bytes, bytes]]:
     """The first `merges` merges, each as its two tokens' bytes, in the order they are learned.
 
-    Each merges the pair that then occurs most often in the words, each word as often
-    as `counts` says (at least once; the order of `counts` doesn't matter).
-    A pair that occurs fewer than `min_count` times (1 or more) isn't merged: the list
-    ends there, and also where no pair is left.
-    The work of a merge may not grow with the words in which its pair doesn't stand.
+    - `counts` says how often each word occurs, at least once; its order doesn't matter.
+    - Each merge takes the pair that then occurs most often, each word as often as it occurs.
+    - A pair that occurs fewer than `min_count` times (1 or more) isn't merged: the list ends
+      there, and also where no pair is left.
+    - The work of a merge doesn't grow with the words in which its pair doesn't stand.
     """
     raise NotImplementedError

@@ -1,40 +1,70 @@
 """Byte-level BPE
 
-The tokenizer of GPT-2, and with other merges that of most models since.  It starts
-from the 256 bytes, so that no text is unknown to it, and puts them together by a
-list of merges that was learned in order, best first.
+**Before you start.**  You need UTF-8, and merges as in bpe_training.  Split text into words
+with yours of pretokenization (the reference's is used until yours is green):
 
-**Encoding by rank.**  Training did merge 0 wherever it could, then merge 1, and so
-on.  A word is encoded the same way: of all neighbours that are in the list, take
-those with the lowest rank, merge them at every place from left to right, and look
-again, until no neighbours are in the list.  Taking the longest token that fits gives
-something else.
+    from .k02_pretokenization import split_gpt2
 
-**A letter for each byte.**  Vocabularies are written as JSON, where bytes such as 0 or
-a space can't be seen.  So each byte has a printable character: itself for ! … ~,
-¡ … ¬ and ® … ÿ (188 of them), and for the other 68, in order, the characters from
-U+0100 on.  A space, the 33rd of these, is Ġ; a line break is Ċ.
+UTF-8 is new to you?  Read the "Unicode HOWTO" of Python's documentation.
 
-**Decoding** puts bytes together again and reads them as UTF-8.  A token may end in the
-middle of a character: bytes that make no character become �, and whoever shows a
-text while it is being written waits until a character is complete.
+**The idea.**  This is the tokenizer of GPT-2 and, with other merges, of many models since.  It
+starts from the 256 bytes, so no text is unknown to it.  It puts them together by a list of
+merges that was learned in order, best first.
 
-**Special tokens** such as <|endoftext|> are looked for first, and never taken apart.
+**The formula.**  Training did merge 0 wherever it could, then merge 1, and so on.  Encode a
+word the same way:
 
-Worked by hand, merges (l, o), (lo, w), (e, r), text "lower":
+    rank(x, y) = the place of (x, y) in the list of merges, from 0
+    of all neighbours in the list take those with the lowest rank
+    merge them at every place from left to right, then look again
+    stop when no neighbours are in the list
 
-    l o w e r  →  lo w e r  →  low e r  →  low er
+The word "lower", with the merges 0: (l, o), 1: (lo, w), 2: (e, r):
 
-é is the bytes C3 A9, letters Ã and ©: the word " é" is written Ġ Ã ©.
+    l   o   w   e   r      in the list: (l, o) 0, (e, r) 2
+    └─┬─┘
+      lo    w   e   r      (lo, w) 1, (e, r) 2
+      └──┬──┘
+        low     e   r      (e, r) 2
+                └─┬─┘
+        low       er       none: done
 
-No function or method changes its arguments.
+**A letter for each byte.**  Vocabularies are JSON, where you can't see bytes such as 0 or a
+space.  So each byte has a printable character:
 
-Sources: Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword
-Units", section 3.2; Radford et al. 2019, "Language Models are Unsupervised Multitask
-Learners", section 2.2.
+    ! … ~   ¡ … ¬   ® … ÿ     188 bytes: the character of the same number
+    the other 68, in order    the characters U+0100, U+0101, …
+
+A space is the 33rd of these 68, so it is Ġ; a line break is Ċ.
+
+    text       ␣    é
+    bytes     20    C3  A9
+    letters    Ġ    Ã   ©
+
+**Why not take the longest token that fits?**  Training didn't.  With (b, c) before (a, b), "abc"
+is a·bc, although ab also fits.  The model has only seen a·bc.
+
+**Why can't you decode token by token?**  A token may end in the middle of a character.  Join
+the bytes first, then read them as UTF-8.  Bytes that make no character become �.  While a model
+is still writing, wait until a character is complete.
+
+**Worked by hand**: "lower" becomes low·er, as drawn, and the word " é" is written Ġ Ã ©.
+
+**Shapes**: a text becomes a list of ids, and back.  No function or method changes its
+arguments.
+
+**Steps.**
+
+    byte_letters    5 min   68 characters without gaps
+    read_files      5 min   which lines are no merges?
+    ByteLevelBPE   35 min   encode is the hard part; then decode; pause here if you like; the
+                            stream and the iterable come last
+
+Sources: Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units",
+section 3.2; Radford et al. 2019, "Language Models are Unsupervised Multitask Learners",
+section 2.2, and its encoder.py.
 
 From scratch: tokenizers, transformers and tiktoken may not be used.
-Builds on k02_pretokenization, whose split_gpt2 you may import.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,10 +77,11 @@ def byte_letters() -> list[str]:
 
 
 def read_files(vocabulary: Path, merges: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """GPT-2's two files, both UTF-8: JSON of token → id, and the merges, one a line, the best first.
+    """GPT-2's two files, both UTF-8: JSON of token → id, and the merges, one a line, best first.
 
-    A line of merges has two tokens with a space in between: a tuple.  A first line that begins
-    with "#version" is no merge, and neither is an empty line.
+    - A line of merges has two tokens, in byte letters, with a space in between: a tuple.
+    - A first line that begins with "#version" is no merge.  Later ones are.
+    - An empty line is no merge.
     """
     raise NotImplementedError
 
@@ -64,28 +95,40 @@ class ByteLevelBPE:
         merges: Sequence[tuple[str, str]],
         special: Mapping[str, int] | None = None,
     ) -> None:
-        """`vocabulary` has every token, written in byte letters, with its id; `special` the special ones as they are."""
+        """Make a tokenizer.
+
+        vocabulary   every token, written in byte letters, with its id; ids may have gaps
+        merges       pairs of tokens in byte letters, best first
+        special      the special tokens as they stand in a text, with their ids; in any order,
+                     and there may be none
+        """
         raise NotImplementedError
 
     def encode(self, text: str) -> list[int]:
         """The ids of `text`.
 
-        Special tokens are found first, from left to right, at each place the longest
-        that stands there.  The text between two of them is encoded by itself.
+        - Special tokens are found first, from left to right, at each place the longest that
+          stands there.  They are never taken apart.
+        - The text between two of them is encoded by itself.
+        - The work for a word doesn't grow with the number of merges: GPT-2 has 50,000, so going
+          through all of them for each word takes minutes.
+        - Words may be long, and the list is the caller's own: changing it changes no later call.
         """
         raise NotImplementedError
 
     def encode_iterable(self, texts: Iterable[str]) -> Iterator[int]:
-        """The ids of each of `texts` in turn; a text is asked for when those before it have been given out.
+        """The ids of each of `texts` in turn, so that a file larger than memory can be encoded.
 
-        So that a file larger than the memory can be encoded line by line.
+        - A text is asked for when the ids of those before it have been given out.
+        - Memory stays bounded however many texts and different words come.  If you remember
+          words, remember at most 10,000.
         """
         raise NotImplementedError
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`, special tokens included.
 
-        Bytes that make no UTF-8 become U+FFFD, as Python's errors="replace" does it.
+        Bytes that make no UTF-8 become U+FFFD, as with Python's errors="replace".
         Raises ValueError, naming the id, for one that no token has.
         """
         raise NotImplementedError
@@ -93,7 +136,11 @@ class ByteLevelBPE:
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
         """The text of `ids` in pieces, which are never empty and join to `decode(ids)`.
 
-        After each id comes what is complete: bytes that may still become a character
-        wait for the next id.  An id is asked for when what came before has been given out.
+        - After each id comes what is complete: bytes that may still become a character wait for
+          the next id.
+        - An id is asked for when what came before has been given out.
+        - Bytes that are left at the end become U+FFFD.
+
+        Raises ValueError, naming the id, for one that no token has.
         """
         raise NotImplementedError

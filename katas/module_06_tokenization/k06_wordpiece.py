@@ -1,47 +1,71 @@
 """WordPiece
 
-BERT's tokenizer.  A vocabulary of pieces, of which those that go on inside a word
-begin with ##, and a simple rule: at each place take the longest piece that fits.
+**Before you start.**  You need words and spans as in normalization, and the counting of
+bpe_training.  Normalize with yours (the reference's is used until yours is green):
 
-    "unaffable"  →  un ##aff ##able
+    from .k01_normalization import bert_normalize, bert_words
 
-If at some place no piece fits, the whole word becomes [UNK]: not the rest of it, as
-half a word misleads more than none.  So does a word of more than 100 characters.
+For a picture first, read "WordPiece tokenization" in Hugging Face's LLM course.
 
-Encoding a text puts [CLS] before it and [SEP] after it, and gives for each token the
-span of the text it comes from; the special ones have (0, 0).
+**The idea.**  This is BERT's tokenizer.  Its vocabulary has pieces; those that go on inside a
+word begin with ##.  The rule is simple: at each place take the longest piece that fits.
 
-**Training** begins with single characters, and again and again joins the two
-neighbours that make the words most likely.  A join of a and b raises the likelihood
-by about count(ab) · log (count(ab) / (count(a) · count(b))), and WordPiece asks for
-the ratio alone:
+    u   n   a   f   f   a   b   l   e
+    ├──────────────────────────────▶      unaffable, unaffabl, … : none is there
+    └─un─┘                                the longest that fits
+            ├──────────────────────▶      ##affable, ##affabl, … : none is there
+            └─##aff─┘
+                        └──##able────┘
+
+If nothing fits at some place, the whole word becomes [UNK]: half a word misleads more than
+none.  A text becomes [CLS], its pieces, [SEP], and each token gets the span of the text that it
+comes from.
+
+**The formula** is about training.  It begins with single characters.  Again and again it joins
+the two neighbours with the highest score:
 
     score(a, b) = count(ab) / (count(a) · count(b))
 
-BPE takes the most frequent neighbours; WordPiece those that are seldom apart.  All
-counts are over the words in their present pieces, each as often as it occurs.
+count(ab) is how often b stands right after a; count(a) and count(b) are how often each piece
+occurs.  All counts are over the words in their present pieces, each word as often as it occurs.
 
-Worked by hand, words hug 10, pug 5, pun 12, bun 4, hugs 5:
+**Why this score?**  BPE joins what is most frequent, WordPiece what is seldom apart.  A pair
+whose parts are everywhere by themselves is no news; one whose parts hardly occur otherwise is.
+In the paper a join is chosen that makes the training text most likely.  Google never published
+its code.  This score is the usual reading of it, that of the course above.
+
+**Worked by hand**, words hug 10, pug 5, pun 12, bun 4, hugs 5:
 
     pieces h ##u ##g …   counts  h 15  p 17  b 4  ##u 36  ##g 20  ##n 16  ##s 5
-    ##g ##s 5 / (20 · 5) = 0.05      h ##u 15 / (15 · 36) = 0.028     so ##gs comes first
+    ##g ##s   5 / (20 · 5) = 0.05
+    h ##u    15 / (15 · 36) = 0.028
+    the highest is ##g ##s, so ##gs comes first
 
+**Shapes**: a word becomes a list of pieces, or None; a text becomes ids and as many spans.
 No function or method changes its arguments.
 
-Sources: Schuster and Nakajima 2012, "Japanese and Korean Voice Search", section 3;
-Devlin et al. 2019, "BERT", section 3, and its code.
+**Steps.**
+
+    split_word        8 min   try the ends from the back; None is for the whole word
+    WordPiece        15 min   the spans of pieces in words that were normalized
+    train_wordpiece  15 min   counts by piece and by pair; exact scores, so that ties are ties
+
+Sources: Schuster and Nakajima 2012, "Japanese and Korean Voice Search", section 3; Devlin et al.
+2019, "BERT", section 3, and its code; Hugging Face's LLM course, chapter 6, for the score.
 
 From scratch: tokenizers and transformers may not be used.
-Builds on k01_normalization, whose bert_normalize and bert_words you may import.
 """
 
 from collections.abc import Mapping
 
 
 def split_word(word: str, vocabulary: Mapping[str, int], longest: int = 100) -> list[str] | None:
-    """The pieces of a word, the longest first at each place, or None where there is no way.
+    """The pieces of a word, at each place the longest of `vocabulary` that fits.
 
-    None too for a word of more than `longest` characters.
+    - The first piece is looked for as it stands, later ones with ## before them.
+    - None if at some place no piece fits.
+    - None for a word of more than `longest` characters, too.
+    - A word isn't empty.  A piece's id may be 0.
     """
     raise NotImplementedError
 
@@ -56,8 +80,11 @@ class WordPiece:
     def encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """The ids of [CLS], the text's pieces and [SEP], and the span in `text` of each.
 
-        A piece's span runs from the start of its first character's own span to the
-        end of its last one's, as `bert_normalize` gives them; [UNK] has that of its word.
+        - A piece's span runs from the start of its first character's own span to the end of its
+          last one's, as `bert_normalize` gives them.
+        - A word that can't be split, or has more than 100 characters, is one [UNK] with the
+          word's span.
+        - [CLS] and [SEP] have the span (0, 0).
         """
         raise NotImplementedError
 
@@ -65,13 +92,16 @@ class WordPiece:
 def train_wordpiece(words: Mapping[str, int], size: int) -> list[str]:
     """A vocabulary of `size` pieces, learned from words and how often each occurs.
 
-    First the single characters, those that begin a word as they are, the others with
-    ##, in Python's order of strings; then the joined pieces in the order in which they
-    were learned.  Of neighbours with equal scores those come first that are smaller as
-    a pair of strings.  A joined piece is the first one followed by the second without
-    its ##; joining goes from left to right.
+    - First come the single characters, those that begin a word as they are, the others with ##,
+      all in Python's order of strings.
+    - Then come the joined pieces in the order in which they were learned.
+    - Of neighbours with equal scores, those come first that are smaller as a pair of strings.
+      Equal means exactly equal: n / a / b in floats rounds twice, so it parts equal scores.
+    - A joined piece is the first one followed by the second without its ##.
+    - Joining goes from left to right in each word.
+    - It ends early when no word has two pieces left.
+    - No word is empty; the order of `words` doesn't matter.
 
-    Ends early when no word has two pieces left.
     Raises ValueError, naming both numbers, if `size` is less than the single characters.
     """
     raise NotImplementedError

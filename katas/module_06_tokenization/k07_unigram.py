@@ -1,40 +1,63 @@
 """The unigram tokenizer
 
-BPE builds tokens up by merging and can't change its mind.  The unigram model
-starts from many pieces, gives each a probability, and takes away those that are
-missed least.  A segmentation of a text into pieces x₁ … xₘ has the probability
+**Before you start.**  You need logarithms of probabilities, log(e^a + e^b) without overflow, and
+dynamic programming; no other kata.  New to you?  Read Jurafsky and Martin, "Speech and Language
+Processing", appendix A: Viterbi and forward-backward are the same walks there.
+
+**The idea.**  BPE builds tokens up by merging and can't change its mind.  The unigram model starts
+from many pieces, gives each a probability, and takes away those that are missed least.  It also
+says how likely each way to cut a text is, so a language model can be trained on several.
+
+**The formula.**  A segmentation of a text into pieces x₁ … xₘ has the probability
 
     P(x) = p(x₁) · p(x₂) · … · p(xₘ)
 
-so a text has many segmentations, and three questions about them have the same
-answer: walk over the text's positions from left to right and keep one number for
-each, made of the numbers of the positions from which a piece leads there.
+A text has many.  Three questions about them have the same answer: walk over its positions
+0 … n from left to right and keep one number for each, made of the numbers of the positions from
+which a piece leads there.  text[i:j] is a piece, and V(0) = 0, α(0) = 1:
 
-    the best one        V(j) = max  V(i) + log p(text[i:j])        Viterbi
-    their sum           α(j) = Σ    α(i) · p(text[i:j])            forward
-    a random one        walk back from the end, stepping over text[i:j] with
+    the best one        V(j) = max V(i) + log p(text[i:j])         Viterbi
+    their sum           α(j) = Σ α(i) · p(text[i:j])               forward
+    a random one        walk back from n, stepping from j to i with
                         probability α(i) · p(text[i:j]) / α(j)
 
-With β(i), the same sum from the right, a piece at [i, j) is used with
-probability α(i) · p(text[i:j]) · β(j) / α(n).  Summing that over the places
-where a piece stands gives its **expected count**, and EM repeats: expected
-counts under the present p, then p = count / all counts.  Each step makes the
-corpus at least as likely as before.
+β(i) is the same sum from the right, with β(n) = 1.  Here p(a) is 0.3, p(b) 0.2, p(ab) 0.5:
 
-Keep all of it in logarithms: the probability of 400 characters is below the
-smallest float.
+         ┌──────────── ab 0.5 ───────────┐
+         │                               ▼
+         0 ─── a 0.3 ──▶ 1 ─── b 0.2 ──▶ 2
+    α    1              0.3             0.56
+    β    0.56           0.2              1
 
-Worked by hand, p(a) = 0.3, p(b) = 0.2, p(ab) = 0.5, text "ab":
+A piece at [i, j) is used with probability α(i) · p(text[i:j]) · β(j) / α(n).  The sum of this
+over the places where the piece stands is its *expected count*.
+
+    EM step:   p(piece) ← expected count of the piece / all expected counts
+
+**Why does EM help?**  It counts with the present p, then makes p fit the counts.  Each step makes
+the corpus at least as likely as before.
+
+**Why logarithms?**  The probability of 400 characters is below the smallest float.
+
+**Worked by hand**, the text "ab" of the drawing:
 
     [ab] has 0.5, [a b] has 0.3 · 0.2 = 0.06, together 0.56
     expected counts: ab 0.5 / 0.56 = 0.893, a and b 0.06 / 0.56 = 0.107 each
 
-A model is a dict from each piece to its log probability, natural logarithm.
+**Shapes**: a model is a dict from each piece to its log probability, natural logarithm; they
+needn't sum to 1.  No function changes its arguments.
 
-No function changes its arguments.
+**Steps.**
 
-Source: Kudo 2018, "Subword Regularization: Improving Neural Network Translation
-Models with Multiple Subword Candidates", sections 3.1 and 3.2.
+    viterbi           12 min   remember where the best way into each position came from
+    log_likelihood     8 min   the same walk, with a sum for max
+    expected_counts   12 min   the walk from the right as well
+    em_step            6 min   each word as often as it occurs
+    prune             10 min   what is a piece missed by?
+    sample            12 min   walk back from the end; a generator of your own
+
+Source: Kudo 2018, "Subword Regularization: Improving Neural Network Translation Models with
+Multiple Subword Candidates", sections 3.2 and 3.3.
 
 From scratch: tokenizers and sentencepiece may not be used.
 """
@@ -43,24 +66,30 @@ from collections.abc import Mapping
 
 
 def viterbi(text: str, model: Mapping[str, float]) -> list[str]:
-    """The most likely segmentation of `text` into pieces of `model`, any of several that are equally
-    likely; [] for an empty text.
+    """The most likely segmentation of `text` into pieces of `model`.
 
-    The work grows with the text's length times that of the longest piece.
+    - Any of several that are equally likely; [] for an empty text.
+    - The work grows with the text's length times that of the longest piece.
+    - Texts may have thousands of characters.
+
     Raises ValueError, naming the text, if no segmentation covers it.
     """
     raise NotImplementedError
 
 
 def log_likelihood(text: str, model: Mapping[str, float]) -> float:
-    """log of the sum of the probabilities of all segmentations; 0.0 for an empty text, -inf if there is none."""
+    """log of the sum of the probabilities of all segmentations of `text`.
+
+    0.0 for an empty text, -inf if there is no segmentation.
+    """
     raise NotImplementedError
 
 
 def expected_counts(text: str, model: Mapping[str, float]) -> dict[str, float]:
-    """How often each piece is used, on average over the segmentations of `text` by their probabilities.
+    """How often each piece is used, on average over all segmentations by their probabilities.
 
-    Pieces that occur in no segmentation of the text are left out.
+    Pieces of no segmentation are left out, and those whose count is too small for a float.
+
     Raises ValueError, naming the text, if no segmentation covers it.
     """
     raise NotImplementedError
@@ -69,29 +98,38 @@ def expected_counts(text: str, model: Mapping[str, float]) -> dict[str, float]:
 def em_step(words: Mapping[str, int], model: Mapping[str, float]) -> dict[str, float]:
     """The model after one step of EM on words and how often each occurs.
 
-    The new probabilities are the expected counts, each word's times its number,
-    over the sum of all; pieces that are used in no word are left out.
+    - The new probabilities are the expected counts, each word's times its number, over the sum
+      of all.
+    - Pieces that `expected_counts` leaves out for every word are left out.
+
+    Raises ValueError, naming the word, if no segmentation covers one.
     """
     raise NotImplementedError
 
 
 def prune(words: Mapping[str, int], model: Mapping[str, float], keep: int) -> dict[str, float]:
-    """`model` without the pieces that are missed least, so that `keep` pieces stay, with their log probabilities.
+    """`model` without the pieces that are missed least: `keep` pieces stay, if that is possible.
 
-    A piece is missed by as much as the corpus' log likelihood, Σ number · `log_likelihood`
-    of the words, falls when it alone is taken away and the others keep their
-    probabilities.  Pieces of one character always stay, whatever `keep` says, so
-    that every word can still be cut up.  Of two that are missed equally, the one
-    that comes first in Python's order of strings stays.
+    - The corpus' log likelihood is Σ number · `log_likelihood(word)` over the words.
+    - A piece is missed by as much as it falls when this piece alone is taken away.  The others
+      keep their log probabilities, and so do those that stay.
+    - Without a piece a word may have no segmentation.  The piece is missed by infinity then.
+    - Pieces of one character always stay, even more of them than `keep`, so that every word can
+      still be cut up.
+    - Of two longer pieces that are missed equally, the first in Python's order of strings stays.
     """
     raise NotImplementedError
 
 
 def sample(text: str, model: Mapping[str, float], alpha: float, seed: int) -> list[str]:
-    """A random segmentation, drawn with probability proportional to P(x)^`alpha`; the same for the same `seed`.
+    """A random segmentation, drawn with probability proportional to P(x)^`alpha`.
 
-    At `alpha` 1 it is drawn from the model, at 0 all segmentations are equally
-    likely, and the larger it is, the closer to `viterbi`.
+    - At `alpha` 1 it is drawn from the model; at 0 all segmentations are equally likely; the
+      larger it is, the closer to `viterbi`.
+    - The same for the same `seed`.  Python's and numpy's global generators stay as they are:
+      draw from one of your own, like random.Random(seed).
+    - [] for an empty text.
+
     Raises ValueError, naming the text, if no segmentation covers it.
     """
     raise NotImplementedError

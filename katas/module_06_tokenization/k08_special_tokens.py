@@ -1,37 +1,69 @@
 """Special tokens, padding, truncation and chats
 
-Around the tokens of a text stand others that no text can contain: where it
-begins and ends, what fills a short row of a batch, who speaks.  Most bugs of
-fine-tuning are made here, and none of them raises an error.
+**Before you start.**  You need token ids and numpy arrays, no other kata.  "Padding and
+truncation" in the documentation of Hugging Face transformers shows where all this is used.
 
-**Padding.**  The rows of a batch must be equally long.  A mask says what is real:
-1 for a token, 0 for filling.  Encoders pad on the right.  A decoder that is to
-write on pads on the left, as its next token follows the last place of the row.
+**The idea.**  Around the tokens of a text stand others that no text can contain: where it begins
+and ends, what fills a short row of a batch, who speaks.  Most bugs of fine-tuning are made here,
+and none of them raises an error.
 
-**Truncation.**  What is too long is cut, or, so that nothing is lost, becomes
-several windows of which each repeats the last `stride` tokens of the one before.
-Of a pair (question and passage), *longest first* cuts the longer one until both
-fit: the shorter one keeps at most half of the room.
+*Padding.*  The rows of a batch must be equally long.  A mask says what is real: 1 for a token, 0
+for filling.  Encoders usually pad on the right.  A decoder that writes on pads on the left:
 
-**Chats.**  A conversation becomes one text.  In ChatML each message is
+            right      left
+    ids     5 6 7      5 6 7
+            8 0 0      0 0 8  ◀ the next token follows here, in every row
+    mask    1 1 1      1 1 1
+            1 0 0      0 0 1
 
-    <|im_start|>ROLE⏎CONTENT<|im_end|>⏎
+*Truncation.*  What is too long is cut.  Or it becomes several windows, and nothing is lost.  Each
+repeats the last `stride` tokens of the one before; here length 4 and stride 1:
 
-and the prompt for an answer ends with <|im_start|>assistant⏎.  Fine-tuning
-learns the assistant's words alone: the label of every other token is -100, which
-the loss ignores.  The <|im_end|> that ends an answer is learned, too, or the
-model never stops.
+    1  2  3  4  5  6  7  8
+    └────────┘
+             └────────┘
+                      └──┘
 
-Worked by hand, [1 2 3 4 5 6 7 8] in windows of 4 with stride 1:
+*Chats.*  A conversation becomes one text.  In ChatML:
+
+    <|im_start|>user⏎2 + 2?<|im_end|>⏎<|im_start|>assistant⏎4.<|im_end|>⏎
+                                                            └─ learned ┘
+
+The prompt for an answer ends with <|im_start|>assistant⏎.
+
+**The formula.**
+
+    windows    start at 0, length − stride, 2·(length − stride), …
+    a pair     "longest first": of lengths n and m the shorter one keeps
+               min(n, m, ⌊limit / 2⌋), the longer one has the rest of the room
+    padding    row length = ⌈longest / multiple_of⌉ · multiple_of
+    labels     the token's id where it begins in a learned span, else −100
+
+**Why −100?**  The loss ignores it, in torch as in transformers.  Fine-tuning should learn the
+assistant's words, not the user's.
+
+**Why is <|im_end|> learned?**  Otherwise the model never stops.
+
+**Worked by hand**, [1 2 3 4 5 6 7 8] in windows of 4 with stride 1:
 
     [1 2 3 4]  [4 5 6 7]  [7 8]
 
-and a pair of 2 and 9 tokens cut to 7, longest first: 2 and 5; of 6 and 9: 3 and 4.
+A pair of 2 and 9 tokens cut to 7, longest first, keeps 2 and 5; one of 6 and 9 keeps 3 and 4.
 
-No function changes its arguments.
+**Shapes**: ids are lists of whole numbers; a batch is int64 (batch, length).  No function changes
+its arguments.
 
-Sources: OpenAI 2023, "Chat Markup Language"; the documentation of Hugging Face
-transformers, "Padding and truncation" and "Chat templates".
+**Steps.**
+
+    add_special      4 min   an id may be 0
+    windows          8 min   where does the last one start?
+    truncate_pair   12 min   how many may each keep?
+    pad_batch        8 min   the mask doesn't come from comparing ids
+    render_chat     10 min   note where each answer begins and ends
+    labels           5 min   a span's end is excluded
+
+Sources: OpenAI 2023, "Chat Markup Language"; the documentation of Hugging Face transformers,
+"Padding and truncation" and "Chat templates".
 
 From scratch: transformers and tokenizers may not be used.
 """
@@ -44,7 +76,9 @@ import numpy as np
 def add_special(ids: Sequence[int], bos: int | None = None, eos: int | None = None) -> list[int]:
     """`ids` with `bos` before and `eos` after them; None adds nothing.
 
-    A text that already begins with `bos` or ends with `eos` doesn't get it twice.
+    - An id may be 0.
+    - `ids` that already begin with `bos` don't get it twice, nor do those that end with `eos`.
+    - `bos` and `eos` may be the same id, as in GPT-2: empty `ids` become both.
     """
     raise NotImplementedError
 
@@ -52,8 +86,9 @@ def add_special(ids: Sequence[int], bos: int | None = None, eos: int | None = No
 def windows(ids: Sequence[int], length: int, stride: int = 0) -> list[list[int]]:
     """`ids` cut into windows of at most `length` that share `stride` tokens with the one before.
 
-    The last window ends with the last token, and may be shorter.  There is always
-    at least one window, and none that lies inside the one before.
+    - The last window ends with the last token, and may be shorter.
+    - There is always at least one window, and none that lies inside the one before.
+
     Raises ValueError, naming both, unless 0 ≤ stride < length.
     """
     raise NotImplementedError
@@ -62,14 +97,17 @@ def windows(ids: Sequence[int], length: int, stride: int = 0) -> list[list[int]]
 def truncate_pair(
     first: Sequence[int], second: Sequence[int], limit: int, strategy: str = "longest_first"
 ) -> tuple[list[int], list[int]]:
-    """Cut the ends of a pair so that together they have at most `limit` tokens; what fits stays as it is.
+    """Cut the ends of a pair so that together they have at most `limit` ≥ 0 tokens.
+
+    A pair that fits stays as it is.  The strategies:
 
     "longest_first"  the shorter one keeps at most limit // 2 tokens, the longer one has the rest
-                     of the room; of two that are equally long, `second` counts as the longer one
-    "only_first"     only `first` is cut, "only_second" only `second`
+                     of the room; of two equally long ones `second` counts as the longer one
+    "only_first"     only `first` is cut, to nothing if need be
+    "only_second"    only `second` is cut, likewise
 
-    Raises ValueError, naming it, for another strategy; and, naming its length and
-    `limit`, if the one that mustn't be cut is longer than `limit` alone.
+    Raises ValueError, naming it, for another strategy; and, naming its length and `limit`, if the
+    one that mustn't be cut is longer than `limit` by itself.
     """
     raise NotImplementedError
 
@@ -79,9 +117,13 @@ def pad_batch(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A batch of rows as long as the longest, rounded up to a multiple of `multiple_of`.
 
-    Returns the ids, filled with `pad` on that `side` ("right" or "left"), and the
-    mask of 1 and 0, both int64 (batch, length).  A token of a sequence that
-    happens to equal `pad` is real.
+    Returns the ids, filled with `pad` on that `side` ("right" or "left"), and the mask of 1 and
+    0, both int64 (batch, length).
+
+    - There is at least one sequence; any of them may be empty, and so may all.
+    - A token of a sequence that happens to equal `pad` is real: some models pad with their
+      end-of-text token.
+
     Raises ValueError, naming it, for another side.
     """
     raise NotImplementedError
@@ -94,12 +136,13 @@ def render_chat(
 ) -> tuple[str, list[tuple[int, int]]]:
     """A conversation in ChatML, and the spans of it that a model should learn to write.
 
-    Each message has a "role" and a "content".  If `default_system` is given and the
-    first message isn't by "system", a system message with that text comes first.
-    `add_generation_prompt` appends the beginning of an answer.
-
-    A span (start, end) counts characters of the text, end excluded; there is one for
-    each message by "assistant": its content and the <|im_end|> after it.
+    - Each message has a "role" and a "content", and becomes
+      <|im_start|>ROLE⏎CONTENT<|im_end|>⏎ with a line break "\\n" for each ⏎.
+    - If `default_system` is given, be it "", and the first message isn't by "system" (or there is
+      none), a system message with that text comes first.
+    - `add_generation_prompt` appends the beginning of an answer, which isn't learned.
+    - A span (start, end) counts characters of the text, end excluded.  There is one for each
+      message by "assistant": its content and the <|im_end|> after it.
     """
     raise NotImplementedError
 
@@ -109,6 +152,7 @@ def labels(
 ) -> list[int]:
     """The labels to train on: the id of each token whose first character lies in a span, else -100.
 
-    `offsets` has for each token where it begins and ends in the text, end excluded.
+    - `offsets` has for each token where it begins and ends in the text, end excluded.
+    - A span's end is excluded, too; spans come in any order.
     """
     raise NotImplementedError

@@ -1,41 +1,64 @@
 """Judging a tokenizer
 
-A tokenizer is chosen once and paid for at every step: more tokens for the same
-text cost time, money and context.  A handful of numbers tells most of it.
+**Before you start.**  You need entropy and logarithms, no other kata: each function is given the
+tokenizer as a function, yours or anybody's.  Entropy is new to you?  Read MacKay, "Information
+Theory, Inference, and Learning Algorithms", section 2.4.
+
+**The idea.**  A tokenizer is chosen once and paid for at every step: more tokens for the same text
+cost time, money and context.  A handful of numbers tells most of it:
 
     fertility        tokens a word; 1 would be a word list, 5 hardly more than letters
     compression      UTF-8 bytes a token; comparable over languages and vocabularies
     unknown rate     the share of tokens that stand for "I don't know this"
     premium          tokens for the same content in one language over another
+    Rényi efficiency how evenly the vocabulary is used
 
-**Rényi efficiency.**  A vocabulary is used well if no token is so common that it
-tells little, nor so rare that it is never learned.  With pᵢ the share of token i
-and V the size of the vocabulary,
+**The formula.**  With pᵢ the share of token i among all tokens, V the size of the vocabulary and
+α ≥ 0:
 
-    H_α = log(Σ pᵢ^α) / (1 - α)         E_α = H_α / log V
+    H_α = log(Σ pᵢ^α) / (1 - α)         H₁ = -Σ pᵢ log pᵢ, Shannon's entropy, the limit
+    E_α = H_α / log V
 
-H₁, the limit, is Shannon's entropy -Σ pᵢ log pᵢ.  α above 1 weighs what is common;
-at α = 2.5 E goes along with translation quality.  E is 1 if all V tokens are
-equally common.
+Here are four tokens; each bar is how often a token occurs:
 
-**The vocabulary sweep.**  Merges of BPE are learned in order, so that the first n
-of them are a smaller tokenizer.  Each doubling of the vocabulary buys less
-compression, and its embeddings cost the same again.
+    ██    ██    ██    ██     all equally common    E is 1 at every α
+    ████  ██    ██    –      counts 2, 1, 1, 0     E is 0.75 at α 1, 0.71 at α 2
+    ████  –     –     –      only one is used      E is 0
 
-**Pathologies.**  Cut by habit, 1234 may be [12|34] and 1235 [1|235]: the same digit
-stands at another place of another token, and a model that should add has to
-learn each by heart.  Code spends its tokens on indentation.
+**Why is even good?**  A token that is too common tells little.  One that is too rare is never
+learned.  A larger α weighs what is common more.  In Zouhar's translation experiments E at α = 2.5
+went along with quality.
 
-Worked by hand, counts [2, 1, 1, 0] of V = 4 tokens:
+**Why not just a larger vocabulary?**  BPE learns its merges in order, so the first n are a smaller
+tokenizer.  Sweep over n: each doubling of the vocabulary buys less compression, and doubles the
+embeddings.
+
+**Why look at how numbers are cut?**  1234 may be 12│34 and 1235 may be 1│235.  The same digit then
+stands at another place of another token, and a model that should add has to learn each by heart.
+Code has its own pathology: it spends tokens on indentation.
+
+**Worked by hand**, counts [2, 1, 1, 0] of V = 4 tokens:
 
     H₁ = ½ log 2 + 2 · ¼ log 4 = 1.0397          E₁ = 1.0397 / log 4 = 0.75
     H₂ = -log(¼ + ⅟₁₆ + ⅟₁₆) = -log ⅜ = 0.9808    E₂ = 0.7075
 
-No function changes its arguments.
+**Shapes**: texts are a list; `encode` gives a text's ids, `tokenize` its pieces.  No function
+changes its arguments.
 
-Sources: Rust et al. 2021, "How Good is Your Tokenizer?", section 4 (fertility);
-Zouhar et al. 2023, "Tokenization and the Noiseless Channel", section 3; Petrov et
-al. 2023, "Language Model Tokenizers Introduce Unfairness Between Languages".
+**Steps.**
+
+    fertility            4 min   one sum over another: of all texts, not the mean of each
+    bytes_per_token      3 min   bytes, not characters
+    unknown_rate         3 min   tokens, not texts
+    renyi_efficiency    10 min   tokens that never occur; α at 1 and just beside it
+    premiums             5 min   which one is divided by which?
+    vocabulary_sweep     6 min   256 bytes are part of the size
+    split_patterns       3 min   a tuple of lengths
+    white_space_share    3 min   tokens, not characters
+
+Sources: Rust et al. 2021, "How Good is Your Tokenizer?" (fertility); Zouhar et al. 2023,
+"Tokenization and the Noiseless Channel" (Rényi efficiency); Petrov et al. 2023, "Language Model
+Tokenizers Introduce Unfairness Between Languages" (premium).
 
 From scratch: tokenizers and scipy may not be used.
 """
@@ -48,28 +71,32 @@ Encode = Callable[[str], Sequence[int]]
 
 
 def fertility(texts: Sequence[str], encode: Encode) -> float:
-    """Tokens over words of all texts together; words are what white space separates.
+    """Tokens over words of all texts together; words are what any run of white space separates.
 
-    Raises ValueError, saying that there are no words, where there are none.
+    Raises ValueError, saying "no words", where there are none.
     """
     raise NotImplementedError
 
 
 def bytes_per_token(texts: Sequence[str], encode: Encode) -> float:
-    """UTF-8 bytes over tokens, of all texts together."""
+    """UTF-8 bytes over tokens, of all texts together; there is at least one token."""
     raise NotImplementedError
 
 
 def unknown_rate(texts: Sequence[str], encode: Encode, unknown: int) -> float:
-    """The share of all texts' tokens that have the id `unknown`."""
+    """The share of all texts' tokens that have the id `unknown`; there is at least one token."""
     raise NotImplementedError
 
 
 def renyi_efficiency(counts: Sequence[int], alpha: float) -> float:
     """E_α of how often each token of a vocabulary occurs, those that never do included.
 
-    V is len(counts).  Exact at `alpha` = 1, and at 0, where p⁰ is 1 for a token that
-    occurs and 0 for one that doesn't.
+    - V is len(counts); at least one token occurs.
+    - At `alpha` = 0, p⁰ is 1 for a token that occurs and 0 for one that doesn't.
+    - Right to 1e-6 for every `alpha` ≥ 0.  Just beside 1 the formula is 0/0 up to rounding, so take
+      H₁ where alpha is within about 1e-7 of it.  For a large `alpha` every p^α is too small for a
+      float, so take the largest p out of the sum first.
+
     Raises ValueError, naming V, if that is below 2.
     """
     raise NotImplementedError
@@ -78,7 +105,8 @@ def renyi_efficiency(counts: Sequence[int], alpha: float) -> float:
 def premiums(parallel: Mapping[str, Sequence[str]], encode: Encode, base: str) -> dict[str, float]:
     """For each language the tokens of all of its texts over those of the language `base`.
 
-    The i-th texts of all languages say the same.
+    The i-th texts of all languages say the same; `base` is one of them.
+
     Raises ValueError, naming the language and both numbers, for one with another
     number of texts than `base` has.
     """
@@ -91,23 +119,28 @@ def vocabulary_sweep(
     sizes: Sequence[int],
     encode: Callable[[str, Sequence[tuple[bytes, bytes]]], Sequence[int]],
 ) -> dict[int, float]:
-    """Bytes per token for vocabularies of each of `sizes`: 256 bytes, and as many of the first merges as fit.
+    """Bytes per token for vocabularies of each of `sizes`.
 
-    `encode(text, merges)` encodes by the merges that it is given.
+    - A vocabulary has the 256 bytes, and as many of the first merges as fit.
+    - `encode(text, merges)` encodes by the merges that it is given.
+    - `sizes` come in any order.
+
     Raises ValueError, naming the size and the limits, for one below 256 or above 256 + len(merges).
     """
     raise NotImplementedError
 
 
-def split_patterns(strings: Sequence[str], tokenize: Callable[[str], Sequence[str]]) -> Counter:
-    """How often each way to cut a string occurs: a tuple of the lengths, in characters, of its pieces.
+def split_patterns(
+    strings: Sequence[str], tokenize: Callable[[str], Sequence[str]]
+) -> Counter:
+    """How often each way to cut a string occurs.
 
-    `tokenize` gives the pieces of a string, which join to the string.  Numbers of the
-    same length that are cut in many ways are a pathology.
+    - A way is the tuple of the lengths, in characters, of the string's pieces.
+    - `tokenize` gives the pieces of a string, which join to the string.
     """
     raise NotImplementedError
 
 
 def white_space_share(text: str, tokenize: Callable[[str], Sequence[str]]) -> float:
-    """The share of a text's tokens that are nothing but white space; 0.0 for a text without tokens."""
+    """The share of a text's tokens that are nothing but white space; 0.0 if it has no tokens."""
     raise NotImplementedError

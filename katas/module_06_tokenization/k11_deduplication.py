@@ -1,45 +1,66 @@
 """Deduplication
 
-Crawled text repeats itself: mirrors, licences, news with a changed date.  A
-model that sees a page a hundred times learns it by heart, and a copy of the
-test set in the training set makes every figure a lie.  Exact copies are found
-by a hash.  For near copies, compare the sets of shingles (runs of n words):
+**Before you start.**  You need sets, hash functions and a little probability, no other kata.
+Chapter 3 of "Mining of Massive Datasets" (free at mmds.org) tells the whole story at leisure.
 
-    J(A, B) = |A ∩ B| / |A ∪ B|           the Jaccard similarity
+**The idea.**  Crawled text repeats itself: mirrors, licences, news with a changed date.  A
+model that sees a page a hundred times learns it by heart, and a copy of the test set in the
+training set makes every figure a lie.  A hash finds exact copies.  For near copies, compare the
+sets of shingles, which are runs of n words.  Comparing all pairs of 10⁹ pages is out of reach,
+so two tricks are stacked.
 
-Comparing all pairs of 10⁹ pages is out of reach, so two tricks are stacked.
+*MinHash* makes a short signature of each set: two signatures agree in about as many places as the
+sets are alike.  *Bands* find the signatures that may be alike, without comparing pairs: cut them
+into b bands of r rows, and look each band up in a dictionary.
 
-**MinHash.**  Give every shingle a random number h(x) and keep the smallest of a
-set.  The smallest of A ∪ B is equally likely to be any of its members, and the
-two minima are equal exactly when it lies in A ∩ B, so
+                 band 0      band 1      band 2
+    text A     3  1  4  │  1  5  9  │  2  6  5
+    text B     3  1  4  │  7  5  9  │  2  0  5
+                agrees      no          no         one is enough: candidates
 
-    P[min h(A) = min h(B)] = J(A, B)
+Candidates are checked by their true similarity.  Whatever is connected through such pairs is one
+cluster, and one member of it stays.
 
-k independent h's give a signature of k numbers.  The share of places where two
-signatures agree estimates J with standard deviation √(J(1-J)/k), whatever the
-length of the texts.
+**The formula.**  For sets A and B, and a random function h that gives every shingle a number:
 
-**Bands.**  Cut the signature into b bands of r rows.  Two texts are candidates
-if all r rows of at least one band agree, which a dictionary finds without
-comparing pairs.  The chance of that is an S-curve in the similarity s:
+    J(A, B) = |A ∩ B| / |A ∪ B|                 the Jaccard similarity
+    P[min h(A) = min h(B)] = J(A, B)            k functions estimate it to ±√(J(1-J)/k)
+    P[candidate] = 1 - (1 - sʳ)ᵇ                for similarity s; steepest near (1/b)^(1/r)
 
-    P[candidate] = 1 - (1 - sʳ)ᵇ          steepest near s = (1/b)^(1/r)
+With b 20 and r 5 this is an S:
 
-Candidates are checked by their true J, and whatever is connected through pairs
-is one cluster, of which one member stays.
+    s       .2     .3     .4     .5     .6     .7     .8
+    P      .006   .047   .186   .470   .802   .975  1.000
+                           ▁      ▄      ▆      █      █
 
-Worked by hand, n = 2:
+**Why are the minima equal with probability J?**  The smallest of A ∪ B is equally likely to be
+any of its members.  The two minima are equal exactly when it lies in A ∩ B.
+
+**Why several bands?**  A band of many rows seldom agrees by chance, but it also misses copies.
+Many bands give each copy many chances.
+
+**Worked by hand**, n = 2:
 
     "the cat sat down"   {the cat, cat sat, sat down}
     "the cat sat up"     {the cat, cat sat, sat up}      J = 2 / 4 = 0.5
     b = 20, r = 5, s = 0.8:  1 - (1 - 0.8⁵)²⁰ = 1 - 0.67232²⁰ = 0.99964
 
-No function changes its arguments.
+**Shapes**: a signature is uint64 (k,); n of them are (n, k).  No function changes its arguments.
 
-Sources: Broder 1997, "On the resemblance and containment of documents";
-Leskovec, Rajaraman and Ullman 2020, "Mining of Massive Datasets", sections 3.3
-and 3.4; Lee et al. 2022, "Deduplicating Training Data Makes Language Models
-Better".
+**Steps.**
+
+    exact_duplicates     5 min   the same words, whatever the case and the white space
+    shingles             5 min   texts shorter than n words
+    jaccard              4 min   empty sets
+    minhash             12 min   k independent functions, the same in every process
+    candidate_pairs     10 min   a dictionary for each band
+    match_probability    3 min   one line
+    clusters            10 min   long chains: no recursion
+    deduplicate          8 min   all of it together
+
+Sources: Broder 1997, "On the resemblance and containment of documents"; Leskovec, Rajaraman and
+Ullman 2020, "Mining of Massive Datasets", sections 3.3 and 3.4; Lee et al. 2022, "Deduplicating
+Training Data Makes Language Models Better".
 
 From scratch: numpy and the standard library are enough; scipy may not be used.
 """
@@ -68,18 +89,19 @@ def shingles(text: str, n: int) -> set[str]:
 
 
 def jaccard(a: set[str], b: set[str]) -> float:
-    """|a ∩ b| / |a ∪ b|; 1.0 for two empty sets."""
+    """|a ∩ b| / |a ∪ b|; 1.0 for two empty sets, 0.0 if only one of them is empty."""
     raise NotImplementedError
 
 
 def minhash(items: set[str], hashes: int, seed: int) -> np.ndarray:
-    """The signature of a set: for each of `hashes` random functions, its smallest value over `items`.
+    """The signature of a set: the smallest value over `items` of each of `hashes` random functions.
 
-    uint64, (hashes,).  It depends on the members, `hashes` and `seed` alone: not on
-    the set's order, and not on the process (Python's own hash of a string does).
-    The functions are independent of each other, and another seed gives others.
+    - uint64, (hashes,).
+    - It depends on the members, `hashes` and `seed` alone: not on the set's order, and not on the
+      process.  (Python's own hash of a string does; hashlib's don't.)
+    - The functions are independent of each other, and another seed gives others.
 
-    Raises ValueError, saying that the set is empty, where it is.
+    Raises ValueError, saying "empty", for an empty set.
     """
     raise NotImplementedError
 
@@ -87,8 +109,8 @@ def minhash(items: set[str], hashes: int, seed: int) -> np.ndarray:
 def candidate_pairs(signatures: np.ndarray, bands: int) -> set[tuple[int, int]]:
     """Pairs (i, j), i < j, of rows of `signatures` (n, k) that agree in a whole band.
 
-    Band 0 is the first k / bands columns, band 1 the next, and so on.  The work
-    grows with n and with the number of pairs found, not with n².
+    - Band 0 is the first k / bands columns, band 1 the next, and so on.
+    - The work grows with n and with the number of pairs found, not with n².
 
     Raises ValueError, naming k and `bands`, if k isn't a multiple of `bands`.
     """
@@ -96,14 +118,20 @@ def candidate_pairs(signatures: np.ndarray, bands: int) -> set[tuple[int, int]]:
 
 
 def match_probability(similarity: float, bands: int, rows: int) -> float:
-    """The chance that two sets of that Jaccard similarity become candidates, `rows` rows a band."""
+    """The chance that two sets of that Jaccard similarity become candidates.
+
+    There are `bands` bands of `rows` rows each.
+    """
     raise NotImplementedError
 
 
 def clusters(n: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """The connected groups of 0 … n - 1 under `pairs`; a number without a pair is a group of its own.
+    """The connected groups of 0 … n - 1 under `pairs`.
 
-    Each group in rising order, the groups by their first member.
+    - A number without a pair is a group of its own.
+    - Each group is in rising order; the groups are in the order of their first members.
+    - Pairs may come twice, in either order, and may join a number to itself.
+    - Chains may be thousands long: no recursion.
     """
     raise NotImplementedError
 
@@ -118,8 +146,9 @@ def deduplicate(
 ) -> list[int]:
     """The indices of the texts to keep, in rising order: the first of each cluster of near copies.
 
-    Texts whose signatures (of their shingles of `n` words) are candidates and
-    whose true Jaccard similarity is at least `threshold` are copies of each
-    other.  Texts without words are all kept.
+    - Two texts are copies of each other if the signatures of their shingles of `n` words are
+      candidates and their true Jaccard similarity is at least `threshold`.
+    - A signature has `hashes` places in `bands` bands, from `seed`.
+    - Texts without words are all kept.
     """
     raise NotImplementedError

@@ -1,44 +1,68 @@
 """Synthetic data and mixtures
 
-When there isn't enough text of one kind, more is made of what there is, and
-what there is gets mixed in proportions of one's choice.
+**Before you start.**  You need Python's module random, and logarithms; no other kata.  Seeds
+are new to you?  Read "Notes on Reproducibility" in Python's documentation of random.
 
-**Augmentation** changes a text in ways that keep its label: a word left out, two
-words swapped, a word replaced by one that means the same.  Each change is drawn
-from a seed, so that a data set can be made again.
+**The idea.**  When there isn't enough text of one kind, you make more of what there is, and you
+mix what there is in proportions of your choice.
 
-**Templates** turn a table into instructions: "What is the capital of {country}?"
-for every country.
+*Augmentation* changes a text in ways that keep its label: a word left out, two words swapped, a
+word replaced by one that means the same.  Each change is drawn from a seed, so that a data set
+can be made again.
 
-**A curriculum** goes from easy to hard.  A cheap measure of difficulty is the
-mean surprise of a text's words, in bits, under smoothed word counts (the words'
-total N, V different ones):
+*Templates* turn a table into instructions: "What is the capital of {country}?" for every country.
 
-    difficulty = mean over its words of -log₂ (count(w) + 1) / (N + V + 1)
+*A curriculum* goes from easy to hard.  A cheap measure of difficulty is how surprising a text's
+words are under their counts.
 
-**A mixture by temperature.**  Drawn in proportion to size, the largest source
-drowns the others; drawn evenly, the smallest is repeated until it is known by
-heart.  In between lies
+*A mixture by temperature* lies between two bad ones.  Drawn in proportion to size, the largest
+source drowns the others.  Drawn evenly, the smallest is repeated until it is known by heart.
 
-    pᵢ = nᵢ^(1/T) / Σⱼ nⱼ^(1/T)
+    T      web, 900 samples             books, 100 samples
+    1      ██████████████████  .90      ██  .10
+    2      ███████████████  .75         █████  .25
+    5      ████████████  .61            ████████  .39
 
-which is proportional at T = 1 and tends to even as T grows.  A budget of B
-samples then goes through source i
+**The formula.**  The words of a corpus have N places in all, V different ones.  Source i has nᵢ
+samples, and B samples are drawn:
 
-    B · pᵢ / nᵢ       times (epochs)
+    difficulty = mean over a text's words of -log₂ (count(w) + 1) / (N + V + 1)
+    pᵢ = nᵢ^(1/T) / Σⱼ nⱼ^(1/T)          the mixture at temperature T
+    epochs of source i = B · pᵢ / nᵢ
 
-and more than about 4 epochs of the same text teach little.
+**Why + 1?**  A word that was never counted would be infinitely surprising.  In the denominator
+every known word has 1 more, and one place is for all unknown ones, so the probabilities sum to 1.
 
-Worked by hand, sources of 900 and 100 samples, T = 2, B = 1000:
+**Why count epochs?**  Up to about 4, repeated text teaches nearly as much as new text.  Beyond
+that it teaches less and less.
+
+**Worked by hand**, sources of 900 and 100 samples, T = 2, B = 1000:
 
     p = [30, 10] / 40 = [0.75, 0.25]
     epochs = [750 / 900, 250 / 100] = [0.833, 2.5]
 
-No function changes its arguments.
+**Shapes**: texts are strings; sizes, weights and counts are dicts by name.  No function changes
+its arguments.
 
-Sources: Wei and Zou 2019, "EDA: Easy Data Augmentation Techniques"; Conneau and
-Lample 2019, "Cross-lingual Language Model Pretraining", section 3.1 (the
-mixture); Muennighoff et al. 2023, "Scaling Data-Constrained Language Models".
+**Seeds.**  Each function that takes a `seed` gives the same for the same seed and arguments.
+Python's and numpy's global generators stay as they are: make random.Random(seed), and draw from
+that alone.
+
+**Steps.**
+
+    delete_words      6 min   if none would stay, one does
+    swap_words        5 min   two different places
+    replace_words     8 min   capitals; a choice for each place
+    fill_templates   12 min   values are put in as they are
+    difficulty        5 min   words that were never counted
+    curriculum        4 min   ties
+    mixture           8 min   n^(1/T) overflows for a small T
+    epochs            3 min   one line
+    sample_mixture   10 min   rounds, each in an order of its own
+
+Sources: Wei and Zou 2019, "EDA: Easy Data Augmentation Techniques"; Conneau and Lample 2019,
+"Cross-lingual Language Model Pretraining", section 3.1, for the mixture; Muennighoff et al. 2023,
+"Scaling Data-Constrained Language Models".
 
 From scratch: the standard library and numpy are enough; datasets may not be used.
 """
@@ -49,27 +73,30 @@ from collections.abc import Iterator, Mapping, Sequence
 def delete_words(text: str, rate: float, seed: int) -> str:
     """`text` without each of its words with probability `rate`, independently.
 
-    Words are what white space separates, and single spaces join those that stay,
-    in their order.  If none would stay, one of them does, each equally likely.
+    - Words are what white space separates.  Single spaces join those that stay, in their order.
+    - If none would stay, one of them does, each equally likely.
     """
     raise NotImplementedError
 
 
 def swap_words(text: str, swaps: int, seed: int) -> str:
-    """`text` after `swaps` exchanges of two words at different random places, joined by single spaces.
+    """`text` after `swaps` exchanges of two words at different random places.
 
-    Each pair of places is equally likely, each time.  A text of fewer than two
-    words has nothing to swap.
+    - Each pair of places is equally likely, each time.
+    - Single spaces join the words.  A text of fewer than two words has nothing to swap.
     """
     raise NotImplementedError
 
 
-def replace_words(text: str, synonyms: Mapping[str, Sequence[str]], rate: float, seed: int) -> str:
+def replace_words(
+    text: str, synonyms: Mapping[str, Sequence[str]], rate: float, seed: int
+) -> str:
     """`text` with each word that is a key of `synonyms` replaced with probability `rate`.
 
-    What replaces it is one of its synonyms, each equally likely, chosen anew for
-    each place.  Words are compared in lower case; where a word begins with a
-    capital, so does what replaces it.  Single spaces join the words.
+    - What replaces it is one of its synonyms, each equally likely, chosen anew for each place.
+    - The keys are in lower case, and words are compared in lower case.
+    - Where a word begins with a capital, so does what replaces it; else the synonym stays as it is.
+    - Single spaces join the words.
     """
     raise NotImplementedError
 
@@ -77,10 +104,12 @@ def replace_words(text: str, synonyms: Mapping[str, Sequence[str]], rate: float,
 def fill_templates(templates: Sequence[str], slots: Mapping[str, Sequence[str]]) -> list[str]:
     """Every template with every combination of values of the slots that stand in it.
 
-    A slot is its name in braces, {country}; one that stands twice gets the same
-    value twice.  The templates come in their order; for each, the values of its
-    first slot change slowest, and every value in its order.  A template without
-    slots comes once.  Values are put in as they are, braces and all.
+    - A slot is its name in braces, {country}: letters, digits and underscores.  One that stands
+      twice gets the same value twice.
+    - The templates come in their order.  For each, the values of its first slot change slowest,
+      each slot's values in their order.
+    - A template without slots comes once; one with a slot of no values never.
+    - Values are put in as they are, braces and all.
 
     Raises ValueError, naming the slot, for one that `slots` doesn't have.
     """
@@ -90,8 +119,8 @@ def fill_templates(templates: Sequence[str], slots: Mapping[str, Sequence[str]])
 def difficulty(text: str, counts: Mapping[str, int]) -> float:
     """The mean surprise of a text's words in bits, by the lesson's formula; 0.0 without words.
 
-    Words are what white space separates, in lower case; `counts` has the count of
-    each known word.
+    Words are what white space separates, in lower case.  `counts` has the count of each known word:
+    N is their sum, V their number.
     """
     raise NotImplementedError
 
@@ -107,6 +136,8 @@ def curriculum(texts: Sequence[str]) -> list[int]:
 def mixture(sizes: Mapping[str, int], temperature: float) -> dict[str, float]:
     """The probability of each source by its size and the temperature.
 
+    Nothing overflows, however low the temperature is.
+
     Raises ValueError, naming the temperature, if that isn't above 0; and, naming
     the source, for one whose size is below 1.
     """
@@ -121,10 +152,13 @@ def epochs(sizes: Mapping[str, int], weights: Mapping[str, float], budget: int) 
 def sample_mixture(
     sources: Mapping[str, Sequence], weights: Mapping[str, float], seed: int
 ) -> Iterator[tuple[str, object]]:
-    """An endless stream of (source, sample): the source is drawn by `weights`, which sum to 1.
+    """An endless stream of (source, sample).
 
-    Within a source the samples come in a random order, all of them once before
-    any comes again, and each round in an order of its own.  A source of weight 0
-    never comes, and may be empty.  The stream depends on `seed`.
+    - Each source is drawn by `weights`, which sum to 1, whatever was drawn before.
+    - Within a source the samples come in a random order, all of them once before any comes again,
+      and each round in an order of its own.
+    - A source of weight 0 never comes, and may be empty.
+    - `sources` may be any sequences; they stay as they are.
+    - The stream depends on `seed` alone: not on the global generators, nor on other streams.
     """
     raise NotImplementedError

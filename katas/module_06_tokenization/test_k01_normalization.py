@@ -99,6 +99,11 @@ class TestCompose:
                 part = "".join(c for c, span in zip(result, spans, strict=True) if span == (start, end))
                 assert_equal(part, unicodedata.normalize(form, text[start:end]))
 
+    def test_long_texts_need_no_recursion(self):
+        n = 3000
+        expected = ("\u00e9" * n, [(2 * i, 2 * i + 2) for i in range(n)])
+        assert_equal(compose("e\u0301" * n, "NFC"), expected)
+
     def test_nothing_from_nothing(self):
         assert_equal(compose("", "NFC"), ("", []))
 
@@ -208,9 +213,20 @@ class TestBertWords:
 
 
 class TestChain:
+    def test_the_example_worked_by_hand(self):
+        assert_equal(chain([(0, 2), (2, 3), (3, 4)], [(0, 2), (2, 3)]), [(0, 3), (3, 4)])
+
     def test_spans_of_spans(self):
         first = [(0, 2), (2, 3), (5, 6), (6, 9)]
         assert_equal(chain(first, [(0, 1), (1, 3), (0, 4), (3, 4)]), [(0, 2), (2, 6), (0, 9), (6, 9)])
+
+    def test_a_span_ends_before_a_gap(self):
+        first = [(0, 2), (2, 3), (5, 6), (8, 9)]
+        assert_equal(chain(first, [(0, 2), (1, 2), (1, 3), (2, 4)]), [(0, 3), (2, 3), (2, 6), (5, 9)])
+
+    def test_characters_of_one_cluster_share_their_span(self):
+        first = [(0, 2), (0, 2), (2, 5), (2, 5), (5, 6)]
+        assert_equal(chain(first, [(0, 1), (1, 3), (3, 4), (3, 5)]), [(0, 2), (0, 5), (2, 5), (2, 6)])
 
     def test_words_of_composed_text_stand_in_the_original(self):
         text = "ﬁn\u0303, e\u0301t漢e\u0301"

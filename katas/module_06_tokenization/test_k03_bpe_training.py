@@ -97,6 +97,9 @@ class TestMerge:
     def test_only_these_two_tokens_are_merged(self):
         assert_equal(merge(tokens("ab.c.a.bc.abc"), (b"a", b"bc")), tokens("ab.c.abc.abc"))
 
+    def test_long_words_need_no_recursion(self):
+        assert_equal(merge((b"a", b"b") * 3000, (b"a", b"b")), (b"ab",) * 3000)
+
     def test_tokens_are_any_bytes(self):
         assert_equal(merge((b"\xc3", b"\xa9", b"\x00"), (b"\xc3", b"\xa9")), (b"\xc3\xa9", b"\x00"))
 

@@ -117,6 +117,11 @@ class TestMergeWord:
         assert_equal(result, word)
         assert_equal(dict(changes), {})
 
+    def test_long_words_need_no_recursion(self):
+        result, changes = merge_word([5, 3] * 3000, (5, 3), 9)
+        assert_equal(result, [9] * 3000)
+        assert_equal(dict(changes), {(5, 3): -3000, (3, 5): -2999, (9, 9): 2999})
+
     @pytest.mark.parametrize("ids", [[3, 8], [3, 8, 300], list(range(40, 46))])
     def test_matches_counting_before_and_after(self, ids):
         for _ in range(150):

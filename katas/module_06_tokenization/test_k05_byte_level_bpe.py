@@ -3,11 +3,11 @@
 import json
 import tracemalloc
 from functools import cache
-from itertools import islice
+from itertools import islice, product
 
 import pytest
 
-from dojo.testing import assert_equal, fail, from_scratch, pure, raises
+from dojo.testing import assert_equal, fail, from_scratch, pure, python_steps, raises
 from katas.module_06_tokenization.k05_byte_level_bpe import ByteLevelBPE, byte_letters, read_files
 
 pytestmark = [from_scratch("tokenizers", "transformers", "tiktoken"), pure()]
@@ -81,10 +81,10 @@ class TestReadFiles:
     @pytest.mark.parametrize("head", ["#version: 0.2\n", ""])
     def test_vocabulary_and_merges(self, tmp_path, head):
         (tmp_path / "v.json").write_text(json.dumps({"Ġa": 3, "é": 0}, ensure_ascii=False), encoding="utf-8")
-        (tmp_path / "m.txt").write_text(f"{head}Ġ a\n# #\nÃ ©\u0085\n\n", encoding="utf-8")
+        (tmp_path / "m.txt").write_text(f"{head}Ġ a\n# #\n#version s\nÃ ©\n\n", encoding="utf-8")
         vocabulary, merges = read_files(tmp_path / "v.json", tmp_path / "m.txt")
         assert_equal(vocabulary, {"Ġa": 3, "é": 0})
-        assert_equal(merges, [("Ġ", "a"), ("#", "#"), ("Ã", "©\u0085")])
+        assert_equal(merges, [("Ġ", "a"), ("#", "#"), ("#version", "s"), ("Ã", "©")])
 
     def test_gpt2s(self, gpt2_vocabulary):
         vocabulary, merges = read_files(*gpt2_vocabulary)
@@ -95,10 +95,12 @@ class TestReadFiles:
 class TestEncode:
     def test_the_rank_decides_and_not_the_length(self):
         merges = [("b", "c"), ("x", "y"), ("a", "b"), ("c", "d"), ("ab", "cd"), ("ab", "x")]
+        merges += [("r", "s"), ("p", "q"), ("q", "rs")]
         vocabulary = {token: i for i, token in enumerate([*letters().values(), *(a + b for a, b in merges)])}
         tokenizer = ByteLevelBPE(vocabulary, merges)
-        expected = [[vocabulary[token] for token in tokens] for tokens in (["a", "bc", "d"], ["ab", "xy"])]
-        assert_equal([tokenizer.encode("abcd"), tokenizer.encode("abxy")], expected)
+        split = (["pq", "rs"], ["a", "bc", "d"], ["ab", "xy"])
+        expected = [[vocabulary[token] for token in tokens] for tokens in split]
+        assert_equal([tokenizer.encode(word) for word in ("pqrs", "abcd", "abxy")], expected)
 
     def test_the_example_worked_by_hand(self):
         assert_equal(tokens_of(small(), "lower"), ["low", "er"])
@@ -119,6 +121,34 @@ class TestEncode:
     def test_the_lowest_rank_everywhere_then_the_next(self, text, tokens):
         assert_equal(tokens_of(small(), text), tokens)
 
+    def test_a_long_word_needs_no_recursion(self):
+        assert_equal(tokens_of(small(), "low" * 700), ["low"] * 700)
+
+    def test_the_list_is_the_callers_own(self):
+        tokenizer = ByteLevelBPE(small_vocabulary(), MERGES)
+        for _ in range(3):
+            ids = tokenizer.encode("low")
+            assert_equal(ids, [small_vocabulary()["low"]])
+            ids.append(5)
+
+
+class TestEncodeFast:
+    def test_a_word_costs_the_same_however_many_merges_there_are(self):
+        own = list(letters().values())
+
+        def cost(more: int) -> int:
+            merges = MERGES + [(a, b) for a in own[200:] for b in own[150:]][:more]
+            vocabulary = {token: i for i, token in enumerate([*own, *(a + b for a, b in merges)])}
+            tokenizer, words = ByteLevelBPE(vocabulary, merges), iter(["lower", "slower"])
+            return python_steps(lambda: tokenizer.encode(next(words)))
+
+        few, many = cost(0), cost(3000)
+        if many > 2 * few + 300:
+            message = f'encode("slower") took {few} lines with 7 merges, but {many} with 3,007: look up the word\'s own neighbours.'
+            fail(message, evidence=("grows with merges",))
+
+
+class TestEncodeAsGPT2:
     @pytest.mark.parametrize("text", TEXTS)
     def test_gpt2s_ids(self, gpt2, text):
         mine, theirs = gpt2
@@ -135,8 +165,12 @@ class TestEncode:
     def test_thousands_of_texts(self, gpt2):
         unicode_texts(gpt2, 5000)
 
-    def test_special_tokens_are_not_taken_apart(self):
-        tokenizer = small()
+
+class TestEncodeSpecial:
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_special_tokens_are_not_taken_apart(self, order):
+        special = {"<|end|>": 1000, "<|end|>!": 1001, "<s>": 1002}
+        tokenizer = ByteLevelBPE(small_vocabulary(), MERGES, dict(list(special.items())[::order]))
         er, end = small_vocabulary()["er"], 1000
         assert_equal(tokenizer.encode("er<|end|>er<s>"), [er, end, er, 1002])
         assert_equal(tokenizer.encode("<|end|><|end|>!er"), [end, 1001, er])
@@ -149,8 +183,8 @@ class TestEncode:
             assert_equal(mine.encode(text), theirs.encode(text).ids)
 
     def test_without_special_tokens(self):
-        plain = ByteLevelBPE(small_vocabulary(), MERGES)
-        assert_equal(len(plain.encode("<s>")), 3)
+        for plain in (ByteLevelBPE(small_vocabulary(), MERGES), ByteLevelBPE(small_vocabulary(), MERGES, {})):
+            assert_equal(len(plain.encode("<s>")), 3)
 
     def test_what_it_is_given_stays_as_it_is(self):
         vocabulary, merges, special = small_vocabulary(), list(MERGES), {"<s>": 1002}
@@ -202,13 +236,31 @@ class TestEncodeIterable:
         list(tokenizer.encode_iterable(["lower low "] * 5))
         tracemalloc.start()
         try:
-            n = sum(1 for _ in tokenizer.encode_iterable("lower low " for _ in range(20_000)))
+            n = sum(1 for _ in tokenizer.encode_iterable("lower low " for _ in range(6000)))
             peak = tracemalloc.get_traced_memory()[1] / 1024
         finally:
             tracemalloc.stop()
-        assert_equal(n, 80_000)
+        assert_equal(n, 24_000)
         if peak > 100:
-            fail(f"encode_iterable() held {peak:.0f} KB for 20,000 short texts.", evidence=("memory",))
+            fail(f"encode_iterable() held {peak:.0f} KB for 6,000 short texts.", evidence=("memory",))
+
+
+    def test_it_does_not_remember_every_word(self):
+        tokenizer = small()
+        words = ("".join(letters) for letters in product("bcdfghijkmnp", repeat=4))
+        peaks = []
+        tracemalloc.start()
+        try:
+            for _ in range(2):
+                tracemalloc.reset_peak()
+                for _ in tokenizer.encode_iterable(islice(words, 10_100)):
+                    pass
+                peaks.append(tracemalloc.get_traced_memory()[1] / 1024)
+        finally:
+            tracemalloc.stop()
+        if peaks[1] > peaks[0] + 500:
+            message = f"The tokenizer held {peaks[0]:.0f} KB after 10,100 different words and {peaks[1]:.0f} KB after 20,200."
+            fail(message, evidence=("remembers all",))
 
 
 class TestDecode:
@@ -235,9 +287,10 @@ class TestDecode:
             ids = rng.integers(0, 50257, 12).tolist()
             assert_equal(mine.decode(ids), theirs.decode(ids, skip_special_tokens=False))
 
-    def test_an_id_that_no_token_has_is_named(self):
-        with raises(ValueError, 999_999):
-            small().decode([1000, 999_999])
+    @pytest.mark.parametrize("unknown", [999_999, 990, -1, -3])
+    def test_an_id_that_no_token_has_is_named(self, unknown):
+        with raises(ValueError, unknown):
+            small().decode([1000, unknown])
 
     def test_a_generator_of_ids(self):
         assert_equal(small().decode(i for i in [1000, 1002]), "<|end|><s>")

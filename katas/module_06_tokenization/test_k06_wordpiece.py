@@ -39,10 +39,14 @@ class TestSplitWord:
         vocabulary = {piece: i for piece, i in VOCABULARY.items() if piece != "unaf"}
         assert_equal(split_word("unaffable", vocabulary), ["un", "##aff", "##able"])
 
-    @pytest.mark.parametrize(("n", "longest"), [(100, 100), (101, 100), (5, 5), (6, 5)])
+    @pytest.mark.parametrize(("n", "longest"), [(100, 100), (101, 100), (5, 5), (6, 5), (3000, 3000)])
     def test_long_words(self, n, longest):
         expected = ["a"] + ["##a"] * (n - 1) if n <= longest else None
         assert_equal(split_word("a" * n, VOCABULARY, longest), expected)
+
+    def test_a_piece_may_have_the_id_0(self):
+        assert_equal(split_word("unable", {"un": 0, "##able": 1, "u": 2}), ["un", "##able"])
+        assert_equal(split_word("unable", {"un": 1, "##able": 0, "##a": 2}), ["un", "##able"])
 
     def test_words_one_after_another(self):
         assert_equal([split_word(word, VOCABULARY) for word in ("a", "unable", "hugs")], [["a"], ["un", "##able"], ["hug", "##s"]])
@@ -65,9 +69,17 @@ class TestSplitWord:
 
 class TestEncode:
     def test_ids_and_spans(self):
-        ids, spans = WordPiece(VOCABULARY).encode("  Hugs a\tqq!")
-        assert_equal(ids, [VOCABULARY[p] for p in ("[CLS]", "hug", "##s", "a", "[UNK]", "!", "[SEP]")])
-        assert_equal([tuple(span) for span in spans], [(0, 0), (2, 5), (5, 6), (7, 8), (9, 11), (11, 12), (0, 0)])
+        tokenizer = WordPiece(VOCABULARY)
+        for _ in range(2):
+            ids, spans = tokenizer.encode("  Hugs a\tqq!")
+            assert_equal(ids, [VOCABULARY[p] for p in ("[CLS]", "hug", "##s", "a", "[UNK]", "!", "[SEP]")])
+            assert_equal([tuple(span) for span in spans], [(0, 0), (2, 5), (5, 6), (7, 8), (9, 11), (11, 12), (0, 0)])
+
+    def test_a_word_of_more_than_100_characters_is_unknown(self):
+        ids, spans = WordPiece(VOCABULARY).encode("a" * 101 + " e " + "a" * 100)
+        assert_equal(ids[:4], [VOCABULARY[p] for p in ("[CLS]", "[UNK]", "e", "a")])
+        assert_equal([tuple(span) for span in spans[:5]], [(0, 0), (0, 101), (102, 103), (104, 105), (105, 106)])
+        assert_equal(len(ids), 104)
 
     def test_spans_lead_back_to_the_text_as_it_was(self):
         # An accent of its own is dropped from the words, and a control character, too.
@@ -163,6 +175,14 @@ class TestTrainWordpiece:
     @pytest.mark.parametrize("size", [7, 10, 13])
     def test_matches_counting_anew_at_every_step(self, size):
         assert_equal(train_wordpiece(HUGS, size), by_force(HUGS, size))
+
+    def test_the_order_of_the_words_does_not_matter(self):
+        assert_equal(train_wordpiece(dict(reversed(HUGS.items())), 12), by_force(HUGS, 12))
+
+    def test_equal_scores_are_equal(self):
+        # 3 / (5 · 3) and 1 / (5 · 1); in floats 3 / 5 / 3 is less than 1 / 5 / 1
+        words = {"ab": 3, "a": 2, "cd": 1, "c": 4}
+        assert_equal(train_wordpiece(words, 5), ["##b", "##d", "a", "c", "ab"])
 
     def test_matches_on_random_words(self):
         for _ in range(6):

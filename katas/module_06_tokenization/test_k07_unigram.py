@@ -80,6 +80,9 @@ class TestViterbi:
         model = {"a": -700.0, "aa": -1399.0}
         assert_equal(viterbi("a" * 7, model).count("aa"), 3)
 
+    def test_a_long_text_needs_no_recursion(self):
+        assert_equal(viterbi("ab" * 1500, HAND), ["ab"] * 1500)
+
     def test_the_work_grows_with_the_length(self):
         model = random_model()
         few, many = python_steps(viterbi, random_text(100), model), python_steps(viterbi, random_text(400), model)
@@ -136,9 +139,9 @@ class TestExpectedCounts:
             assert_close(expected_counts(text, model), dict(expected))
 
     def test_the_pieces_cover_the_text(self):
-        text = random_text(500)
+        text = random_text(1500)
         counts = expected_counts(text, random_model())
-        assert_close(sum(count * len(piece) for piece, count in counts.items()), 500.0)
+        assert_close(sum(count * len(piece) for piece, count in counts.items()), 1500.0)
 
     def test_a_piece_in_no_segmentation_is_left_out(self):
         # "bc" stands in the text, but nothing covers the "a" before it.
@@ -160,6 +163,15 @@ class TestEmStep:
         new = em_step({"abc": 5, "cab": 2}, {**random_model(), "ccc": -0.1})
         assert_close(sum(map(math.exp, new.values())), 1.0)
         assert_equal("ccc" in new, False)
+
+    def test_a_count_too_small_for_a_float_leaves_its_piece_out(self):
+        model = {"a": -700.0, "aa": -1.0}
+        assert_close(expected_counts("aa", model), {"aa": 1.0})
+        assert_close(em_step({"aa": 3}, model), {"aa": 0.0})
+
+    def test_a_word_that_no_pieces_make_up_is_named(self):
+        with raises(ValueError, "axb"):
+            em_step({"ab": 1, "axb": 2}, HAND)
 
     def test_the_corpus_never_becomes_less_likely(self):
         words = {random_text(random.randint(2, 8)): random.randint(1, 9) for _ in range(12)}
@@ -207,6 +219,17 @@ class TestPrune:
         assert_close(prune({"ab": 5}, HAND, 1), {"a": HAND["a"], "b": HAND["b"]})
         assert_close(prune({"b": 5}, {"bb": -1.0, "b": -1.0, "c": -2.0}, 2), {"b": -1.0, "c": -2.0})
 
+    @pytest.mark.parametrize(("keep", "kept"), [(0, 2), (1, 2), (2, 2), (3, 3)])
+    def test_no_longer_piece_stays_where_keep_is_below_the_single_characters(self, keep, kept):
+        model = {**HAND, "ba": -1.0, "aba": -2.0, "bab": -3.0}
+        left = prune({"abab": 5}, model, keep)
+        assert_equal(("a" in left, "b" in left, len(left)), (True, True, kept))
+
+    def test_a_piece_that_a_word_needs_is_missed_most(self):
+        # Nothing but "xy" covers the x, whatever "ab" is worth.
+        model = {**HAND, "xy": -9.0, "y": -1.0}
+        assert_close(prune({"ab": 1000, "xy": 1}, model, 4), {"a": HAND["a"], "b": HAND["b"], "y": -1.0, "xy": -9.0})
+
     def test_of_equals_the_first_in_order_stays(self):
         model = {"x": -1.0, "zz": -1.0, "yy": -1.0, "ww": -2.0}
         assert_close(prune({"x": 3}, model, 2), {"x": -1.0, "ww": -2.0})
@@ -247,6 +270,15 @@ class TestSample:
         assert_equal(sample(text, model, 0.1, 4), sample(text, model, 0.1, 4))
         if sample(text, model, 0.1, 4) == sample(text, model, 0.1, 5):
             fail("Seeds 4 and 5 give the same segmentation of 60 letters.", evidence=("seed",))
+
+    def test_the_global_generators_stay_as_they_are(self):
+        import numpy as np
+
+        before = random.getstate(), np.random.get_state()[1].tolist()
+        first = sample("abab" * 5, HAND, 0.5, 7)
+        assert_equal((random.getstate(), np.random.get_state()[1].tolist()) == before, True)
+        random.random()
+        assert_equal(sample("abab" * 5, HAND, 0.5, 7), first)
 
     def test_a_long_text(self):
         pieces = sample("ab" * 400, {"a": -5.0, "b": -5.0, "ab": -10.0}, 1.0, 3)

@@ -52,6 +52,11 @@ class TestAddSpecial:
             ([2, 7, 1], 1, 2, [1, 2, 7, 1, 2]),
             ([1, 1], 1, 2, [1, 1, 2]),
             ([], 1, 2, [1, 2]),
+            ((1, 7, 2), 1, 2, [1, 7, 2]),
+            (range(1, 4), 1, 3, [1, 2, 3]),
+            ([7], 5, 5, [5, 7, 5]),
+            ([5], 5, 5, [5]),
+            ([], 5, 5, [5, 5]),
         ],
     )
     def test_before_and_after_but_never_twice(self, ids, bos, eos, expected):
@@ -86,20 +91,23 @@ class TestTruncatePair:
         first, second = truncate_pair(range(n), range(20, 20 + m), 7)
         assert_equal((first, second), (list(range(kept[0])), list(range(20, 20 + kept[1]))))
 
+    @pytest.mark.parametrize("n", range(9))
     @pytest.mark.parametrize("strategy", ["longest_first", "only_first", "only_second"])
-    def test_matches_tokenizers(self, strategy):
+    def test_matches_tokenizers(self, strategy, n):
         tokenizer = word_tokenizer()
-        for n in range(0, 9):
-            for m in range(0, 9):
-                for limit in range(1, 12):
-                    uncut = {"only_first": m, "only_second": n}.get(strategy, 0)
-                    if uncut >= limit and n + m > limit:  # tokenizers refuses to cut to nothing
-                        continue
-                    first, second = list(range(n)), list(range(30, 30 + m))
-                    tokenizer.enable_truncation(limit, strategy=strategy)
-                    ids = tokenizer.encode(as_words(first), as_words(second)).ids
-                    expected = ([x for x in ids if x < 30], [x for x in ids if x >= 30])
-                    assert_equal(truncate_pair(first, second, limit, strategy), expected)
+        for m in range(0, 9):
+            for limit in range(1, 12):
+                uncut = {"only_first": m, "only_second": n}.get(strategy, 0)
+                if uncut >= limit and n + m > limit:  # tokenizers refuses to cut to nothing
+                    continue
+                first, second = list(range(n)), list(range(30, 30 + m))
+                tokenizer.enable_truncation(limit, strategy=strategy)
+                ids = tokenizer.encode(as_words(first), as_words(second)).ids
+                expected = ([x for x in ids if x < 30], [x for x in ids if x >= 30])
+                assert_equal(truncate_pair(first, second, limit, strategy), expected)
+
+    def test_no_room_at_all(self):
+        assert_equal(truncate_pair([1, 2], [3, 4, 5], 0), ([], []))
 
     def test_one_may_be_cut_to_nothing(self):
         assert_equal(truncate_pair([1, 2], [3, 4, 5], 3, "only_first"), ([], [3, 4, 5]))
@@ -137,6 +145,16 @@ class TestPadBatch:
     def test_a_token_that_equals_the_filling_is_real(self):
         _, mask = pad_batch([[2, 9, 2], [9]], pad=2, side="left")
         assert_close(mask, np.array([[1, 1, 1], [0, 0, 1]]))
+
+    def test_empty_sequences_make_no_columns(self):
+        ids, mask = pad_batch([[], []], pad=7)
+        assert_close(ids, np.zeros((2, 0), dtype=np.int64))
+        assert_close(mask, np.zeros((2, 0), dtype=np.int64))
+
+    def test_any_number_may_fill(self):
+        ids, mask = pad_batch([[5], [6, 7]], np.int32(-100))
+        assert_close(ids, np.array([[5, -100], [6, 7]]))
+        assert_equal([str(ids.dtype), str(mask.dtype)], ["int64", "int64"])
 
     def test_a_length_that_fits_stays(self):
         assert_equal(pad_batch([[1] * 8, [2]], 0, multiple_of=4)[0].shape, (2, 8))
@@ -180,6 +198,7 @@ class TestLabels:
     def test_tokens_that_begin_in_a_span(self):
         offsets = [(0, 3), (3, 5), (5, 6), (6, 9), (9, 12), (12, 13)]
         assert_equal(labels([71, 82, 93, 84, 75, 66], offsets, [(3, 6), (10, 13)]), [-100, 82, 93, -100, -100, 66])
+        assert_equal(labels([71, 82, 93, 84, 75, 66], offsets, [(10, 13), (3, 6)]), [-100, 82, 93, -100, -100, 66])
         assert_equal(labels([71, 82], [(0, 1), (1, 2)], []), [-100, -100])
         assert_equal(labels([], [], [(0, 5)]), [])
 

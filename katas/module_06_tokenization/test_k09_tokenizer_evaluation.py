@@ -97,6 +97,17 @@ class TestRenyiEfficiency:
         # The function is smooth there: 1e-4 from 1 the values differ by no more than about as much.
         assert_close(renyi_efficiency(counts, 1.0001), renyi_efficiency(counts, 1), atol=1e-4, rtol=0)
 
+    @pytest.mark.parametrize("apart", [1e-6, -1e-9, 1e-11, -1e-13])
+    def test_just_beside_1_no_digits_are_lost(self, apart):
+        counts = [900, 400, 41, 22, 1, 0]
+        assert_close(renyi_efficiency(counts, 1 + apart), renyi_efficiency(counts, 1), atol=2e-6, rtol=0)  # as the stub says
+
+    @pytest.mark.parametrize("alpha", [300, 1000, 5000.5])
+    def test_a_large_alpha_weighs_the_commonest_alone(self, alpha):
+        # p^α of the others is nothing beside (6/10)^α
+        expected = alpha / (alpha - 1) * -math.log(0.6) / math.log(4)
+        assert_close(renyi_efficiency([6, 3, 0, 1], alpha), expected)
+
     @pytest.mark.parametrize("alpha", [0, 1, 2.5])
     def test_a_vocabulary_used_evenly_and_one_hardly_used(self, alpha):
         assert_close(renyi_efficiency([7] * 12, alpha), 1.0)

@@ -1,6 +1,7 @@
 """Judges k10_data_loading by counting every sample, against torch's DataLoader and `datasets` streams."""
 
 import json
+import random
 import tracemalloc
 from collections import Counter
 from itertools import count, islice
@@ -31,6 +32,11 @@ def peak_kilobytes(run) -> float:
         tracemalloc.stop()
 
 
+def generators() -> tuple:
+    """The states of Python's and numpy's global generators."""
+    return random.getstate(), np.random.get_state()[1].tolist()
+
+
 def watched(samples, taken: list):
     """`samples` one by one; each is put in `taken` when it is asked for."""
     for sample in samples:
@@ -48,7 +54,7 @@ class TestWriteTokens:
         assert_close(written.astype(np.int64), np.array(tokens))
 
     def test_a_generator_is_never_held_in_memory(self, tmp_path):
-        n = 300_000
+        n = 150_000
         counts = []
         stream = (i * 7919 % 50_000 for i in range(n))
         peak = peak_kilobytes(lambda: counts.append(write_tokens(tmp_path / "x.bin", stream, 50_000)))
@@ -88,11 +94,21 @@ class TestTokenFile:
         if blocks:
             assert_close(file[blocks - 1][1], tokens[4 * blocks - 3 : 4 * blocks + 1].astype(np.int64))
 
+    @pytest.mark.parametrize("block", [1, 4])
+    def test_an_empty_file_has_no_blocks(self, tmp_path, block):
+        (tmp_path / "x.bin").touch()
+        file = TokenFile(tmp_path / "x.bin", block, 1000)
+        assert_equal(len(file), 0)
+        with raises(IndexError, 0, 0):
+            file[0]
+
     def test_a_block_that_is_not_there_is_named(self, tmp_path):
         np.arange(21, dtype="<u2").tofile(tmp_path / "x.bin")
         file = TokenFile(tmp_path / "x.bin", 5, 100)
         with raises(IndexError, 4, 4):
             file[4]
+        with raises(IndexError, 9, 4):
+            file[9]
         with raises(IndexError, -1, 4):
             file[-1]
 
@@ -149,10 +165,12 @@ class TestPack:
 
     def test_a_stream_that_never_ends(self):
         taken = []
-        rows = list(islice(pack(watched(([i, i + 1, i + 2] for i in count(10)), taken), 8, 0), 3))
-        assert_close(rows[2][0], np.array([14, 15, 16, 0, 15, 16, 17, 0]))
-        if len(taken) > 7:
-            fail(f"pack() took {len(taken)} documents for 3 rows, where 6 fill them.", evidence=("eager", len(taken)))
+        rows = pack(watched(([i, i + 1, i + 2] for i in count(10)), taken), 8, 0)
+        for n in (1, 2, 3):
+            tokens, _ = next(rows)
+            assert_close(tokens, np.array([2 * n + 8, 2 * n + 9, 2 * n + 10, 0, 2 * n + 9, 2 * n + 10, 2 * n + 11, 0]))
+            if len(taken) > 2 * n:
+                fail(f"pack() took {len(taken)} documents for {n} rows, where {2 * n} fill them.", evidence=("eager", len(taken)))
 
 
 class TestShuffleBuffer:
@@ -196,6 +214,23 @@ class TestShuffleBuffer:
         if abs(last[True] - runs / size) > 6 * spread:
             fail(f"The last sample comes out last in {last[True]} of {runs} runs; 1/6 was expected.", evidence=("uneven", "last"))
 
+    def test_a_draw_does_not_depend_on_those_before(self):
+        size, runs = 3, 2700
+        pairs = Counter(tuple(islice(shuffle_buffer(iter(range(20)), size, seed=s), 2)) for s in range(runs))
+        possible = [(a, b) for a in range(3) for b in range(4) if a != b]
+        assert_equal(sorted(pairs), possible)
+        chi_squared = sum((pairs[p] - runs / 9) ** 2 / (runs / 9) for p in possible)
+        # 8 degrees of freedom: above 53 once in 10⁸ times.
+        if chi_squared > 53:
+            fail(f"The first two samples are uneven: {dict(pairs)} in {runs} runs.", evidence=("uneven", "pairs"))
+
+    def test_the_global_generators_stay_as_they_are(self):
+        before = generators()
+        first = list(shuffle_buffer(iter(range(50)), 10, seed=3))
+        assert_equal(generators() == before, True)
+        random.random()
+        assert_equal(list(shuffle_buffer(iter(range(50)), 10, seed=3)), first)
+
     def test_an_order_like_that_of_datasets(self):
         from datasets import Dataset
 
@@ -236,7 +271,14 @@ class TestShard:
 
     @pytest.mark.parametrize(
         ("rank", "world", "worker", "workers", "named"),
-        [(4, 4, 0, 1, (4, 4)), (-1, 3, 0, 1, (-1, 3)), (0, 1, 5, 5, (5, 5)), (0, 2, -1, 6, (-1, 6))],
+        [
+            (4, 4, 0, 1, (4, 4)),
+            (7, 4, 0, 1, (7, 4)),
+            (-1, 3, 0, 1, (-1, 3)),
+            (0, 1, 5, 5, (5, 5)),
+            (1, 2, 8, 5, (8, 5)),
+            (0, 2, -1, 6, (-1, 6)),
+        ],
     )
     def test_a_place_that_is_not_there_is_named(self, rank, world, worker, workers, named):
         with raises(ValueError, *named):
@@ -273,6 +315,28 @@ class TestResumableLoader:
                 fail(f"Two {what} have the same order.", evidence=("same", what))
         if one[0] == sorted(one[0]):
             fail("The samples come in the order in which they were given.", evidence=("unshuffled",))
+
+    def test_a_ranks_share_is_drawn_anew_each_epoch(self):
+        loader = ResumableLoader(list(range(300, 360)), 7, 4, rank=1, world=3)
+        shares = [sorted(x for batch in loader for x in batch) for _ in range(3)]
+        assert_equal([len(share) for share in shares], [20, 20, 20])
+        if shares[0] == shares[1] or shares[1] == shares[2]:
+            fail("A rank has the same samples in two epochs.", evidence=("same share",))
+
+    def test_iterating_again_gives_what_is_left(self):
+        samples = list(range(300, 322))
+        whole = list(ResumableLoader(samples, 5, 4))
+        loader = ResumableLoader(samples, 5, 4)
+        given = list(islice(loader, 2))
+        assert_equal(given + list(loader), whole)
+        assert_equal(len(list(loader)), len(whole))
+
+    def test_the_global_generators_stay_as_they_are(self):
+        before = generators()
+        first = list(ResumableLoader(list(range(50)), 10, 3))
+        assert_equal(generators() == before, True)
+        random.random(), np.random.random()
+        assert_equal(list(ResumableLoader(list(range(50)), 10, 3)), first)
 
     @pytest.mark.parametrize("stop", [0, 1, 3, 5, 6, 7, 13])
     def test_a_resumed_run_equals_the_unbroken_one(self, stop):

@@ -69,10 +69,12 @@ class TestJaccard:
 
     def test_of_a_set_and_a_larger_one(self):
         assert_close(jaccard(set("ab"), set("abcde")), 0.4)
+        assert_close(jaccard(set("abcde"), set("ab")), 0.4)
 
     def test_empty_sets(self):
         assert_close(jaccard(set(), set()), 1.0)
         assert_close(jaccard(set(), {"a"}), 0.0)
+        assert_close(jaccard({"a"}, set()), 0.0)
 
 
 class TestMinhash:
@@ -182,6 +184,16 @@ class TestMatchProbability:
 class TestClusters:
     def test_pairs_chain_up(self):
         assert_equal(clusters(7, [(5, 1), (1, 3), (6, 2)]), [[0], [1, 3, 5], [2, 6], [4]])
+
+    @pytest.mark.parametrize("step", [1, -1])
+    def test_a_long_chain_needs_no_recursion(self, step):
+        n = 3000
+        pairs = [(i, i + 1) for i in range(n - 1)][::step]
+        assert_equal(clusters(n, pairs), [list(range(n))])
+        assert_equal(clusters(n, [(j, i) for i, j in pairs]), [list(range(n))])
+
+    def test_pairs_twice_and_with_oneself(self):
+        assert_equal(clusters(4, [(2, 1), (1, 2), (2, 1), (3, 3), (2, 2)]), [[0], [1, 2], [3]])
 
     @pytest.mark.parametrize(("n", "m"), [(30, 12), (30, 25), (30, 60), (8, 0)])
     def test_matches_scipys_components(self, rng, n, m):

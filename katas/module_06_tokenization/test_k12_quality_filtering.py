@@ -186,6 +186,7 @@ class TestIdentify:
         assert_equal(identify("and then the others went home", models), "en")
         assert_equal(identify("und dann ging das andere Kind nach Hause", models), "de")
         assert_equal(identify("et puis les autres sont rentrés à la maison", models), "fr")
+        assert_equal(identify("and then the others went home", dict(reversed(models.items()))), "en")
 
 
 class TestScrub:
@@ -317,9 +318,9 @@ class TestStandardize:
         assert_equal("\n" in line, False)
         assert_equal("größer" in line and "東京" in line, True)
 
-    def test_nothing(self):
-        for form in ("jsonl", "csv", "txt"):
-            assert_equal(standardize("", form, "x"), [])
+    @pytest.mark.parametrize("form", ["jsonl", "csv", "txt"])
+    def test_nothing(self, form):
+        assert_equal(standardize("", form, "x"), [])
 
     def test_another_form_is_named(self):
         with raises(ValueError, "parquet", "jsonl", "csv", "txt"):
@@ -328,5 +329,7 @@ class TestStandardize:
     def test_a_record_without_text_is_named_by_its_number(self):
         with raises(ValueError, 3):
             standardize('{"text": "a"}\n{"text": ""}\n{"body": "b"}', "jsonl", "x")
+        with raises(ValueError, 2):
+            standardize('\n{"text": "a"}\n \n{"body": "b"}', "jsonl", "x")
         with raises(ValueError, 1):
             standardize("id,body\n7,b\n", "csv", "x")

@@ -1,6 +1,7 @@
 """Judges k13_synthetic_data by the proportions that the lesson promises, and by properties."""
 
 import math
+import random
 from collections import Counter
 from itertools import combinations, islice
 
@@ -35,6 +36,23 @@ def even(counts: Counter, expected: dict, what: str) -> None:
         fail(f"{what}: came {seen} times, expected about {expected}.", evidence=(what, round(counts[next(iter(expected))] / next(iter(expected.values())), 1)))
 
 
+def generators() -> tuple:
+    """The states of Python's and numpy's global generators."""
+    import numpy as np
+
+    return random.getstate(), np.random.get_state()[1].tolist()
+
+
+def draws_of_its_own(draw) -> None:
+    """`draw()` leaves the global generators as they are, and doesn't depend on them."""
+    before = generators()
+    first = draw()
+    if generators() != before:
+        fail("A global generator was drawn from or seeded: use random.Random(seed).", evidence=("global",))
+    random.random()
+    assert_equal(draw(), first)
+
+
 class TestDeleteWords:
     @pytest.mark.parametrize("rate", [0.2, 0.7])
     def test_each_word_goes_with_the_rate(self, rate):
@@ -67,6 +85,9 @@ class TestDeleteWords:
         if delete_words(text, 0.5, 7) == delete_words(text, 0.5, 8):
             fail("Seeds 7 and 8 leave the same words.", evidence=("delete", "seed"))
 
+    def test_it_draws_from_a_generator_of_its_own(self):
+        draws_of_its_own(lambda: delete_words("a b c d e f g h", 0.5, 3))
+
     def test_nothing_to_delete(self):
         assert_equal(delete_words(" \n", 0.5, 1), "")
 
@@ -94,6 +115,9 @@ class TestSwapWords:
         assert_equal(swap_words(text, 30, 7), swap_words(text, 30, 7))
         if swap_words(text, 30, 7) == swap_words(text, 30, 8):
             fail("Seeds 7 and 8 give the same order.", evidence=("swap", "seed"))
+
+    def test_it_draws_from_a_generator_of_its_own(self):
+        draws_of_its_own(lambda: swap_words("a b c d e f g h", 3, 3))
 
 
 class TestReplaceWords:
@@ -128,6 +152,9 @@ class TestReplaceWords:
         assert_equal(replace_words(text, self.SYNONYMS, 0.5, 7), replace_words(text, self.SYNONYMS, 0.5, 7))
         if replace_words(text, self.SYNONYMS, 0.5, 7) == replace_words(text, self.SYNONYMS, 0.5, 8):
             fail("Seeds 7 and 8 replace the same words.", evidence=("replace", "seed"))
+
+    def test_it_draws_from_a_generator_of_its_own(self):
+        draws_of_its_own(lambda: replace_words("big dog " * 5, self.SYNONYMS, 0.5, 3))
 
 
 class TestFillTemplates:
@@ -230,18 +257,25 @@ class TestSampleMixture:
     WEIGHTS = {"web": 0.5, "books": 0.3, "code": 0.2, "none": 0.0}
 
     def stream(self, n, seed=1):
-        return list(islice(sample_mixture(self.SOURCES, self.WEIGHTS, seed), n))
+        sources = {name: list(samples) for name, samples in self.SOURCES.items()}
+        return list(islice(sample_mixture(sources, self.WEIGHTS, seed), n))
 
     def test_sources_come_by_their_weights(self):
         drawn = Counter(source for source, _ in self.stream(4000))
         even(drawn, {"web": 2000, "books": 1200, "code": 800}, "the source")
+
+    def test_a_source_does_not_depend_on_the_one_before(self):
+        names = [source for source, _ in self.stream(8000, 2)]
+        pairs = Counter(zip(names[::2], names[1::2], strict=True))
+        some = ("web", "books", "code")
+        even(pairs, {(a, b): 4000 * self.WEIGHTS[a] * self.WEIGHTS[b] for a in some for b in some}, "two sources in a row")
 
     def test_all_of_a_source_before_any_again(self):
         for source in ("web", "books", "code"):
             samples = [sample for name, sample in self.stream(600) if name == source]
             size = len(self.SOURCES[source])
             for start in range(0, len(samples) - size + 1, size):
-                assert_equal(sorted(samples[start : start + size]), self.SOURCES[source])
+                assert_equal(sorted(samples[start : start + size]), sorted(self.SOURCES[source]))
 
     def test_each_round_has_an_order_of_its_own(self):
         samples = [sample for name, sample in self.stream(6000) if name == "books"]
@@ -253,3 +287,23 @@ class TestSampleMixture:
         assert_equal(self.stream(50, 3), self.stream(50, 3))
         if self.stream(50, 3) == self.stream(50, 4):
             fail("Seeds 3 and 4 give the same stream.", evidence=("stream", "seed"))
+
+    def test_the_stream_depends_on_the_seed_alone(self):
+        draws_of_its_own(lambda: self.stream(40))
+        beside, stream = (
+            sample_mixture({name: list(samples) for name, samples in self.SOURCES.items()}, self.WEIGHTS, seed) for seed in (9, 1)
+        )
+        both = [(next(stream), next(beside)) for _ in range(40)]
+        assert_equal([sample for sample, _ in both], self.stream(40))
+
+    def test_the_sources_stay_as_they_are(self):
+        sources = {"a": list(range(30)), "b": list(range(100, 130))}
+        for _ in islice(sample_mixture(sources, {"a": 0.5, "b": 0.5}, 5), 200):
+            pass
+        assert_equal(sources, {"a": list(range(30)), "b": list(range(100, 130))})
+
+    def test_any_sequences_are_sources(self):
+        sources = {"a": tuple("xyz"), "b": range(100, 130)}
+        drawn = list(islice(sample_mixture(sources, {"a": 0.5, "b": 0.5}, 5), 200))
+        assert_equal(sorted({sample for name, sample in drawn if name == "a"}), ["x", "y", "z"])
+        assert_equal(sorted({sample for name, sample in drawn if name == "b"}), list(range(100, 130)))

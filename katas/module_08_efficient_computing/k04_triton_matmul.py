@@ -1,47 +1,76 @@
-"""Matrix multiplication in Triton: tiles, an accumulator, a fused end, and the order of the programs.
+"""Matrix multiplication in Triton: tiles, a fused end, and the order of the programs
 
-C = A B with A (m, k) and B (k, n) needs 2 m n k operations on m k + k n numbers: plenty to
-do for each number, if only it is used often once it has been read.  A program that computes
-one entry of C reads a row and a column, 2k numbers for 2k operations.  One that computes a
-tile of bm × bn entries walks along k in steps of bk, and uses each of its numbers bn or bm times:
+**Before you start.**  You need kernels, blocks and masks as in triton_basics (import nothing),
+and the strides of tensors.  Triton's tutorial on matrix multiplication shows a kernel of this
+kind; the promises below differ from it.
+
+**The idea.**  A product needs plenty of operations for each number, if only a number is used
+often once it has been read.  A program that computes one entry of C = A B reads a row and a
+column: 2k numbers for 2k operations.  One that computes a tile of bm × bn entries walks along k
+in steps of bk, and uses each of its numbers bn or bm times:
+
+                              B (k, n)
+                          ┌────┬────┬────┐
+                          │    │ k₀ │    │
+                          │    │ ▼  │    │   bk rows a step
+      A (m, k)            └────┴────┴────┘
+    ┌─────────────┐       ┌────┬────┬────┐
+    │             │       │    │    │    │
+    ├─────────────┤       ├────┼────┼────┤
+    │ k₀ ▶        │       │    │ ●  │    │   one program's tile of C
+    ├─────────────┤       ├────┼────┼────┤
+    │             │       │    │    │    │
+    └─────────────┘       └────┴────┴────┘
+      bk columns a step
+
+**The formula.**
 
     acc = 0                                      # (bm, bn), float32
     for k₀ in 0, bk, 2 bk, …:
         acc += A[rows, k₀ : k₀ + bk] · B[k₀ : k₀ + bk, columns]      # tl.dot
 
-so that all programs together read ⌈n/bn⌉ m k + ⌈m/bm⌉ k n numbers instead of 2 m n k.  tl.dot
-of two tiles is what tensor cores do: float16 in, float32 accumulated.
+    numbers read = ⌈n/bn⌉ m k + ⌈m/bm⌉ k n       in place of 2 m n k
+
+tl.dot of two tiles is what tensor cores do: float16 in, float32 accumulated.
 
     acc = tl.dot(a, b, acc, input_precision="ieee")
 
-("ieee" keeps float32 inputs whole; by default a GPU cuts them to TF32's 10 bits.)  A tile of
-pointers is made of a column of rows and a row of columns, with the strides that say how far
-apart they lie, so that a transposed matrix needs no copy:
+("ieee" keeps float32 inputs whole; by default a GPU may cut them to TF32's 10 bits.)  A tile of
+pointers is made of a column of rows and a row of columns, with the strides that say how far apart
+they lie.  So a transposed matrix needs no copy:
 
     a_at = a + row[:, None] * a_stride_m + inner[None, :] * a_stride_k
 
-m, n and k needn't be multiples of anything: what sticks out is masked, and along k loaded as 0.
+m, n and k needn't be multiples of anything.  What sticks out is masked, and along k loaded as 0.
 
-A fused end: bias and GELU are applied to acc while it is still in registers, before it is
-rounded to the result's dtype.  As three kernels they would read and write C twice more.
+**Why a fused end?**  Bias and GELU are applied to acc while it is still in registers, before it
+is rounded.  As kernels of their own they would read and write C twice more.
 
-The order of the programs.  Those that run at one time share a cache.  Row after row, w programs
-that run together need one row of tiles of A and w columns of B.  In groups of g rows, taken
-column by column, they need g rows and about w/g columns: far less to read.  With a group of 2
-and 3 × 3 tiles, programs 0, 1, 2, … compute the tiles
+**Why does the order of the programs matter?**  Those that run at one time share a cache.  Row
+after row, w programs need one row of tiles of A and w columns of B.  In groups of g rows, taken
+column by column, they need g rows and about w/g columns: far less to read.  With 3 × 3 tiles
+and groups of 2:
 
-    (0,0) (1,0) (0,1) (1,1) (0,2) (1,2)   then the last group, of only one row:   (2,0) (2,1) (2,2)
+    program      0  2  4      a group of 2 rows: down, then on to the next column
+                 1  3  5
+                 6  7  8      the last group has only one row
 
-Worked by hand: [[1, 2], [3, 4], [5, 6]] · [[1, 0], [1, 1]] = [[3, 2], [7, 4], [11, 6]].  With
-tiles of 16 that is one program: its tile of C has 16 × 16 places, of which the masks leave
-3 × 2, and along k two of the 16.  For m = n = k = 4096 with tiles of 128 the programs read
-2 · 32 · 4096² = 1.07 · 10⁹ numbers where entry by entry they'd read 1.4 · 10¹¹.
+**Worked by hand**: [[1, 2], [3, 4], [5, 6]] · [[1, 0], [1, 1]] = [[3, 2], [7, 4], [11, 6]].
+With tiles of 16 that is one program: its tile of C has 16 × 16 places, of which the masks leave
+3 × 2, and along k two of the 16.  For m = n = k = 4096 with tiles of 128 the programs read 2 ·
+32 · 4096² = 1.07 · 10⁹ numbers where entry by entry they'd read 1.4 · 10¹¹.
 
-Where there is no GPU, the kernel runs in Triton's interpreter, and every address is checked.
-No function changes its arguments.
+**Shapes**: a (m, k), b (k, n), bias (n,), the result (m, n).  Where there is no GPU, the kernel
+runs in Triton's interpreter, and every address is checked.  No function changes its arguments.
 
-Source: Tillet, Kung & Cox 2019, "Triton: an intermediate language and compiler for tiled
-neural network computations"; Triton's documentation, the tutorial on matrix multiplication.
+**Steps.**
+
+    tile_of   12 min   the last group may be lower
+    matmul    45 min   first the product alone; pause; then groups, bias and GELU
+
+Sources: Tillet, Kung & Cox 2019, "Triton: an intermediate language and compiler for tiled neural
+network computations"; Triton's documentation, the tutorial on matrix multiplication.
+
 From scratch: the product, the bias and GELU are computed in one kernel of yours; the operator @,
 torch.matmul, torch.mm, torch.addmm, torch.bmm, torch.einsum, torch.tensordot,
 torch.nn.functional.linear, torch.nn.functional.gelu, torch.nn.GELU, torch.erf, torch.special,
@@ -80,9 +109,12 @@ def matmul(
     tile   (bm, bn, bk), powers of two of 16 or more: C's tile, and the steps along k
     group  rows of tiles to a group, see `tile_of`
 
-    Returns (m, n), contiguous, of a's dtype; products are summed, and the bias and GELU are applied, in
-    float32.  One launch of ⌈m/bm⌉ ⌈n/bn⌉ programs along one axis, in the order of `tile_of`; the bytes
-    read of a and b are those of the formula above.
+    - Returns (m, n), contiguous, of a's dtype: the tensor that the kernel writes, each entry once.
+    - Products are summed, and the bias and GELU are applied, in float32.
+    - One launch of ⌈m/bm⌉ ⌈n/bn⌉ programs along one axis, in the order of `tile_of`.
+    - The numbers read of a and b are those of the formula above.  So mask rows and columns beyond
+      the end: wrapping them with % m, as the tutorial does, reads some of them again.
+
     Raises ValueError, naming both shapes, where a's columns aren't as many as b's rows.
     """
     raise NotImplementedError

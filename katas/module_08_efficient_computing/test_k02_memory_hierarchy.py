@@ -20,6 +20,7 @@ pytestmark = pure()
 CACHES = [(64, 1, 4), (16, 4, 1), (32, 3, 2), (24, 5, 3), (8, 2, 5), (4, 1, 1)]  # line_bytes, sets, ways
 SHAPES = [(6, 4), (5, 7), (3, 11), (1, 9), (9, 1)]
 TILES = [(2, 3), (4, 2), (3, 5), (1, 4), (20, 30)]
+ORDERS = [("row", (2, 3)), ("column", (4, 2)), *(("blocked", tile) for tile in TILES)]
 
 
 def reuse_misses(addresses, line_bytes, sets, ways):
@@ -59,18 +60,18 @@ class TestCacheMisses:
         assert_close(missed, np.array([True, False, False, True, True, False]))
 
     @pytest.mark.parametrize(("line_bytes", "sets", "ways"), CACHES)
-    def test_random_accesses_follow_the_rule_of_reuse_distance(self, line_bytes, sets, ways, rng):
-        for span in (100, 600):
-            addresses = 10_000 + rng.integers(0, span, size=300)
-            expected = reuse_misses(addresses, line_bytes, sets, ways)
-            assert_close(cache_misses(addresses, line_bytes, sets, ways), expected)
+    @pytest.mark.parametrize("span", [100, 600])
+    def test_random_accesses_follow_the_rule_of_reuse_distance(self, line_bytes, sets, ways, span, rng):
+        addresses = 10_000 + rng.integers(0, span, size=300)
+        expected = reuse_misses(addresses, line_bytes, sets, ways)
+        assert_close(cache_misses(addresses, line_bytes, sets, ways), expected)
 
-    def test_a_set_keeps_as_many_lines_as_it_has_ways(self):
-        for ways in (1, 2, 3, 7):
-            loop = np.tile(np.arange(ways) * 64, 3)
-            assert_equal(count(loop, 64, 1, ways), ways)
-            longer = np.tile(np.arange(ways + 1) * 64, 3)
-            assert_equal(count(longer, 64, 1, ways), 3 * (ways + 1))
+    @pytest.mark.parametrize("ways", [1, 2, 3, 7])
+    def test_a_set_keeps_as_many_lines_as_it_has_ways(self, ways):
+        loop = np.tile(np.arange(ways) * 64, 3)
+        assert_equal(count(loop, 64, 1, ways), ways)
+        longer = np.tile(np.arange(ways + 1) * 64, 3)
+        assert_equal(count(longer, 64, 1, ways), 3 * (ways + 1))
 
     def test_lines_of_other_sets_do_no_harm(self):
         lines = np.array([5, 6, 7, 8, 5, 9, 5, 6])
@@ -93,9 +94,9 @@ class TestTraversal:
         assert_close(traversal(4, 4, "blocked", (2, 2))[:5], np.array([0, 8, 32, 40, 16]))
 
     @pytest.mark.parametrize(("n", "m"), SHAPES)
-    @pytest.mark.parametrize("order", ["row", "column", "blocked"])
-    def test_visits_every_item_in_order(self, n, m, order):
-        for tile, item_bytes in product(TILES, (4, 3)):
+    @pytest.mark.parametrize(("order", "tile"), ORDERS)
+    def test_visits_every_item_in_order(self, n, m, order, tile):
+        for item_bytes in (4, 3):
             expected = [(i * m + j) * item_bytes for i, j in visits(n, m, order, tile)]
             assert_close(traversal(n, m, order, tile, item_bytes), np.array(expected))
 
@@ -122,11 +123,11 @@ class TestTransposeTrace:
         assert_close(transpose_trace(2, 3, "row"), expected)
 
     @pytest.mark.parametrize(("n", "m"), SHAPES)
-    @pytest.mark.parametrize("order", ["row", "column", "blocked"])
-    def test_reads_a_and_writes_b(self, n, m, order):
-        for tile, item_bytes in product(TILES, (4, 3)):
-            places = visits(n, m, order, tile)
-            items = [x for i, j in places for x in (i * m + j, n * m + j * n + i)]
+    @pytest.mark.parametrize(("order", "tile"), ORDERS)
+    def test_reads_a_and_writes_b(self, n, m, order, tile):
+        places = visits(n, m, order, tile)
+        items = [x for i, j in places for x in (i * m + j, n * m + j * n + i)]
+        for item_bytes in (4, 3):
             assert_close(transpose_trace(n, m, order, tile, item_bytes), np.array(items) * item_bytes)
 
     def test_tiles_are_8_by_8_and_items_8_bytes_unless_told(self):
@@ -181,9 +182,9 @@ class TestCoalescedTransactions:
         words = 4096 + 4 * stride * np.arange(32)
         assert_equal(coalesced_transactions(words), min(4 * stride, 32))
 
-    def test_a_shifted_warp_takes_one_more(self):
-        for shift, expected in ((0, 4), (4, 5), (28, 5), (32, 4)):
-            assert_equal(coalesced_transactions(np.arange(32) * 4 + shift), expected)
+    @pytest.mark.parametrize(("shift", "expected"), [(0, 4), (4, 5), (28, 5), (32, 4)])
+    def test_a_shifted_warp_takes_one_more(self, shift, expected):
+        assert_equal(coalesced_transactions(np.arange(32) * 4 + shift), expected)
 
     def test_order_and_repetition_cost_nothing(self, rng):
         assert_equal(coalesced_transactions(rng.permutation(32) * 4), 4)
@@ -220,10 +221,9 @@ class TestBankConflicts:
     def test_a_stride_follows_the_formula(self, stride):
         assert_equal(bank_conflicts(5 + stride * np.arange(32)), gcd(stride, 32))
 
-    def test_a_padded_tile_has_no_conflicts(self):
-        for width, expected in ((32, 32), (33, 1), (34, 2), (36, 4)):
-            column = np.arange(32) * width + 7
-            assert_equal(bank_conflicts(column), expected)
+    @pytest.mark.parametrize(("width", "expected"), [(32, 32), (33, 1), (34, 2), (36, 4)])
+    def test_a_padded_tile_has_no_conflicts(self, width, expected):
+        assert_equal(bank_conflicts(np.arange(32) * width + 7), expected)
 
     def test_the_same_word_is_broadcast(self):
         assert_equal(bank_conflicts(np.full(32, 70)), 1)
@@ -233,9 +233,10 @@ class TestBankConflicts:
     def test_far_words(self):
         assert_equal(bank_conflicts(2**40 + np.array([0, 32, 33, 2**33])), 3)
 
+    @pytest.mark.parametrize("threads", [1, 9, 32, 64])
     @pytest.mark.parametrize("banks", [1, 5, 16, 32])
-    def test_random_words_fall_into_these_banks(self, banks, rng):
-        for threads in (1, 9, 9, 32, 32, 64):
+    def test_random_words_fall_into_these_banks(self, banks, threads, rng):
+        for _ in range(2):
             words = rng.integers(200, 400, size=threads)
             rounds = max(len({w for w in words.tolist() if w % banks == bank}) for bank in range(banks))
             assert_equal(bank_conflicts(words, banks), rounds)

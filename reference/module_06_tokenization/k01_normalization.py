@@ -22,6 +22,8 @@ def compose(text: str, form: str) -> tuple[str, list[Span]]:
         raise ValueError(f"form must be NFC or NFKC, got {form}")
 
     def continues(c: str) -> bool:
+        # Nothing composes across two clusters, so each can be normalized by itself.  The normal
+        # form is asked, as NFKC makes marks of some letters: the halfwidth voicing mark is one.
         first = unicodedata.normalize(form, c)[0]
         return unicodedata.category(first).startswith("M") or "\u1160" <= first <= "\u11ff"
 
@@ -34,7 +36,9 @@ def compose(text: str, form: str) -> tuple[str, list[Span]]:
     return result, spans
 
 
-def bert_normalize(text: str, strip_accents: bool = True, lowercase: bool = True) -> tuple[str, list[Span]]:
+def bert_normalize(
+    text: str, strip_accents: bool = True, lowercase: bool = True
+) -> tuple[str, list[Span]]:
     result, spans = "", []
     for i, c in enumerate(text):
         new = _clean(c)
@@ -56,9 +60,11 @@ def _clean(c: str) -> str:
     return "" if c == "\ufffd" or category in ("Cc", "Cf", "Co") else c
 
 
-def bert_words(text: str, strip_accents: bool = True, lowercase: bool = True) -> list[tuple[str, Span]]:
+def bert_words(
+    text: str, strip_accents: bool = True, lowercase: bool = True
+) -> list[tuple[str, Span]]:
     words: list[tuple[str, Span]] = []
-    inside = False  # a word is open, and the next letter belongs to it
+    inside = False  # whether a word is open, which the next letter extends
     for c, (start, end) in zip(*bert_normalize(text, strip_accents, lowercase), strict=True):
         punctuation = c in string.punctuation or unicodedata.category(c).startswith("P")
         if inside and c != " " and not punctuation:
@@ -71,4 +77,5 @@ def bert_words(text: str, strip_accents: bool = True, lowercase: bool = True) ->
 
 
 def chain(first: list[Span], second: list[Span]) -> list[Span]:
+    # The end is that of the last character itself: what comes next may begin only after a gap.
     return [(first[start][0], first[end - 1][1]) for start, end in second]

@@ -20,6 +20,7 @@ def merge(word: Word, pair: Pair) -> Word:
     merged: list[bytes] = []
     i = 0
     while i < len(word):
+        # The two tokens, not their joined bytes: these may come from other tokens.
         if word[i : i + 2] == pair:
             merged.append(pair[0] + pair[1])
             i += 2
@@ -40,6 +41,7 @@ def train_bpe(counts: Mapping[bytes, int], merges: int, min_count: int = 2) -> l
     while len(learned) < merges:
         pairs = pair_counts(words)
         ids = vocabulary(learned)
+        # The largest count wins, but of the ids the smallest: max wants these negated.
         best = max(pairs, key=lambda pair: (pairs[pair], -ids[pair[0]], -ids[pair[1]]), default=None)
         if best is None or pairs[best] < min_count:
             break

@@ -18,7 +18,9 @@ def merge_word(word: list[int], pair: Pair, new: int) -> tuple[list[int], dict[P
         token = new if match else word[i]
         if match:
             changes[pair] -= 1
-        if i and (match or merged[-1] == new):  # one of these neighbours is new
+        # What went is read from the old word, what came from the new one.  Each neighbourhood is
+        # looked at once, so the one between two merges side by side isn't counted for both.
+        if i and (match or merged[-1] == new):
             changes[word[i - 1], word[i]] -= 1
             changes[merged[-1], token] += 1
         merged.append(token)
@@ -32,7 +34,8 @@ class MergeQueue:
         self._heap: list[tuple[int, Pair]] = []
 
     def add(self, pair: Pair, change: int) -> None:
-        # The entry with the old count stays in the heap; best() knows it by its count and drops it.
+        # The entry with the old count stays in the heap: best() knows it by its count and drops it.
+        # A smallest-first heap of (-count, pair) has the largest count on top, then the smallest pair.
         self._counts[pair] += change
         heapq.heappush(self._heap, (-self._counts[pair], pair))
 
@@ -45,7 +48,9 @@ class MergeQueue:
         return None
 
 
-def train_bpe(counts: Mapping[bytes, int], merges: int, min_count: int = 2) -> list[tuple[bytes, bytes]]:
+def train_bpe(
+    counts: Mapping[bytes, int], merges: int, min_count: int = 2
+) -> list[tuple[bytes, bytes]]:
     tokens = [bytes([byte]) for byte in range(256)]
     words = [list(word) for word in counts]
     weights = list(counts.values())
@@ -66,6 +71,7 @@ def train_bpe(counts: Mapping[bytes, int], merges: int, min_count: int = 2) -> l
         best, _ = top
         learned.append((tokens[best[0]], tokens[best[1]]))
         tokens.append(tokens[best[0]] + tokens[best[1]])
+        # Summed over the words first, so that each pair is pushed once a merge, not once a word.
         changes = defaultdict(int)
         for i in where.pop(best):
             words[i], in_word = merge_word(words[i], best, len(tokens) - 1)

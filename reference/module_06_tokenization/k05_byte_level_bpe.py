@@ -9,6 +9,9 @@ from pathlib import Path
 
 from katas.module_06_tokenization.k02_pretokenization import split_gpt2
 
+REMEMBERED = 10_000
+"""How many words a tokenizer remembers at most."""
+
 
 def byte_letters() -> list[str]:
     hidden = {*range(0x21), *range(0x7F, 0xA1), 0xAD}
@@ -38,9 +41,12 @@ class ByteLevelBPE:
         byte_of = {letter: byte for byte, letter in enumerate(self.letters)}
         self.bytes_of = {i: bytes(byte_of[letter] for letter in token) for token, i in vocabulary.items()}
         self.bytes_of |= {i: token.encode() for token, i in self.special.items()}
+        # An alternation takes the first that fits, so the longest token goes first.
         longest_first = sorted(self.special, key=len, reverse=True)
         self.pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
-        self.known: dict[str, list[int]] = {}  # words that were encoded before: most of any text
+        # Most words of a text were encoded before.  A corpus has millions of different ones, though,
+        # so they are forgotten from time to time.
+        self.known: dict[str, list[int]] = {}
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = []
@@ -55,6 +61,8 @@ class ByteLevelBPE:
     def _append(self, ids: list[int], text: str) -> None:
         for word in split_gpt2(text):
             if word not in self.known:
+                if len(self.known) == REMEMBERED:
+                    self.known.clear()
                 self.known[word] = self._encode_word(word)
             ids.extend(self.known[word])
 
@@ -66,7 +74,7 @@ class ByteLevelBPE:
                 break
             merged: list[str] = []
             for part in parts:
-                # What has just been merged is longer than best[0], so that it can't match again.
+                # What has just been merged is longer than best[0], so it can't match again.
                 if merged and (merged[-1], part) == best:
                     merged[-1] += part
                 else:

@@ -30,7 +30,8 @@ class WordPiece:
 
     def encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         normalized, spans = bert_normalize(text)
-        # The words are the normalized text without its spaces: their characters come in the same order.
+        # The words are the normalized text without its spaces, so their characters come in the same
+        # order, and one counter walks along both.
         where = [span for c, span in zip(normalized, spans, strict=True) if c != " "]
         ids, offsets = [self.vocabulary["[CLS]"]], [(0, 0)]
         at = 0
@@ -64,7 +65,7 @@ def train_wordpiece(words: Mapping[str, int], size: int) -> list[str]:
                 pairs[pair] += words[word]
         if not pairs:
             break
-        # Fractions, as floats would part equal scores.
+        # Exact scores: n / a / b in floats rounds twice, and so parts equal ones.
         best = min(pairs, key=lambda pair: (-Fraction(pairs[pair], counts[pair[0]] * counts[pair[1]]), pair))
         joined = best[0] + best[1].removeprefix("##")
         vocabulary.append(joined)
@@ -75,7 +76,7 @@ def train_wordpiece(words: Mapping[str, int], size: int) -> list[str]:
 def _join(pieces: list[str], pair: tuple[str, str], joined: str) -> list[str]:
     result: list[str] = []
     for piece in pieces:
-        # What has just been joined is longer than the pair's first, so that it can't match again.
+        # What has just been joined is longer than the pair's first, so it can't match again.
         if result and (result[-1], piece) == pair:
             result[-1] = joined
         else:

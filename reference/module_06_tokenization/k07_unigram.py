@@ -20,6 +20,7 @@ def _arcs(text: str, model: Mapping[str, float]) -> list[tuple[int, int]]:
 
 
 def _log_add(a: float, b: float) -> float:
+    # The larger one is taken out, so that exp can't vanish for both; -inf - -inf would be NaN.
     high, low = max(a, b), min(a, b)
     return high if low == NEVER else high + math.log1p(math.exp(low - high))
 
@@ -63,6 +64,7 @@ def expected_counts(text: str, model: Mapping[str, float]) -> dict[str, float]:
         raise _no_way(text)
     beta = [NEVER] * len(text) + [0.0]
     counts: dict[str, float] = {}
+    # By falling j, and every place that begins at j comes before those that end there: β(j) is complete.
     for i, j in reversed(_arcs(text, model)):
         piece = text[i:j]
         beta[i] = _log_add(beta[i], model[piece] + beta[j])
@@ -91,6 +93,7 @@ def prune(words: Mapping[str, int], model: Mapping[str, float], keep: int) -> di
             if piece in word
         )
 
+    # max, as a negative end of the slice would count from the back and keep longer pieces.
     single = [piece for piece in model if len(piece) == 1]
     longer = sorted((piece for piece in model if len(piece) > 1), key=lambda piece: (-missed(piece), piece))
     kept = {*single, *longer[: max(0, keep - len(single))]}
@@ -98,7 +101,7 @@ def prune(words: Mapping[str, int], model: Mapping[str, float], keep: int) -> di
 
 
 def sample(text: str, model: Mapping[str, float], alpha: float, seed: int) -> list[str]:
-    draw = random.Random(seed)
+    draw = random.Random(seed)  # its own: the global generator is somebody else's
     flattened = {piece: alpha * log_p for piece, log_p in model.items()}
     forward = _forward(text, flattened)
     if forward[-1] == NEVER:

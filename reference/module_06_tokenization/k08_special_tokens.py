@@ -8,12 +8,10 @@ IGNORED = -100  # what cross-entropy leaves out, in torch as in transformers
 
 
 def add_special(ids: Sequence[int], bos: int | None = None, eos: int | None = None) -> list[int]:
-    result = list(ids)
-    if bos is not None and result[:1] != [bos]:
-        result.insert(0, bos)
-    if eos is not None and result[-1:] != [eos]:
-        result.append(eos)
-    return result
+    # Both look at `ids` as given: where bos and eos are the same, the one isn't taken for the other.
+    before = [bos] if bos is not None and list(ids[:1]) != [bos] else []
+    after = [eos] if eos is not None and list(ids[-1:]) != [eos] else []
+    return [*before, *ids, *after]
 
 
 def windows(ids: Sequence[int], length: int, stride: int = 0) -> list[list[int]]:
@@ -48,8 +46,9 @@ def pad_batch(
     if side not in ("left", "right"):
         raise ValueError(f"side must be left or right, got {side!r}")
     longest = max(map(len, sequences))
+    # Minus the floor of the negated is the ceiling, in whole numbers.
     length = -(-longest // multiple_of) * multiple_of
-    ids = np.full((len(sequences), length), pad)
+    ids = np.full((len(sequences), length), pad, dtype=np.int64)
     mask = np.zeros((len(sequences), length), dtype=np.int64)
     for row, sequence in enumerate(sequences):
         start = 0 if side == "right" else length - len(sequence)
@@ -71,7 +70,7 @@ def render_chat(
     for message in conversation:
         text += f"<|im_start|>{message['role']}\n"
         start = len(text)
-        text += f"{message['content']}<|im_end|>"
+        text += f"{message['content']}<|im_end|>"  # learned with the answer, or the model never stops
         if message["role"] == "assistant":
             spans.append((start, len(text)))
         text += "\n"

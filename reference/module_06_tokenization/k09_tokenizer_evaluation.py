@@ -32,11 +32,14 @@ def renyi_efficiency(counts: Sequence[int], alpha: float) -> float:
     if size < 2:
         raise ValueError(f"the efficiency of a vocabulary needs at least 2 tokens, got {size}")
     total = sum(counts)
-    shares = [count / total for count in counts if count]
-    if alpha == 1:
+    shares = [count / total for count in counts if count]  # 0 log 0 is 0, and 0⁰ counts as 0
+    if abs(alpha - 1) < 1e-7:
+        # Nearer to 1, rounding the sum by 1e-16 costs more digits than taking the limit does.
         entropy = -sum(p * math.log(p) for p in shares)
     else:
-        entropy = math.log(sum(p**alpha for p in shares)) / (1 - alpha)
+        # The largest share is taken out, as for a large α every p^α vanishes.
+        top = max(shares)
+        entropy = (alpha * math.log(top) + math.log(sum((p / top) ** alpha for p in shares))) / (1 - alpha)
     return entropy / math.log(size)
 
 
@@ -58,6 +61,7 @@ def vocabulary_sweep(
     for size in sizes:
         if not 256 <= size <= largest:
             raise ValueError(f"a vocabulary has from 256 to {largest} tokens here, got {size}")
+    # n is bound by its default: a lambda looks up its free variables only when it is called.
     return {size: bytes_per_token(texts, lambda text, n=size - 256: encode(text, merges[:n])) for size in sizes}
 
 

@@ -27,17 +27,19 @@ def write_tokens(path: Path, tokens: Iterable[int], vocab_size: int) -> int:
 
 class TokenFile:
     def __init__(self, path: Path, block: int, vocab_size: int) -> None:
-        self.tokens = np.memmap(path, dtype=_dtype(vocab_size), mode="r")
+        # An empty file can't be mapped.
+        some = path.stat().st_size
+        self.tokens = np.memmap(path, dtype=_dtype(vocab_size), mode="r") if some else ()
         self.block = block
 
     def __len__(self) -> int:
-        return (len(self.tokens) - 1) // self.block
+        return max(0, len(self.tokens) - 1) // self.block
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         if not 0 <= i < len(self):
             raise IndexError(f"block {i} isn't one of the {len(self)} in the file")
         window = self.tokens[i * self.block : (i + 1) * self.block + 1].astype(np.int64)
-        return window[:-1], window[1:].copy()
+        return window[:-1], window[1:].copy()  # two views of one window would share its memory
 
 
 def pack(
@@ -62,6 +64,8 @@ def pack(
 def shuffle_buffer(samples: Iterable, size: int, seed: int) -> Iterator:
     if size < 1:
         raise ValueError(f"the buffer holds at least 1 sample, got size {size}")
+    # The generator is a function of its own, so a wrong size is refused at once, not at the first
+    # sample.
     return _shuffled(samples, size, random.Random(seed))
 
 
@@ -76,7 +80,7 @@ def _shuffled(samples: Iterable, size: int, draw: random.Random) -> Iterator:
 
 
 def _take(buffer: list, draw: random.Random) -> object:
-    # The last sample fills the gap, so that nothing has to move up.
+    # The last sample fills the gap, so nothing has to move up.
     i = draw.randrange(len(buffer))
     buffer[i], buffer[-1] = buffer[-1], buffer[i]
     return buffer.pop()
@@ -107,7 +111,7 @@ class ResumableLoader:
         share = order[self.rank :: self.world]
         while self.given < len(share):
             batch = share[self.given : self.given + self.batch]
-            self.given += self.batch
+            self.given += self.batch  # before the yield: a state taken after it counts this batch
             yield [self.samples[i] for i in batch]
         self.epoch, self.given = self.epoch + 1, 0
 

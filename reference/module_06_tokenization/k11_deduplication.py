@@ -37,6 +37,7 @@ def minhash(items: set[str], hashes: int, seed: int) -> np.ndarray:
     if not items:
         raise ValueError("an empty set has no smallest member: got no items")
     # SHAKE gives as many bytes as one asks for: 8 for each function, all of them independent.
+    # Python's own hash of a string is salted: another process would get another signature.
     streams = [hashlib.shake_128(f"{seed} {item}".encode()).digest(8 * hashes) for item in items]
     return np.stack([np.frombuffer(stream, dtype=np.uint64) for stream in streams]).min(axis=0)
 
@@ -69,7 +70,7 @@ def clusters(n: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
         return i
 
     for i, j in pairs:
-        parent[root(i)] = root(j)
+        parent[root(i)] = root(j)  # the roots: to hang up i itself would tear it from its group
     groups = defaultdict(list)
     for i in range(n):
         groups[root(i)].append(i)

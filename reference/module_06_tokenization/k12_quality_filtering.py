@@ -25,6 +25,7 @@ def top_ngram_fraction(text: str, n: int) -> float:
     grams = Counter(zip(*(words[i:] for i in range(n)), strict=False))
     if not grams:
         return 0.0
+    # The count comes first in the tuple: the commonest run, and of those the longest.
     characters = max((count, count * sum(map(len, gram))) for gram, count in grams.items())[1]
     return characters / sum(map(len, words))
 
@@ -56,6 +57,7 @@ class CharacterModel:
 
     def _grams(self, text: str) -> Iterator[str]:
         padded = "\n" * (self.n - 1) + text
+        # As many grams as characters: the line breaks are context, never predicted.
         return (padded[i : i + self.n] for i in range(len(text)))
 
     def fit(self, texts: Iterable[str]) -> "CharacterModel":
@@ -71,7 +73,8 @@ class CharacterModel:
             raise ValueError("an empty text has no perplexity")
         unseen = self.alpha * (len(self.characters) + 1)
         log_p = sum(
-            math.log((self.grams[gram] + self.alpha) / (self.contexts[gram[:-1]] + unseen)) for gram in self._grams(text)
+            math.log((self.grams[gram] + self.alpha) / (self.contexts[gram[:-1]] + unseen))
+            for gram in self._grams(text)
         )
         return math.exp(-log_p / len(text))
 
@@ -91,7 +94,8 @@ def _card(found: re.Match[str]) -> str:
 
 
 def scrub(text: str) -> str:
-    byte = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+    byte = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+    # Each expression looks to both sides: what goes on with a letter or digit is something else.
     text = re.sub(
         r"(?<![\w.%+-])[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?!\w)", "<EMAIL>", text
     )

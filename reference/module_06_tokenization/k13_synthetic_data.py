@@ -27,7 +27,9 @@ def swap_words(text: str, swaps: int, seed: int) -> str:
     return " ".join(words)
 
 
-def replace_words(text: str, synonyms: Mapping[str, Sequence[str]], rate: float, seed: int) -> str:
+def replace_words(
+    text: str, synonyms: Mapping[str, Sequence[str]], rate: float, seed: int
+) -> str:
     draw = random.Random(seed)
 
     def replaced(word: str) -> str:
@@ -43,12 +45,13 @@ def replace_words(text: str, synonyms: Mapping[str, Sequence[str]], rate: float,
 def fill_templates(templates: Sequence[str], slots: Mapping[str, Sequence[str]]) -> list[str]:
     filled = []
     for template in templates:
-        # Split at the slots: every second part is a name.
+        # Split at the slots: every second part is a name.  Nothing is looked for in the values, so
+        # braces in them stay.
         parts = re.split(r"\{(\w+)\}", template)
         names = dict.fromkeys(parts[1::2])
         for name in names:
             if name not in slots:
-                raise ValueError(f"the template {template!r} has a slot {name!r}, but there are values for {list(slots)} only")
+                raise ValueError(f"the template {template!r} has a slot {name!r} without values")
         for values in product(*(slots[name] for name in names)):
             value = dict(zip(names, values, strict=True))
             filled.append("".join(value[part] if i % 2 else part for i, part in enumerate(parts)))
@@ -65,6 +68,7 @@ def difficulty(text: str, counts: Mapping[str, int]) -> float:
 
 def curriculum(texts: Sequence[str]) -> list[int]:
     counts = Counter(word for text in texts for word in text.lower().split())
+    # sorted is stable: of equals the earlier stays first.
     return sorted(range(len(texts)), key=lambda i: difficulty(texts[i], counts))
 
 
@@ -95,5 +99,6 @@ def sample_mixture(
     while True:
         (name,) = draw.choices(names, [weights[name] for name in names])
         if not left[name]:
+            # A new order each round, in a list of its own: the caller's sequence stays as it is.
             left[name] = draw.sample(sources[name], len(sources[name]))
         yield name, left[name].pop()

@@ -28,11 +28,16 @@ def attention_cost(
 
 
 def decode_cost(
-    context: int, heads: int, kv_heads: int, head_dim: int, batch: int = 1, bytes_per_element: int = 2
+    context: int,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    batch: int = 1,
+    bytes_per_element: int = 2,
 ) -> Cost:
     if heads % kv_heads:
         raise ValueError(f"heads must be a multiple of kv_heads, got {heads} and {kv_heads}")
-    # The query heads of a group stand as the rows of one matrix: they read its keys and values once.
+    # The query heads of a group are the rows of one matrix: they read its keys and values once.
     group = heads // kv_heads
     return attention_cost(batch * kv_heads, group, context, head_dim, True, bytes_per_element)
 
@@ -58,6 +63,7 @@ def time_it(
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}")
 
+    # Wait before both readings: for work from before, and for the call itself.
     def now() -> float:
         if synchronise is not None:
             synchronise()

@@ -9,6 +9,7 @@ def cache_misses(addresses: np.ndarray, line_bytes: int, sets: int, ways: int) -
     for line in addresses // line_bytes:
         held = cache[line % sets]
         missed.append(line not in held)
+        # Hit or miss, the line goes to the end, as the most recently used.
         if line in held:
             held.remove(line)
         elif len(held) == ways:
@@ -17,7 +18,10 @@ def cache_misses(addresses: np.ndarray, line_bytes: int, sets: int, ways: int) -
     return np.array(missed)
 
 
-def traversal(n: int, m: int, order: str, tile: tuple[int, int] = (8, 8), item_bytes: int = 8) -> np.ndarray:
+def traversal(
+    n: int, m: int, order: str, tile: tuple[int, int] = (8, 8), item_bytes: int = 8
+) -> np.ndarray:
+    # The number of each item, where it stands; slices cut tiles off at the edges.
     items = np.arange(n * m).reshape(n, m)
     if order == "row":
         visits = items.ravel()
@@ -41,11 +45,14 @@ def transpose_trace(
     return np.stack([reads, writes], axis=1).ravel()
 
 
-def coalesced_transactions(addresses: np.ndarray, access_bytes: int = 4, segment_bytes: int = 32) -> int:
+def coalesced_transactions(
+    addresses: np.ndarray, access_bytes: int = 4, segment_bytes: int = 32
+) -> int:
     # An access is no longer than a segment, so its first and last byte tell which it touches.
     first, last = addresses // segment_bytes, (addresses + access_bytes - 1) // segment_bytes
     return len(np.union1d(first, last))
 
 
 def bank_conflicts(words: np.ndarray, banks: int = 32) -> int:
+    # Distinct words first: one word is broadcast to all threads that read it.
     return int(np.bincount(np.unique(words) % banks).max())

@@ -18,7 +18,7 @@ def _matmul(
     a, b, bias, out, m, n, k, am, ak, bk, bn,
     TILE_M: tl.constexpr, TILE_N: tl.constexpr, TILE_K: tl.constexpr, GROUP: tl.constexpr, GELU: tl.constexpr,
 ):  # fmt: skip
-    # tile_of, on the GPU.
+    # tile_of, on the GPU.  first, height and inside are numbers, the same in all lanes.
     program, columns = tl.program_id(0), tl.cdiv(n, TILE_N)
     first = program // (GROUP * columns) * GROUP
     height = tl.minimum(tl.cdiv(m, TILE_M) - first, GROUP)
@@ -29,11 +29,13 @@ def _matmul(
     acc = tl.zeros((TILE_M, TILE_N), dtype=tl.float32)
     for start in range(0, k, TILE_K):
         inner = start + tl.arange(0, TILE_K)
+        # Masked, not wrapped with % m: what lies beyond the end isn't read at all.
         a_at = a + row[:, None] * am + inner[None, :] * ak
         b_at = b + inner[:, None] * bk + column[None, :] * bn
         a_tile = tl.load(a_at, mask=(row[:, None] < m) & (inner[None, :] < k), other=0.0)
         b_tile = tl.load(b_at, mask=(inner[:, None] < k) & (column[None, :] < n), other=0.0)
         acc = tl.dot(a_tile, b_tile, acc, input_precision="ieee")
+    # The end, still in float32 and in registers.
     if bias is not None:
         acc += tl.load(bias + column, mask=column < n)[None, :]
     if GELU:
