@@ -136,8 +136,8 @@ def encode(values: np.ndarray, form: Format) -> np.ndarray:
     - NaN becomes a NaN; which of them isn't judged.
     - With infinity: half a gap beyond ±`largest`, or more, becomes ±inf, and so does ±inf.  (It
       would round to the next value, if there were one.)
-    - Without: all beyond ±`largest`, ±inf included, becomes ±`largest` ("saturation", as torch casts
-      since version 2.12).
+    - Without: all beyond ±`largest`, ±inf included, becomes ±`largest` ("saturation", as torch
+      casts since version 2.12).
 
     Returns uint8 where `form` has up to 8 bits, else uint16.
     """

@@ -15,7 +15,8 @@ precision that is, for each parameter,
     12 bytes     the state: parameter, first and second moment in float32
 
 ZeRO (zero redundancy optimizer) keeps one copy among all ranks instead.  It cuts first the state,
-then the gradients, then the parameters.  Of parameters P, gradients G and state S, three ranks hold:
+then the gradients, then the parameters.  Of parameters P, gradients G and state S three ranks
+hold:
 
               rank 0           rank 1           rank 2
               P    G    S      P    G    S      P    G    S

@@ -147,13 +147,19 @@ def stragglers(seconds: float, factor: float = 1.5) -> list[int]:
 
 
 def amdahl(n: int, serial: float) -> float:
-    """How many times faster n ranks do the same work, of which the share `serial` can't be
-    divided.""" raise NotImplementedError
+    """How many times faster n ranks do the same work.
+
+    serial  the share of the work that can't be divided
+    """
+    raise NotImplementedError
 
 
 def gustafson(n: int, serial: float) -> float:
-    """How many times the work of one n ranks do in the same time; `serial` of it can't be
-    divided.""" raise NotImplementedError
+    """How many times as much work n ranks do in the time of one.
+
+    serial  the share of that time which can't be divided
+    """
+    raise NotImplementedError
 
 
 def efficiency(n: int, compute: float, size: float, latency: float, bandwidth: float) -> float:
