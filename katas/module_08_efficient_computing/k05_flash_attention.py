@@ -74,7 +74,7 @@ need the whole row, but Σₖ Pᵢₖ dPᵢₖ = dOᵢ · Σₖ Pᵢₖ Vₖ = d
 
     online_step      10 min   −∞ − (−∞) is NaN: what if a query has seen nothing yet?
     flash_forward    20 min   a helper that yields the visible tiles serves backward, too
-    flash_backward   20 min   the factor 1/√d, twice
+    flash_backward   20 min   the same tiles; the scale of the scores counts twice
     FlashAttention    5 min   one gradient for each argument, None for what is no tensor
     flash_attention   5 min   check, then apply
 

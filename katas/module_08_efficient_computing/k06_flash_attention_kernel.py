@@ -38,11 +38,11 @@ tiles are 16 long:
 
 **What you need of Triton**, beside what triton_matmul used:
 
-    tl.dot(q, tl.trans(k), input_precision="ieee")    "ieee": a GPU would cut float32 to TF32
-    tl.max(scores, axis=1)    tl.sum(p, axis=1)       along the keys
-    tl.full((A,), -float("inf"), dtype=tl.float32)    where top starts
-    tl.where(sees, scores, -float("inf"))             the mask, keys past the end included
-    p.to(v.dtype)                                     tl.dot wants two tiles of one dtype
+- `tl.dot(q, tl.trans(k), input_precision="ieee")`: without "ieee" a GPU cuts float32 to TF32.
+- `tl.max(scores, axis=1)` and `tl.sum(p, axis=1)` go along the keys.
+- `tl.full((A,), -float("inf"), dtype=tl.float32)` is where top starts.
+- `tl.where(sees, scores, -float("inf"))` is the mask, keys past the end included.
+- `p.to(v.dtype)`: tl.dot wants two tiles of one dtype.
 
 The body of a loop must leave top, l and acc with the shapes and dtypes that they came with.
 

@@ -47,10 +47,16 @@ in another order, and gradients of different layers are added up.
 **And with several backward passes a step?**  Gradient accumulation needs only one all-reduce, of
 the sum, at the last pass: put `with model.no_sync():` around the others.
 
-**Worked by hand.**  Buckets of 50 for 40, 8, 24 and 100 bytes, from the last: 100 alone is more
-than a bucket, so it is one: [3].  Then 24 and 8 make 32, and 40 more would be 72: [2, 1], and [0]
-is left. Two ranks with 3 and 1 examples and mean gradients 2 and 6: the batch's is (3·2 + 1·6)/4
-= 3.  The factors 2·3/4 = 1.5 and 2·1/4 = 0.5 give (3 + 3)/2 = 3.
+**Worked by hand**, buckets of 50 bytes from the last parameter on, then a batch on two ranks:
+
+    40, 8, 24, 100 bytes    [3]      100 alone is more than a bucket
+                            [2, 1]   24 + 8 = 32; 40 more would be 72
+                            [0]      what is left
+
+    examples                3 and 1
+    mean gradients          2 and 6        of the batch (3 · 2 + 1 · 6)/4 = 3
+    factors                 2 · 3/4 = 1.5 and 2 · 1/4 = 0.5
+    mean over the ranks     (1.5 · 2 + 0.5 · 6)/2 = 3
 
 **Shapes**: parameters of any shape.  All parameters of a model have one dtype, float32 or float64.
 
