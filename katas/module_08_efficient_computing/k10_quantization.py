@@ -4,8 +4,8 @@
 Quantization is new to you?  Read section 2 of Nagel et al. 2021, which also draws its grids.
 
 **The idea.**  A float32 weight takes four bytes, an int8 code one: a quarter of the memory and of
-the traffic, and integer products are cheap.  Quantization lays an even grid of 256 steps over the
-range of the values and stores the nearest step.  Here the range is −1 to 4.1:
+the traffic, and integer products are cheap.  Quantization lays an even grid of 256 values over the
+range and stores which is the nearest.  Here the range is −1 to 4.1:
 
     values    −1           0      0.333                               4.1
                ├───────────┼───────┼───────────────────────────────────┤
@@ -17,7 +17,7 @@ for 0.
     q = clamp(round(x / s) + z, −128, 127)          x̂ = s · (q − z)
 
 Within the range nothing moves by more than s/2.  Outside, it is clipped.  *Affine* codes use all
-256 steps of a lopsided range, such as that of activations; *symmetric* codes put z at 0, which
+256 codes for a lopsided range, such as that of activations; *symmetric* codes put z at 0, which
 suits weights:
 
     affine       s = (high − low) / 255           z = −128 − round(low / s)
