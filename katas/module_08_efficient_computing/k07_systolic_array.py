@@ -1,70 +1,100 @@
 """A systolic array, a spiking neuron, and placement on an edge device
 
-Fetching a number from DRAM costs hundreds of times the energy of a multiplication,
-so hardware for neural networks is built to use each number it fetched many times.
+**Before you start.**  You need the product of matrices, e^x, and recursion with a cache (or dynamic
+programming) for the last function.  No other kata.  Chips are new to you?  Read Jouppi et al. 2017,
+sections 1 and 2.
 
-The TPU (Jouppi et al. 2017) does it with a systolic array: a grid of 256 × 256
-cells that each multiply and add, passing numbers to their neighbours as a heart
-passes blood.  For y = x w, with x (m, k) and w (k, n), the array has k rows and n
-columns and is weight-stationary: cell (i, j) holds w[i, j] and never changes it.
-In each cycle all cells work at once, on what their neighbours held at the end of
-the cycle before:
+**The idea.**  Fetching a number from DRAM costs hundreds of times the energy of a multiplication.
+So hardware for neural networks uses each number that it has fetched many times, or doesn't fetch
+it at all.  Here are three ways.
 
-    a[i, j] ← a[i, j - 1]  of the cycle before;  the array's input i  if j = 0
-    p[i, j] ← p[i - 1, j]  of the cycle before (0 if i = 0)  +  a[i, j] · w[i, j]
+*A systolic array*, as in Google's TPU, is a grid of 256 × 256 cells.  Each multiplies and adds, and
+passes numbers on to its neighbours, as a heart passes blood.  For y = x w, cell (i, j) holds the
+weight w[i, j] and never changes it.  Inputs flow right, partial sums flow down, a cell a cycle.
 
-Inputs flow right, partial sums flow down.  A sum meets row i one cycle after row
-i - 1, so input i must come i cycles later: the inputs are skewed.  In cycle t
-(0 is the first) input i gets x[t - i, i], or 0 where x has no such row.  Then
-y[r, j] stands in the bottom row in cycle r + (k - 1) + j, and the last one, y[m - 1,
-n - 1], is there after
+*A neuromorphic chip* (Loihi, TrueNorth) keeps a neuron's state next to its weights.  The neuron
+only speaks when it spikes, so most of the time nothing moves.
 
-    cycles = m + k + n - 2            counted once the weights stand
+*An edge device* has an accelerator with a little memory beside a slow CPU.  A model is a chain of
+operators.  Which of them run where?  On an FPGA, whose logic is wired for one model, the question
+is the same: its budget is the block RAM.
 
-A larger matmul is cut into ⌈k / rows⌉ · ⌈n / cols⌉ tiles of weights, the last ones
-padded with zeros.  Per tile, loading the weights takes `rows` cycles (they are
-shifted in from above, a row a cycle) and streaming all m rows of x takes
-m + rows + cols - 2.  A double-buffered array, as the TPU's, loads the next tile's
-weights behind the ones in use, while the inputs stream: only the first tile's load
-is left to wait for.  Utilisation is the share of useful work, m · k · n products,
-in the rows · cols · cycles that the cells had time for.  Few rows of x (a batch
-of 1) and tiles that don't fit leave most of the array idle.
+**The formulas.**  *The array*, x (m, k) and w (k, n).  In each cycle all cells work at once, on
+what their neighbours held at the end of the cycle before:
 
-Neuromorphic chips (Loihi, TrueNorth) go further: a neuron holds its own state, next
-to its weights, and only speaks when it spikes.  The leaky integrate-and-fire neuron
-follows τ dv/dt = I - v.  If I is constant over a step dt, that is solved exactly:
+    a[i, j] ← a[i, j − 1] of the cycle before, or the array's input i where j = 0
+    p[i, j] ← p[i − 1, j] of the cycle before, or 0 where i = 0, plus a[i, j] · w[i, j]
 
-    v ← I + (v - I) · e^(-dt/τ);    if v ≥ threshold: a spike, and v ← reset
+A sum reaches row i one cycle after row i − 1, so input i must come i cycles later: the inputs are
+*skewed*.  In cycle t, from 0 on, input i gets x[t − i, i], or 0 where x has no such row.  Here
+x = [1 2; 3 4] flows into w = [1 0 2; 5 1 0], and the bottom row gives y along its diagonals:
 
-so under a constant current a spike comes every τ ln((I - reset) / (I - threshold)),
-rounded up to whole steps, and never if I stays below the threshold.
+    inputs, the           cells
+    first is nearest
+                 3 1 ▶ [ 1 ] ▶ [ 0 ] ▶ [ 2 ]
+                         ▼       ▼       ▼
+               4 2 0 ▶ [ 5 ] ▶ [ 1 ] ▶ [ 0 ]
+                         ▼       ▼       ▼
+    cycle 0              0       0       0
+          1             11       0       0       row 0 of y: 11
+          2             23       2       0                    2
+          3              0       4       2       row 1: 23 4  2
+          4              0       0       6                       6
 
-Edge devices have an accelerator with a little memory next to a slow CPU.  (On an
-FPGA, whose logic is wired per model, the budget is its block RAM.)  A model is a
-chain of operators.  Each runs on the CPU or on the accelerator, where it takes memory
-for its weights all the time; a hand-over between the two takes `transfer` seconds.
-The input comes from the CPU and the output goes back to it.  It is not enough to
-take the operators that gain most: one that doesn't fit with others can cost more
-than it brings, and one that is slower on the accelerator may save two hand-overs.
+y[r, j] stands in the bottom row in cycle r + (k − 1) + j.  So, counted once the weights stand,
 
-Worked by hand:
+    cycles = m + k + n − 2
 
-    x = [[1 2]    w = [[1 0 2]     inputs, by cycle:  [1 0]  [3 2]  [0 4]  [0 0]  [0 0]
-         [3 4]]        [5 1 0]]    bottom row:     [0 0 0] [11 0 0] [23 2 0] [0 4 2] [0 0 6]
-    y = [[11 2 2] [23 4 6]], read off along the diagonals, in 2 + 2 + 3 - 2 = 5 cycles
+A larger product is cut into ⌈k/rows⌉ · ⌈n/cols⌉ tiles of weights, padded with zeros.  For each,
+loading takes `rows` cycles (weights are shifted in from above, a row a cycle), streaming all of x
+takes m + rows + cols − 2.  A *double-buffered* array loads the next tile's weights behind those in
+use, while inputs stream: you wait for the first load only.
 
-    (100, 300) times (300, 300) on 256 × 256: 4 tiles of 256 + 610 cycles = 3464,
+    utilisation = m · k · n / (rows · cols · cycles)        useful products / time of all cells
+
+*The neuron*, leaky integrate-and-fire: potential v, current I, time constant τ, step dt.  For a
+current that is constant over a step, τ dv/dt = I − v is solved exactly:
+
+    v ← I + (v − I) · e^(−dt/τ)        then, if v ≥ threshold: a spike, and v ← reset
+
+*The placement.*  An operator runs on the CPU, or on the accelerator, where its weights take memory
+all the time.  Each hand-over between the two takes `transfer` seconds.  The input comes from the
+CPU, and the output goes back to it.  Here the last two of three operators are on the accelerator:
+
+    CPU            input ▶ 5 ┐           ┌ output
+    hand-over               0.5         0.5             in all 10 seconds
+    accelerator              └▶ 2 ─▶ 2 ─┘
+
+**Why is most of the array idle at a batch of 1?**  All rows · cols cells wait m + rows + cols − 2
+cycles for m rows.  With m = 1 each cell works in one cycle of some 500.
+
+**Why not place the operators that gain most?**  One that leaves no room for others can cost more
+than it brings.  And one that is slower on the accelerator may save two hand-overs.
+
+**Worked by hand**, beside the drawings:
+
+    (100, 300) times (300, 300) on 256 × 256 cells: 4 tiles of 256 + 610 cycles = 3464,
     utilisation 9,000,000 / (65536 · 3464) = 0.0396; double-buffered 2696 and 0.0509
 
-    I = 1.6, dt/τ = ln 2 (so e^(-dt/τ) = ½), threshold 1, reset -0.4:
-    v = 0.8, 1.2 → spike, -0.4;  0.6, 1.1 → spike, -0.4;  …
+    I = 1.6, dt/τ = ln 2 (so e^(−dt/τ) = ½), threshold 1, reset −0.4:
+    v = 0.8, 1.2 → spike, −0.4;  0.6, 1.1 → spike, −0.4;  …
 
     cpu [5 4 5]   accelerator [1 2 2]   memory [6 4 4]   budget 8   transfer 0.5
     the first operator alone: 1 + 4 + 5 + 2 · 0.5 = 11;  the other two: 5 + 2 + 2 + 1 = 10
 
-Everything is float64.  No function changes its arguments.
+**Shapes**: x (m, k), w (k, n), y (m, n), current (T,).  Everything is float64.
+No function changes its arguments.
 
-Source: Kung 1982, "Why systolic architectures?"; Jouppi et al. 2017, "In-Datacenter
+**Steps.**
+
+    SystolicArray     10 min   all cells at once: read everything before you write
+    systolic_matmul   10 min   skew the inputs, and read the bottom row askew
+    tiled_cycles       5 min   round up
+    utilisation        3 min   padding isn't useful
+    lif_neuron         7 min   v at the end of a step with a spike
+    place_operators   20 min   what of the past does the rest depend on?
+
+Sources: Kung 1982, "Why systolic architectures?"; Jouppi et al. 2017, "In-Datacenter
 Performance Analysis of a Tensor Processing Unit", section 2; Gerstner et al. 2014,
 "Neuronal Dynamics", section 1.3.
 
@@ -83,10 +113,10 @@ class SystolicArray:
         raise NotImplementedError
 
     def step(self, inputs: NDArray) -> NDArray:
-        """One cycle: feed `inputs` (k,), one number per row, into the first column.
+        """One cycle: feed `inputs` (k,), one number for each row, into the first column.
 
-        Returns p (k, n), every cell's partial sum at the end of this cycle.  Doesn't
-        change `inputs`; later steps don't change an array that was returned.
+        Returns p (k, n), every cell's partial sum at the end of this cycle.  It doesn't change
+        `inputs`, and later steps don't change an array that was returned.
         """
         raise NotImplementedError
 
@@ -94,27 +124,31 @@ class SystolicArray:
 def systolic_matmul(x: NDArray, w: NDArray) -> tuple[NDArray, int]:
     """The product of `x` (m, k) and `w` (k, n) on a k × n array; all sizes ≥ 1.
 
-    Makes a SystolicArray and calls its `step` once per cycle, m + k + n - 2 times, with
-    the skewed inputs (0 where there is none).  The product is put together from the
-    bottom rows that `step` returned.
+    - Make one SystolicArray and call its `step` once a cycle, m + k + n − 2 times, with the
+      skewed inputs (0 where there is none).
+    - Put the product together from the bottom rows that `step` returned, and nothing else.
 
     Returns y (m, n) and the number of cycles, an int.
-    Raises ValueError, naming both widths, if x's columns are not as many as w's rows.
+    Raises ValueError, naming both, if x's columns are not as many as w's rows.
     """
     raise NotImplementedError
 
 
-def tiled_cycles(m: int, k: int, n: int, rows: int, cols: int, double_buffered: bool = False) -> int:
+def tiled_cycles(
+    m: int, k: int, n: int, rows: int, cols: int, double_buffered: bool = False
+) -> int:
     """Cycles of an (m, k) times (k, n) product on an array of `rows` × `cols` cells, an int.
 
-    Every tile is padded to the whole array, however small it is.  One tile follows the
-    other: without `double_buffered`, each loads its weights and then streams; with it,
-    the first loads, and then all stream.
+    - Every tile is padded to the whole array, however small it is.
+    - Without `double_buffered` each tile loads its weights and then streams, one after the other.
+    - With it, the first tile loads, and then all stream.
     """
     raise NotImplementedError
 
 
-def utilisation(m: int, k: int, n: int, rows: int, cols: int, double_buffered: bool = False) -> float:
+def utilisation(
+    m: int, k: int, n: int, rows: int, cols: int, double_buffered: bool = False
+) -> float:
     """Useful multiplications over those that all cells could do in `tiled_cycles`, a float."""
     raise NotImplementedError
 
@@ -122,13 +156,14 @@ def utilisation(m: int, k: int, n: int, rows: int, cols: int, double_buffered: b
 def lif_neuron(
     current: NDArray, tau: float, threshold: float, reset: float, dt: float
 ) -> tuple[NDArray, NDArray]:
-    """A leaky integrate-and-fire neuron under `current` (T,), a number per step; T ≥ 1.
+    """A leaky integrate-and-fire neuron under `current` (T,), a number for each step; T ≥ 1.
 
-    v starts at 0, whatever `reset` is, and follows the exact update above.  `tau` and
-    `dt` have the same unit.
+    - v starts at 0, whatever `reset` is, and follows the exact update above.
+    - `tau` and `dt` have the same unit.
+    - It may spike in one step after the other.
 
-    Returns the potentials (T,), v at the end of each step, so `reset` itself in a step
-    with a spike; and the spikes (T,), boolean.  It may spike in one step after the other.
+    Returns the potentials (T,), v at the end of each step, so `reset` itself in a step with a
+    spike, and the spikes (T,), boolean.
     """
     raise NotImplementedError
 
@@ -138,15 +173,18 @@ def place_operators(
 ) -> tuple[list[bool], float]:
     """The placement of a chain of operators with the least latency.
 
-    Operator i takes cpu[i] seconds on the CPU, or accelerator[i] seconds and memory[i]
-    (≥ 0) of the accelerator's memory.  The memory of all operators placed there may be
-    `budget` in total, and no more.  Each hand-over between CPU and accelerator takes
-    `transfer` seconds, the one to the first operator and the one from the last included,
-    if those are on the accelerator.
+    cpu          seconds of each operator on the CPU; one operator or more
+    accelerator  seconds of each on the accelerator
+    memory       what each takes of the accelerator's memory there, 0 or more
+    budget       the memory that all operators placed there may take together, and no more
+    transfer     seconds of each hand-over, that to the first operator and that from the last
+                 included, if those are on the accelerator
 
-    Returns the placement, a bool per operator (True: on the accelerator), and the latency
-    in seconds, a float.  The latency must be the least possible; of several placements
-    that reach it, any will do.  40 operators and a budget of 200 must take no more than
-    seconds, so trying all 2ⁿ placements is too slow.
+    Returns the placement, a bool for each operator (True: on the accelerator), and the latency in
+    seconds, a float.
+
+    - The latency is the least possible.  Of several placements that reach it, any will do.
+    - 40 operators and a budget of 200 take seconds at most, so trying all 2ⁿ placements is too
+      slow.
     """
     raise NotImplementedError

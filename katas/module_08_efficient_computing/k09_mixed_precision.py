@@ -1,38 +1,57 @@
 """Mixed precision
 
-float16 halves memory and doubles or quadruples the speed of matrix products.  It
-has 11 bits of mantissa and a narrow range: above 65504 lies inf, below 2⁻²⁵ ≈ 3e-8
-everything rounds to 0.  Three habits keep a training run alive in it.
+**Before you start.**  You need a training loop in torch (loss, backward, optimizer) and what
+float16 can hold: number_formats explains it, but isn't imported.  No other kata.
 
-**Choose by op (autocast).**  Matrix products are where the time goes, and sums of
-products bear rounding well: they run in the low dtype.  Exponentials, logarithms,
-long sums and losses overflow or cancel: they run in float32.  All others are cheap
-and harmless, and run in the widest dtype that they are given.  The table here:
+**The idea.**  float16 halves memory and makes matrix products several times as fast.  But it has
+11 significant bits and a narrow range: above 65504 lies inf, up to 2⁻²⁵ ≈ 3e-8 all rounds to 0.
+Train in it naively, and gradients vanish, updates are lost, exponentials overflow.  Three habits
+help:
+
+                 float16                                 float32
+    weights ──▶ forward ───────────────────────────────▶ loss
+      ▲                                                   │ × S
+      │         backward ◀────────────────────────────────┘
+      │            │
+      │            └─▶ gradients × S ──────────────────▶ gradients ──▶ optimizer
+      │                                    inf? skip        / S           │
+      └──────────────── rounded ────────── master weights ◀───────────────┘
+
+*Choose by op (autocast).*  Matrix products take the time and bear rounding well: they run in the
+low dtype.  Exponentials, logarithms, long sums and losses overflow or cancel: they run in
+float32.  All others are cheap and harmless, and run in the widest dtype that they are given.  The
+table here:
 
     low        matmul mm bmm addmm baddbmm linear conv1d conv2d
     float32    exp log pow sum prod softmax log_softmax layer_norm
                l1_loss mse_loss nll_loss cross_entropy
     widest     every other name
 
-float64 is left alone: whoever passes it asked for it.  (torch's own lists are longer:
-here conv3d and cumsum, say, are in the last row.)
+float64 is left alone: whoever passes it asked for it.  (torch's own lists are longer.  Here conv3d
+and cumsum, for example, are in the last row.)
 
-**Scale the loss.**  Gradients are often smaller than 2⁻²⁵ and underflow to 0.  The
-gradient is linear in the loss, so
+*Scale the loss.*  Multiply it by S, and every gradient is S times as large, and out of the region
+that underflows.  Divide by S again, in float32, before the step.
 
-    S·L  has the gradient  S·∂L/∂w
+*Keep float32 master weights.*  The optimizer updates a float32 copy, in which small updates add up.
+After each step that copy is rounded into the float16 model.
 
-and a large S lifts all of them into range.  Divide by S again, *in float32*, before
-the step.  Too large an S overflows to inf or NaN: that step is skipped and S shrinks
-(the update must not see an inf).  After enough good steps in a row S grows again, so it
-finds the largest value that fits and follows it through training.
+**The formula**, for the loss L and a weight w:
 
-**Keep float32 master weights.**  float16 numbers in [1, 2) lie 2⁻¹⁰ apart, and an
-update of less than half of that is rounded away, however often it comes.  So
-the optimizer updates a float32 copy, in which small updates add up, and that is
-rounded into the float16 model after each step.
+    ∂(S·L)/∂w = S · ∂L/∂w
 
-Worked by hand:
+A dynamic S finds the largest value that fits, and follows it through training:
+
+    inf or NaN in a gradient:         skip this step,  S ← S · backoff_factor
+    growth_interval good steps in a row:               S ← S · growth_factor
+
+**Why skip a step?**  Once an inf or a NaN is in the weights, it never leaves them.  A lost step
+costs little.
+
+**Why not float16 weights?**  float16 numbers in [1, 2) lie 2⁻¹⁰ apart.  An update of less than half
+of that is rounded away, however often it comes.
+
+**Worked by hand:**
 
     A gradient of 1e-8 is 0 in float16.  With S = 1024 it is 1.024e-5, in float16
     172 · 2⁻²⁴ = 1.0252e-5; divided by S in float32 it is 1.0012e-8.
@@ -41,9 +60,18 @@ Worked by hand:
     good 8, good 16, inf 8, good 8, inf 4, good 4, good 8
 
     w = 1.5, and each of four steps takes 2⁻¹² away: in float16 w stays 1.5.
-    The master goes to 1.5 - 4 · 2⁻¹² = 1.4990234375, which float16 holds.
+    The master goes to 1.5 − 4 · 2⁻¹² = 1.4990234375, which float16 holds.
 
-Source: Micikevicius et al. 2018, "Mixed Precision Training", sections 3.1-3.3;
+**Shapes**: parameters and batches of any shape; a loss is a scalar, ().
+
+**Steps.**
+
+    autocast_dtype   10 min   float64 first; float16 with bfloat16 is float32
+    LossScaler       20 min   one flag with three states
+    MasterWeights    10 min   copies, even of a float32 model
+    train            10 min   who divides by S, and in which dtype?
+
+Sources: Micikevicius et al. 2018, "Mixed Precision Training", sections 3.1-3.3;
 PyTorch's documentation of torch.amp, "Autocast Op Reference".
 
 From scratch: torch.amp, torch.autocast, torch.cuda.amp, torch.cpu.amp,
@@ -62,11 +90,11 @@ from torch.optim import Optimizer
 def autocast_dtype(op: str, *dtypes: torch.dtype, low: torch.dtype = torch.float16) -> torch.dtype:
     """The dtype in which `op` runs on inputs of `dtypes`, by the table above.
 
-    `dtypes` are one or more of float16, bfloat16, float32 and float64; `low` is
-    float16 or bfloat16, and only the first row of the table looks at it.
-    If any input is float64 the answer is float64, in every row.
-    Else the row decides.  The widest of float16 and bfloat16 together is float32:
-    neither holds all values of the other.
+    dtypes  one or more of float16, bfloat16, float32 and float64
+    low     float16 or bfloat16; only the first row of the table looks at it
+
+    - If any input is float64 the answer is float64, in every row.  Else the row decides.
+    - The widest of float16 and bfloat16 together is float32: neither holds all values of the other.
     """
     raise NotImplementedError
 
@@ -99,42 +127,44 @@ class LossScaler:
     def scale(self, loss: Tensor) -> Tensor:
         """The loss, a scalar tensor (), times the scale; gradients flow through it.
 
-        The result is float32, or float64 if the loss is.  A float16 loss must be
-        widened before the product: 65536 is inf in float16.
+        The result is float32, or float64 if the loss is.  Widen a float16 loss before the product:
+        65536 is inf in float16.
         """
         raise NotImplementedError
 
     def unscale_(self, optimizer: Optimizer) -> None:
         """Divide the gradients of all the optimizer's parameters by the scale.
 
-        Afterwards each `.grad` holds the unscaled gradient, in the dtype that it had.
-        A parameter whose `.grad` is None is passed over.  Remembers whether
-        any gradient, in any group, held an inf or a NaN.
+        - Each `.grad` then holds the unscaled gradient, in the dtype that it had.
+        - A parameter whose `.grad` is None is passed over.
+        - The scaler remembers whether any gradient, in any group, held an inf or a NaN.
 
-        Raises RuntimeError, naming `update`, if it has been called since the last
-        `update()`, by the user or by `step`: gradients would be divided twice.
-        Raises ValueError, naming float16 and float32, if any gradient is
-        float16, before it changes any: divided in float16 it would underflow again.
-        (bfloat16, with the range of float32, is no error.)
+        Raises RuntimeError, naming "update", if it has been called since the last `update()`, by
+        the user or by `step`: gradients would be divided twice.
+        Raises ValueError, naming "float16" and "float32", if any gradient is float16, before it
+        changes any: divided in float16 it would underflow again.  (bfloat16 has the range of
+        float32 and is no error.)
         """
         raise NotImplementedError
 
     def step(self, optimizer: Optimizer) -> bool:
         """Call `optimizer.step()` unless an inf or NaN was found; True if it was called.
 
-        Calls `unscale_` first if that hasn't been called since the last `update()`.
-        What `unscale_` found decides, whatever the user did to the gradients after it.
-        A skipped step touches neither the parameters nor the optimizer's state.
+        - It calls `unscale_` first if that hasn't been called since the last `update()`.
+        - What `unscale_` found decides, whatever the user did to the gradients after it.
+        - A skipped step touches neither the parameters nor the optimizer's state.
         """
         raise NotImplementedError
 
     def update(self) -> None:
         """End the iteration: adjust the scale, and be ready for the next `unscale_`.
 
-        If an inf or NaN was found, multiply the scale by `backoff_factor`, and count
-        good iterations from zero.  Else this was a good one: at `growth_interval` of them
-        in a row multiply the scale by `growth_factor`, and count from zero again.
-        The scale has no floor and no ceiling: it may fall below 1.
+        - If an inf or NaN was found, multiply the scale by `backoff_factor`, and count good
+          iterations from zero.
+        - Else this was a good one: at `growth_interval` of them in a row multiply the scale by
+          `growth_factor`, and count from zero again.
+        - The scale has no floor and no ceiling: it may fall below 1.
+
         Not judged: an `update` with no `unscale_` or `step` since the last one.
         """
         raise NotImplementedError
@@ -143,10 +173,10 @@ class LossScaler:
 class MasterWeights:
     """Float32 copies of a model's parameters, for an optimizer to update.
 
-    `master` is a list of float32 leaf tensors, in the order of the parameters: one for
-    each, also for those that are frozen (requires_grad is False).
-    Masters share memory with no parameter, and their gradients with no
-    parameter's gradient, not even where the model is float32 itself.
+    - `master` is a list of float32 leaf tensors, one for each parameter in their order, also for
+      those that are frozen (requires_grad is False).
+    - Masters share memory with no parameter, and their gradients with no parameter's gradient, not
+      even where the model is float32 itself.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -173,18 +203,20 @@ def train(
 ) -> list[float]:
     """Train a float16 model with float32 master weights, one step a batch (x, y).
 
-    x is float16, y float32.  The loss is the mean of (model(x).float() - y)² over all
-    entries, in float32; its backward pass goes through the float16 model.  Gradients
-    don't add up over batches, and those that the model had before don't count.
+    batches         x float16, y float32; taken one at a time, once
+    make_optimizer  called once, with the list of master weights
+    scaler          None for none
 
-    `make_optimizer` is called once, with the list of master weights.  The optimizer
-    steps on their float32 gradients, and after each batch the model holds the
-    masters, rounded.  Nothing but the model, its gradients and the scaler is changed:
-    a parameter that gets no gradient (frozen, or not used) stays as it is.
-
-    With a `scaler` the loss is scaled, the gradients are unscaled in float32, steps
-    with inf or NaN are skipped, and the scale is updated after each batch.  With None
-    the gradients are used as they come, inf and NaN included.
+    - The loss is the mean of (model(x).float() − y)² over all entries, in float32.  Its backward
+      pass goes through the float16 model.
+    - Gradients don't add up over batches, and those that the model had before don't count.
+    - The optimizer steps on the masters' float32 gradients.  After each batch the model holds the
+      masters, rounded.
+    - With a `scaler` the loss is scaled, the gradients are unscaled in float32, steps with inf or
+      NaN are skipped, and the scale is updated after each batch.
+    - With None the gradients are used as they come, inf and NaN included.
+    - A parameter that gets no gradient (frozen, or not used) stays as it is.
+    - Nothing but the model's weights, its gradients and the scaler is changed.
 
     Returns the losses as floats, unscaled, each from before its batch's step.
     """

@@ -1,61 +1,78 @@
 """Weight-only quantization
 
-To write one token, a language model reads every weight from memory once and
-uses it once: the time goes into reading.  With 4 bits a weight in place of 16 it
-reads a quarter, and the arithmetic may stay in floats.  But 4 bits are 16 values,
-so where these lie, and how each is chosen, decides what is left of the model.
+**Before you start.**  You need int8 quantization (scales, zero points, why per group), the
+Cholesky factor, and the normal distribution's quantiles.  No other kata is imported.  For GPTQ,
+read section 3 of Frantar et al. 2022 first if you like the long way.
 
-Groups.  Each `group` consecutive weights of a row get an even grid of their own,
-so that one large weight makes the steps coarse for its neighbours only:
+**The idea.**  To write one token, a language model reads every weight from memory and uses it once:
+the time goes into reading.  With 4 bits a weight in place of 16 it reads a quarter, and the
+arithmetic may stay in floats.  But 4 bits are 16 values.  Where these lie, and which of them each
+weight becomes, decides what is left of the model.  Here are four answers, from the simplest up.
+
+**The formulas.**  *Groups.*  Each `group` consecutive weights of a row get an even grid of their
+own, of 2ᵇ values for b bits:
 
     m = min w        s = (max w − min w) / (2ᵇ − 1)
     q = clamp(trunc((w − m) · (1/s) + ½), 0, 2ᵇ − 1)        ŵ = s · q + m
 
-b is the number of bits.  trunc drops the fraction, so halves go up.  1/s is
-computed first and then multiplied by: in floats that can differ from (w − m) / s,
-and a file format leaves no room for it.  A constant group has s = 0; its 1/s
-counts as 0, so all its codes are 0, and numpy has nothing to warn of.  All arithmetic is in the dtype of w.
+trunc drops the fraction, so halves go up.  1/s is computed first and then multiplied by: in floats
+that can differ from (w − m) / s, and a file format leaves no room for it.  A constant group has
+s = 0; its 1/s counts as 0, so all its codes are 0, and numpy has nothing to warn of.
 
-GGUF Q4_1 is that with groups of 32 and 4 bits, in float32, a block of 20 bytes:
+*GGUF Q4_1* is that with groups of 32 and 4 bits, in float32.  A block of 20 bytes, so 5 bits a
+weight, holds s and m as float16, and two codes a byte (little-endian throughout):
 
-    s as float16 (2 bytes) | m as float16 (2 bytes) | 16 bytes of codes
-    byte j of the codes = q_j + 16 · q_{j+16}       (little-endian throughout)
+    byte     0   1    2   3      4        5               19
+           ┌────────┬────────┬────────┬────────┬─────┬─────────┐
+           │   s    │   m    │ q16 q0 │ q17 q1 │  …  │ q31 q15 │
+           └────────┴────────┴────────┴────────┴─────┴─────────┘
+                               high four bits, low four bits
 
-The codes are found with s and m in float32; only what is stored is float16.
-ŵ is computed in float32, from the float16 s and m.  That is 5 bits a weight.
+The codes are found with s and m in float32; only what is stored is float16.  ŵ is computed in
+float32, from the float16 s and m.
 
-NF4.  Trained weights look normally distributed, and an even grid wastes codes on
-its thin tails.  NF4's 16 values in [−1, 1] are quantiles of the normal
-distribution: with Φ⁻¹ its inverse distribution function and o = 0.9677083, the
-positive ones are Φ⁻¹ of the 8 numbers that go in equal steps from o down
-towards ½, which would be the 9th; then 0; and the negative ones −Φ⁻¹ of the 7
-numbers that go in equal steps from o towards ½, which would be the 8th.  All are
-divided by the largest, Φ⁻¹(o).  A block of weights is divided by its largest
-absolute value, absmax, and each becomes the index of the nearest of the 16.
+*NF4.*  Trained weights look normally distributed, and an even grid wastes codes on the thin tails.
+NF4's 16 values in [−1, 1] are quantiles of the normal distribution.  With its inverse distribution
+function Φ⁻¹ and o = 0.9677083 they are, all divided by the largest, Φ⁻¹(o):
 
-GPTQ.  A layer answers X Wᵀ, so what counts is the error of the output, which for
-one row with error δ = w − ŵ is δ H δᵀ, H = XᵀX.  Where inputs are correlated, the
-error of one weight can be made up for by others.  GPTQ rounds column after
-column, and shifts all columns not yet rounded by what suits them best then:
+    8 positive    Φ⁻¹ of the 8 numbers that go in equal steps from o towards ½, the 9th
+    0
+    7 negative    −Φ⁻¹ of the 7 numbers that go in equal steps from o towards ½, the 8th
+
+A block of weights is divided by its largest absolute value, absmax, and each weight becomes the
+index of the nearest of the 16.
+
+*GPTQ.*  A layer answers X Wᵀ, so what counts is the error of the output.  For one row with error
+δ = w − ŵ it is δ H δᵀ with H = XᵀX.  Where inputs are correlated, other weights can make up for the
+error of one.  GPTQ rounds column after column, and shifts all columns not yet rounded by what suits
+them best then:
 
     H⁻¹ = UᵀU,  U upper triangular (Cholesky)
     for i = 0, 1, …:    e = (w_i − ŵ_i) / U_ii        w_j ← w_j − e · U_ij for j > i
 
-Row i of U holds what the inverse of H without columns 0…i−1 would say, so one
-factorization serves all steps.  Since H may be singular, damp · mean(diag H)
-is first added to its diagonal.  A group's s and m come from its weights as they
-stand when its first column is reached, and stay for the group; a shifted weight
-that falls outside gets the nearest code, 0 or 2ᵇ − 1.
+    columns      done     │  now │ not yet rounded
+    a row      ŵ₀ ŵ₁ ŵ₂   │  w₃  │ w₄  w₅  w₆  …
+                             └─ its error moves ─▶ each of these
 
-AWQ.  A few input channels are far larger than the rest, and the errors of their
-weights count for most.  Multiplying column j of W by s_j > 1 before rounding,
-and dividing by it afterwards, gives that column finer steps at the others' cost:
+- H may be singular, so damp · mean(diag H) is first added to its diagonal.
+- A group's s and m come from its weights as they stand when its first column is reached, and stay
+  for the group.  A shifted weight that falls outside gets the nearest code, 0 or 2ᵇ − 1.
+
+*AWQ.*  A few input channels are far larger than the rest, and errors of their weights count most.
+Multiply column j of W by s_j > 1 before rounding and divide by it afterwards, and that column has
+finer steps, at the others' cost:
 
     a_j = max(mean |x_j|, 10⁻⁴)      s = a^α      Ŵ = dequantize(quantize(W · s)) / s
 
-and α is the one of 0, 1/grid, 2/grid, …, 1 whose output ‖X (W − Ŵ)ᵀ‖² errs least.
+α is the one of 0, 1/grid, 2/grid, …, 1 whose output ‖X (W − Ŵ)ᵀ‖² errs least.
 
-Worked by hand, one group of 4 with 2 bits, s = 3 / 3 = 1 and m = −1:
+**Why small groups?**  One large weight makes the steps coarse for its neighbours only.  The price
+is a scale and a minimum for each group.
+
+**Why one factorization in GPTQ?**  Row i of U is, up to a factor, the first row of the inverse of H
+without the columns 0 … i − 1.  That is just what step i needs.
+
+**Worked by hand**, one group of 4 with 2 bits, s = 3 / 3 = 1 and m = −1:
 
     w = [−1, −0.5, 0.2, 2]  →  (w − m)/s = [0, 0.5, 1.2, 3]  →  q = [0, 1, 1, 3]
                             →  ŵ = [−1, 0, 0, 2]
@@ -66,12 +83,23 @@ Worked by hand, one group of 4 with 2 bits, s = 3 / 3 = 1 and m = −1:
     H₁₁ = H₂₂ = 2 and H₁₂ = H₂₁ = 1:  ŵ₁ = 0 is 0.4 too low, so w₂ becomes 0.35 + 0.2
     and rounds to 1, not 0.  δ H δᵀ is 0.645; plain rounding has 0.845.
 
-Shapes: w is (..., n), and in gptq and awq (rows, n); codes are uint8 in the shape
-of w; scales, minima and absmax are (..., n / group), in the dtype of w, which is
-float32 or float64 (float64 in gptq and awq).  n counts whole groups only.
+**Shapes**: w is (..., n), in gptq and awq (rows, n).  Codes are uint8 in the shape of w.  Scales,
+minima and absmax are (..., n / group), in the dtype of w, in which all arithmetic is done: float32
+or float64 (float64 in gptq and awq).  n counts whole groups only.
 No function changes its arguments.
 
-Source: ggml's Q4_1 (llama.cpp, gguf-py); Dettmers et al. 2023, "QLoRA", section 3
+**Steps.**  A good place to pause is after quantize_nf4.
+
+    quantize_groups     10 min   reshape to (..., n / group, group)
+    dequantize_groups    5 min   the way back
+    pack_q4_1           10 min   which two codes share a byte?
+    unpack_q4_1         10 min   float16 is only for storage
+    nf4_codebook         5 min   8 above 0, 7 below
+    quantize_nf4         5 min   the nearest of 16
+    gptq                20 min   the error of a column moves on
+    awq                 10 min   quantize_groups in a loop over α
+
+Sources: ggml's Q4_1 (llama.cpp, gguf-py); Dettmers et al. 2023, "QLoRA", section 3
 and appendix E; Frantar et al. 2022, "GPTQ", section 3; Lin et al. 2023, "AWQ",
 section 3.2.
 
@@ -81,31 +109,41 @@ From scratch: gguf, bitsandbytes and torch.ao may not be used.
 import numpy as np
 
 
-def quantize_groups(w: np.ndarray, group: int, bits: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Codes, scales and minima of w (..., n), each `group` weights along the last axis on a grid of 2^bits.
+def quantize_groups(
+    w: np.ndarray, group: int, bits: int = 4
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes, scales and minima of w (..., n).
 
-    bits is 1 to 8.
+    group  so many weights along the last axis share a grid of 2^bits values
+    bits   1 to 8
+
     Raises ValueError, naming n and group, if n isn't a multiple of group.
     """
     raise NotImplementedError
 
 
 def dequantize_groups(codes: np.ndarray, scales: np.ndarray, minima: np.ndarray) -> np.ndarray:
-    """The weights s · q + m that codes (..., n), scales and minima (..., n / group) stand for, in their dtype."""
+    """The weights s · q + m, in the dtype of the scales.
+
+    codes           (..., n)
+    scales, minima  (..., n / group)
+    """
     raise NotImplementedError
 
 
 def pack_q4_1(w: np.ndarray) -> np.ndarray:
     """The Q4_1 blocks of w (..., n) as bytes: uint8 (..., n / 32 · 20), one block after the other.
 
-    w is first cast to float32, and within the range of float16.
+    w may lie in memory in any order.  It is first cast to float32, and within the range of float16.
+
     Raises ValueError, naming n and 32, if n isn't a multiple of 32.
     """
     raise NotImplementedError
 
 
 def unpack_q4_1(packed: np.ndarray) -> np.ndarray:
-    """The float32 weights (..., k · 32) of Q4_1 blocks, uint8 (..., k · 20).
+    """The float32 weights (..., k · 32) of Q4_1 blocks, uint8 (..., k · 20), in any order in
+    memory.
 
     Raises ValueError, naming the length and 20, if the last axis isn't whole blocks.
     """
@@ -118,10 +156,12 @@ def nf4_codebook() -> np.ndarray:
 
 
 def quantize_nf4(w: np.ndarray, block: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """NF4 codes of w (..., n), and absmax (..., n / block) of each `block` weights along the last axis.
+    """NF4 codes of w (..., n), and absmax (..., n / block) of each `block` weights of the last
+    axis.
 
-    What is exactly midway between two values may get either code.  A block of
-    zeros has absmax 0, and the code of 0, which is 7.
+    - What is exactly midway between two values may get either code.
+    - A block of zeros has absmax 0, and the code of 0, which is 7.
+
     Raises ValueError, naming n and block, if n isn't a multiple of block.
     """
     raise NotImplementedError
@@ -130,18 +170,23 @@ def quantize_nf4(w: np.ndarray, block: int = 64) -> tuple[np.ndarray, np.ndarray
 def gptq(
     w: np.ndarray, hessian: np.ndarray, group: int, bits: int = 4, damp: float = 0.01
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Codes, scales and minima, as from quantize_groups, of w (rows, n) rounded with feedback by hessian (n, n).
+    """Codes, scales and minima, as from quantize_groups, of w (rows, n) rounded with feedback.
 
-    hessian is symmetric, and with its damping positive definite.
+    hessian  H (n, n), symmetric, and with its damping positive definite
+    damp     the damping as a share of H's mean diagonal
+
     Raises ValueError, naming n and group, if n isn't a multiple of group.
     """
     raise NotImplementedError
 
 
-def awq(w: np.ndarray, x: np.ndarray, group: int, bits: int = 4, grid: int = 20) -> tuple[float, np.ndarray]:
+def awq(
+    w: np.ndarray, x: np.ndarray, group: int, bits: int = 4, grid: int = 20
+) -> tuple[float, np.ndarray]:
     """The best α, a float, and its Ŵ (rows, n), for w (rows, n) and inputs x (samples, n).
 
     W · s is quantized as by quantize_groups; mean |x_j| is over the samples.
+
     Raises ValueError, naming n and group, if n isn't a multiple of group.
     """
     raise NotImplementedError

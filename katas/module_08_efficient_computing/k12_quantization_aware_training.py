@@ -1,49 +1,63 @@
 """Quantization-aware training
 
-Rounding weights after training works at 8 bits.  At 2 bits four values are left,
-the errors are as large as the weights, and accuracy collapses.  Training with the
-rounding in the forward pass lets the network adapt: the float weights stay, and
-every forward pass uses their quantized copy.
+**Before you start.**  You need scales and zero points (quantization), the chain rule, and either
+detach() or torch.autograd.Function.  No other kata is imported.  How autograd can be told another
+derivative stands in "Extending PyTorch", in torch's documentation.
 
-Rounding is a staircase: its derivative is 0 almost everywhere, so no gradient would
-reach the weights.  The straight-through estimator keeps the staircase in the forward
-pass and differentiates a smooth surrogate in its place: d round(u) / du := 1.
+**The idea.**  Rounding weights after training works at 8 bits.  At 2 bits four values are left,
+the errors are as large as the weights, and accuracy collapses.  So let the network adapt: train
+it with the rounding in the forward pass.  The float weights stay, and every forward pass uses
+their quantized copy.  But rounding is a staircase, and its derivative is 0 almost everywhere: no
+gradient would reach the weights.  The *straight-through estimator* keeps the staircase in the
+forward pass and differentiates a smooth surrogate in its place:
 
-Fake quantization rounds to a grid but stays in floating point:
+     x̂  forward                         x̂  backward
+      │             ┌─────               │             ╱─────
+      │          ┌──┘                    │          ╱
+      │       ┌──┘                       │       ╱
+      │    ┌──┘                          │    ╱
+      │────┘                             │───╱
+      └────────────────────▶ x           └────────────────────▶ x
+        rounded and clipped                derivative 0, then 1, then 0
 
-    code  = round(x / scale) + zero_point           round half to even
-    x̂     = (clip(code, low, high) − zero_point) · scale
+**The formulas.**  *Fake quantization* rounds to a grid but stays in floats:
+
+    code = round(x / scale) + zero_point           round half to even
+    x̂ = (clip(code, low, high) − zero_point) · scale
     ∂x̂/∂x = 1 where low ≤ code ≤ high, before clipping, else 0
 
-A clipped x can be moved without changing x̂: its gradient is 0, else it would drift
-away for ever.  Both ends of the range count as inside, and it is the rounded code
-that is compared: x / scale + zero_point = high + 0.4 still has gradient 1.
+Both ends count as inside, and the rounded code is compared: x / scale + zero_point = high + 0.4
+still has gradient 1.
 
-LSQ (learned step size) also trains the grid.  With u = x / s:
+*LSQ* (learned step size) also trains the grid.  With u = x / s:
 
-    x̂     = round(clip(u, low, high)) · s
+    x̂ = round(clip(u, low, high)) · s
     ∂x̂/∂x = 1 where low < u < high, else 0
     ∂x̂/∂s = round(u) − u where low < u < high;  low where u ≤ low;  high where u ≥ high
 
-Here u itself is compared, unrounded, and u exactly at low or high counts as clipped
-(torch.clamp would let its gradient pass).  The step collects the terms of all N
-numbers of x, so its gradient is multiplied by g = 1 / √(N · high): its relative
-updates become as large as those of the weights.  g changes no value in the forward
-pass, and not the gradient of x.
+Here u itself is compared, unrounded, and u exactly at low or high counts as clipped.
+(torch.clamp would let its gradient pass.)  The gradient of s is then multiplied by g = 1 / √(N ·
+high), with N the count of numbers in x.  g changes no value in the forward pass, and not the
+gradient of x.
 
-Binary weights are the end of the road: a sign, and one scale a channel (row).
+*Binary weights* are the end of the road: a sign, and one scale for each channel (row).
 
     ŵ = α · sign(w)     α = mean |w| of the channel     sign(0) := +1
 
-α depends on w too, and the gradient is the whole chain rule, with the surrogate
-∂ sign(w)/∂w := 1 where |w| ≤ 1, both ends included, else 0.  Of a channel of n
-weights under the upstream gradient G:
+α depends on w too, and the gradient is the whole chain rule, with the surrogate ∂ sign(w)/∂w := 1
+where |w| ≤ 1, both ends included, else 0.  Of a channel of n weights under the upstream gradient G:
 
     ∂L/∂wᵢ = α · Gᵢ · [|wᵢ| ≤ 1]  +  t(wᵢ) / n · Σⱼ Gⱼ sign(wⱼ)
 
-t is the derivative of |w|: −1, +1, and 0 at exactly w = 0.
+t is the derivative of |w|: −1, +1, and 0 at exactly w = 0.  (XNOR-Net's paper keeps only j = i.)
 
-Worked by hand (gradients under an upstream gradient of ones):
+**Why no gradient where x is clipped?**  Moving a clipped x doesn't change x̂.  With a gradient it
+would drift away for ever.
+
+**Why g?**  The step collects the terms of all N numbers.  Multiplied by g, its relative updates are
+about as large as those of the weights.
+
+**Worked by hand** (gradients under an upstream gradient of ones):
 
     fake_quantize, scale 0.5, zero_point 1, codes 0…3
         x = [−0.8 −0.7  0.3  1.2  1.3]    round(x / 0.5) + 1 = [−1 0 2 3 4]
@@ -55,10 +69,18 @@ Worked by hand (gradients under an upstream gradient of ones):
         w = [0.5 −1.5 0 0.4]    α = 0.6    ŵ = [0.6 −0.6 0.6 0.6]
         ∂w = [0.6 0 0.6 0.6] + [1 −1 0 1] · 2 / 4 = [1.1 −0.5 0.6 1.1]
 
-Results have the shape and dtype of x (or w), and gradients flow through all of them.
-No function changes its arguments.  All inputs are finite, scales and steps positive.
+**Shapes**: results have the shape and dtype of x (or w), float32 or float64, and gradients flow
+through all of them.  All inputs are finite, scales and steps positive.
+No function changes its arguments.
 
-Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
+**Steps.**
+
+    fake_quantize   10 min   the value of one tensor, the gradient of another
+    lsq             15 min   let the product rule do the step's gradient
+    binarize        10 min   α has a gradient, and 0 has a sign
+    QATLinear       10 min   copy the parameters, quantize in each pass
+
+Sources: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", section 3; Bengio et al. 2013, "Estimating or
 Propagating Gradients Through Stochastic Neurons"; Esser et al. 2020, "Learned Step
 Size Quantization", section 2; Rastegari et al. 2016, "XNOR-Net", section 3.1;
@@ -75,21 +97,26 @@ from torch import Tensor, nn
 def fake_quantize(x: Tensor, scale: float, zero_point: int, low: int, high: int) -> Tensor:
     """Quantize `x` to the codes low … high and back, with the straight-through gradient.
 
-    x has any shape, float32 or float64.  Forward and gradient as above: x / scale is
-    rounded first (halves to even), then zero_point is added.
+    x  any shape
 
-    Raises ValueError, naming zero_point, low and high, unless low ≤ zero_point ≤ high:
-    0 must have a code of its own.
+    Forward and gradient are as above: x / scale is rounded first, halves to even, and then
+    zero_point is added.
+
+    Raises ValueError, naming zero_point, low and high, unless low ≤ zero_point ≤ high: 0 must
+    have a code of its own.
     """
     raise NotImplementedError
 
 
 def lsq(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
-    """Quantize `x` (any shape) with the step size `step`, a tensor of shape ().
+    """Quantize `x` with the step size `step`; forward and gradients as above, to x and to step.
 
-    Forward and gradients as above, to x and to step; low < 0 < high.  N is the number
-    of elements of x, over all its axes.  The gradient of step includes g and the
-    upstream gradient, is summed over all of x, and has shape ().
+    x          any shape; N is the number of its elements, over all axes
+    step       ()
+    low, high  low < 0 < high
+
+    - The gradient of step includes g and the upstream gradient, is summed over all of x, and is ().
+    - x needn't require a gradient: the step is trained all the same.
     """
     raise NotImplementedError
 
@@ -97,8 +124,9 @@ def lsq(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
 def binarize(w: Tensor) -> Tensor:
     """α · sign(w) of weights `w` (channels, ...), two axes or more.
 
-    Each index of axis 0 is a channel; its α is the mean of |w| over all other axes.
-    A zero, +0.0 or −0.0, becomes +α.  The gradient is the whole formula above.
+    - Each index of axis 0 is a channel; its α is the mean of |w| over all other axes.
+    - A zero, +0.0 or −0.0, becomes +α.
+    - The gradient is the whole formula above.
     """
     raise NotImplementedError
 
@@ -106,23 +134,27 @@ def binarize(w: Tensor) -> Tensor:
 class QATLinear(nn.Module):
     """A linear layer whose weights are quantized by `lsq` in every forward pass.
 
-    Three parameters, in the dtype of the layer it is made from:
-        weight  (out, in)   the float weights
-        bias    (out,)      not quantized; None if that layer has none
-        step    ()          the learned step size
+    It has three parameters, in the dtype of the layer that it is made from:
+
+    weight  (out, in)   the float weights
+    bias    (out,)      not quantized; None if that layer has none
+    step    ()          the learned step size
     """
 
     def __init__(self, linear: nn.Linear, bits: int) -> None:
-        """Start from a trained float layer, which stays as it is: its numbers are copied, not shared.
+        """Start from a trained float layer, which has a weight that isn't 0.
 
-        The codes are those of signed integers, −2^(bits−1) … 2^(bits−1) − 1, and
-        step starts at 2 · mean |weight| / √(2^(bits−1) − 1).
+        - That layer stays as it is: its numbers are copied, not shared.
+        - The codes are those of signed integers, −2^(bits−1) … 2^(bits−1) − 1.
+        - step starts at 2 · mean |weight| / √(2^(bits−1) − 1).
+
         Raises ValueError, naming bits, 2 and 8, unless 2 ≤ bits ≤ 8.
         """
         raise NotImplementedError
 
     def codes(self) -> Tensor:
-        """What is stored after training: an int8 tensor (out, in), from the current weight and step.
+        """What is stored after training: an int8 tensor (out, in), from the current weight and
+        step.
 
         step · codes are the weights that the forward pass uses.
         """
@@ -131,6 +163,7 @@ class QATLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (..., in) times the quantized weights, plus bias: (..., out).
 
-        Gradients reach x, weight, bias and step, through `lsq`.
+        - Gradients reach x, weight, bias and step, through `lsq`.
+        - Each pass uses the weight and the step of now, in train() and eval() alike.
         """
         raise NotImplementedError

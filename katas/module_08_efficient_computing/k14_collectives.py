@@ -1,7 +1,12 @@
-"""Collectives: how many processes add up one array.
+"""Collectives: how many processes add up one array
 
-Training on many processes comes down to a few collective operations, which every
-rank enters and none leaves before its part is done:
+**Before you start.**  You need to know that torch.distributed runs one program in n processes, each
+with a rank: dist.get_rank(), dist.get_world_size(), dist.send(x, to), dist.recv(x, from) and isend.
+No other kata.  For a first picture read "Writing Distributed Applications with PyTorch", a tutorial
+of torch's documentation.
+
+**The idea.**  Training on many processes comes down to a few operations that all ranks take part
+in:
 
     broadcast        one rank has x                 → every rank has x
     reduce           every rank has an x            → one rank has Σ x
@@ -9,51 +14,74 @@ rank enters and none leaves before its part is done:
     all-gather       rank r has part r              → every rank has all parts
     all-reduce       every rank has an x            → every rank has Σ x
 
-They are all made of two things that a network can do: send and receive.  Done
-naively, one rank gathers everything, adds and sends it back: its wire carries
-2(n − 1) arrays while all others wait.  Two shapes do better.
+A network can do only two things: send and receive.  Done naively, one rank gathers everything, adds
+and sends it back: its wire carries 2(n − 1) arrays while all others wait.  Two shapes do better.
 
-A binomial tree doubles, in each round, the ranks that have the array: after ⌈log₂ n⌉
-rounds all n have it.  Run backwards, it reduces.  Few messages, so it is good for
-what is small and bound by latency.
+*A binomial tree* doubles the ranks that have the array in each round.  Run backwards, it reduces.
+Few messages, so it is good for what is small:
 
-A ring cuts the array into n parts, so that all wires work at once: in each of n − 1
-steps every rank sends one part to its right neighbour, gets another from its left,
-and adds what it gets to its own (reduce-scatter).  n − 1 further steps pass the
-finished parts on (all-gather).  A rank sends 2(n − 1) parts of 1/n of the array:
+    round 1    0 ──▶ 1
+    round 2    0 ──▶ 2    1 ──▶ 3
+    round 3    0 ──▶ 4    1 ──▶ 5    2 ──▶ 6    3 ──▶ 7
 
-    bytes sent by a rank = 2 (n − 1)/n · bytes of the array
+*A ring* cuts the array into n parts, so that all wires work at once.  In each of n − 1 steps
+every rank sends one part to its right neighbour, gets another from its left, and adds its own to
+that (reduce-scatter).  n − 1 further steps pass the finished parts on (all-gather).
 
-which stays below 2 arrays however many ranks there are, and no all-reduce can send
-less.  With latency α a message and bandwidth β, in bytes a second,
+**The formula.**  For an array of B bytes on n ranks, a latency of α seconds a message and a
+bandwidth of β bytes a second,
+
+    bytes sent by a rank of the ring = 2 (n − 1)/n · B
 
     ring   2 (n − 1) (α + B/(n β))          tree and back   2 ⌈log₂ n⌉ (α + B/β)
 
-Worked by hand: three ranks hold [1, 2, 3], [10, 20, 30], [100, 200, 300].  Part r
-shall end on rank r, so part c starts on rank c + 1.
-    step 1   rank 1 sends part 0: 10, rank 2 sends part 1: 200, rank 0 sends part 2: 3
-             rank 2 has part 0: 110, rank 0 has part 1: 202, rank 1 has part 2: 33
-    step 2   these go on: rank 0 has part 0: 111, rank 1 part 1: 222, rank 2 part 2: 333
-After two more steps of all-gather, each has [111, 222, 333], and has sent 4 numbers,
-2 · 2/3 of the three.
+The ring sends less than 2 arrays however many ranks there are, and no all-reduce can send less.
 
-A rank that sends before it receives, in a ring where all do, may wait for ever:
-`dist.send` needn't come back before the other side takes the message.  Start the
-sending (`dist.isend`), receive, then wait for the sending to be done.  Messages must
-be contiguous, and what is being sent must not change until it has been sent.
+**Why does a ring hang that sends and then receives?**  `dist.send` needn't come back before the
+other side takes the message.  If all ranks send first, all may wait for ever.  Start the sending
+(`dist.isend`), receive, then wait for the sending to be done.  Messages must be contiguous, and
+what is being sent must not change until it has been sent.
 
-Every function is called on all ranks of the default group (n of them, 1 included)
-with x of one shape and dtype (float32, float64 or int64), which may be a view that
-isn't contiguous, and returns tensors of x's dtype.  No function changes its arguments.
+**Worked by hand**, a reduce-scatter of three ranks.  Part r shall end on rank r, so part c starts
+on rank c + 1; ▶ is a message to the right, from rank 2 to rank 0:
 
-Source: Thakur, Rabenseifner & Gropp 2005, "Optimization of Collective Communication
+                   rank 0              rank 1              rank 2
+    part           0    1    2         0    1    2         0    1    2
+    has            1    2    3        10   20   30       100  200  300
+    step 1 sends             3 ▶      10 ▶                    200 ▶
+           has         202                      33       110
+    step 2 sends       202 ▶                    33 ▶     110 ▶
+           has   111                       222                      333
+
+After two more steps of all-gather, each has [111, 222, 333], and has sent 4 numbers, 2 · 2/3 of the
+three.
+
+**Shapes**: x of any shape where a function says no more, the same on all ranks.
+
+- All ranks of the default group (n of them, 1 included) call a function, in the same order.
+- x is float32, float64 or int64, and may be a view that isn't contiguous; answers have its dtype.
+- Sums of whole numbers are exact.
+- No function changes its arguments.
+
+**Steps.**
+
+    broadcast       10 min   number the ranks from the root
+    tree_reduce     10 min   the same tree, backwards
+    reduce_scatter  15 min   on which rank does part r start?
+    all_gather      10 min   whose part arrives in step s?
+    all_reduce       5 min   pad, then the two above
+    ring_seconds     3 min   count messages and their bytes
+    tree_seconds     3 min   ⌈log₂ 1⌉ is 0
+
+Sources: Thakur, Rabenseifner & Gropp 2005, "Optimization of Collective Communication
 Operations in MPICH"; Patarasuk & Yuan 2009, "Bandwidth optimal all-reduce algorithms
 for clusters of workstations".
+
 From scratch: write them on torch.distributed's send, recv, isend and irecv (or
 batch_isend_irecv) alone; torch.distributed.broadcast, reduce, all_reduce, all_gather,
-all_gather_into_tensor, reduce_scatter, reduce_scatter_tensor, gather, scatter,
-all_to_all and all_to_all_single, those of objects (broadcast_object_list,
-all_gather_object and gather_object) and barrier may not be used.
+all_gather_into_tensor, all_gather_single, reduce_scatter, reduce_scatter_tensor,
+reduce_scatter_single, gather, scatter, all_to_all and all_to_all_single, those of objects
+(broadcast_object_list, all_gather_object and gather_object) and barrier may not be used.
 """
 
 from torch import Tensor
@@ -65,9 +93,9 @@ def broadcast(x: Tensor, root: int = 0) -> Tensor:
     x     any shape; on ranks other than `root` only its shape and dtype count
     root  the rank whose x is sent
 
-    In each round the ranks that have it send it on, each to one other at most, so that `root`
-    sends ⌈log₂ n⌉ messages and all ranks together n − 1.  Nearest first or farthest first:
-    any binomial tree will do.
+    - In each round the ranks that have it send it on, each to one other at most.
+    - So `root` sends ⌈log₂ n⌉ messages, and all ranks together n − 1, each of x's size.
+    - Nearest first or farthest first: any binomial tree will do.
     """
     raise NotImplementedError
 
@@ -75,8 +103,8 @@ def broadcast(x: Tensor, root: int = 0) -> Tensor:
 def tree_reduce(x: Tensor, root: int = 0) -> Tensor | None:
     """The sum of all ranks' `x` on the rank `root`, None on the others, by a binomial tree.
 
-    The broadcast run backwards: each rank but `root` sends one message of x's size, and `root`
-    gets ⌈log₂ n⌉ of them.
+    It is the broadcast run backwards: each rank but `root` sends one message of x's size, and
+    `root` gets ⌈log₂ n⌉ of them.
     """
     raise NotImplementedError
 
@@ -88,6 +116,7 @@ def reduce_scatter(x: Tensor) -> Tensor:
     returns  (k, …)
 
     Each rank sends n − 1 messages of one part, all of them to one neighbour.
+
     Raises ValueError, naming the length and n, where n doesn't divide the first axis.
     """
     raise NotImplementedError
@@ -107,7 +136,8 @@ def all_gather(x: Tensor) -> Tensor:
 def all_reduce(x: Tensor) -> Tensor:
     """The sum of all ranks' `x`, on every rank, by a ring.
 
-    x        any shape, () included, and any number of elements: where n doesn't divide it, the
+    x        any shape, () included, and one element or more: where n doesn't divide their number,
+    the
              parts are made equal by zeros at the end
     returns  x's shape
 
@@ -117,7 +147,7 @@ def all_reduce(x: Tensor) -> Tensor:
 
 
 def ring_seconds(size: float, n: int, latency: float, bandwidth: float) -> float:
-    """Seconds that the ring needs to all-reduce `size` bytes over `n` ranks.
+    """Seconds that the ring needs to all-reduce `size` bytes over `n` ranks, 1 or more; a float.
 
     latency    seconds that each message takes however short it is
     bandwidth  bytes a second that a rank can send, while it receives as many

@@ -1,51 +1,89 @@
-"""ZeRO: a model that is too large for each of the ranks that train it.
+"""ZeRO: a model that is too large for each of the ranks that train it
 
-In data parallelism every rank holds everything, though each computes the same update of
-the same parameters.  With AdamW in mixed precision that is, for each parameter,
+**Before you start.**  You need all-gather and reduce-scatter (collectives), data parallelism,
+AdamW, and torch.autograd.Function for the last step.  Use torch.distributed's collectives, or
+yours (the reference's are used until yours are green):
+
+    from .k14_collectives import all_gather, reduce_scatter
+
+**The idea.**  A model that trains on n GPUs by data parallelism must fit n times: every rank holds
+everything, though each computes the same update of the same parameters.  With AdamW in mixed
+precision that is, for each parameter,
 
     2 bytes      the parameter in float16
     2 bytes      its gradient in float16
     12 bytes     the state: parameter, first and second moment in float32
 
-ZeRO (zero redundancy optimizer) keeps one copy among all n ranks instead of n copies, in
-three stages:
+ZeRO (zero redundancy optimizer) keeps one copy among all ranks instead.  It cuts first the state,
+then the gradients, then the parameters.  Of parameters P, gradients G and state S three ranks
+hold:
 
-    stage   in parts, 1/n a rank               bytes a rank, of Ψ parameters
-      0     nothing (data parallelism)         2Ψ + 2Ψ + 12Ψ
-      1     the state                          2Ψ + 2Ψ + 12Ψ/n
-      2     the state and the gradients        2Ψ + 2Ψ/n + 12Ψ/n
-      3     and the parameters                 2Ψ/n + 2Ψ/n + 12Ψ/n
+              rank 0           rank 1           rank 2
+              P    G    S      P    G    S      P    G    S
+    stage 0   ███  ███  ███    ███  ███  ███    ███  ███  ███   data parallelism
+    stage 1   ███  ███  █––    ███  ███  –█–    ███  ███  ––█
+    stage 2   ███  █––  █––    ███  –█–  –█–    ███  ––█  ––█
+    stage 3   █––  █––  █––    –█–  –█–  –█–    ––█  ––█  ––█
 
-Why may the state be cut anywhere at all?  AdamW updates each number from its own gradient
-and its own two moments: it is elementwise, so a rank can update a part without having seen
-the others (torch.optim.AdamW doesn't notice that it is given one: use it, or write it
-yourself).  Then all ranks fetch each other's parts.  The part's owner needs the mean
-gradient of its part alone: a reduce-scatter, which is half of the all-reduce that data
-parallelism does; the other half, an all-gather, now carries the parameters.  So stages 1
-and 2 send no more than data parallelism.  Stage 3 gathers each layer's parameters twice, for
-forward and again for backward, and frees them after each: one and a half times as much,
-for memory that falls with n.
+**The formula.**  Bytes a rank, of Ψ parameters on n ranks:
 
-A tensor is cut so: flatten it, fill it up with zeros until n divides its length, and give
-rank r the r-th of n equal parts, of k = ⌈elements/n⌉.
+    stage 0    2Ψ + 2Ψ + 12Ψ
+    stage 1    2Ψ + 2Ψ + 12Ψ/n
+    stage 2    2Ψ + 2Ψ/n + 12Ψ/n
+    stage 3    2Ψ/n + 2Ψ/n + 12Ψ/n
 
-Worked by hand: [1, 2, 3, 4, 5, 6, 7] on three ranks, k = 3: rank 0 has [1, 2, 3], rank 1
-[4, 5, 6], rank 2 [7, 0, 0].  A model of 7.5 billion parameters on 64 ranks: 16 bytes each are
-120 GB a rank without ZeRO, then 30 + 90/64 = 31.4 GB, 15 + 105/64 = 16.6 GB and
-120/64 = 1.875 GB (GB = 10⁹ bytes).
+A tensor is cut so: flatten it, append zeros until n divides its length, and give rank r the r-th of
+n equal parts, of k = ⌈elements/n⌉ numbers.
 
-Bytes that a rank sends are counted in these tests as on a ring: a reduce-scatter of B bytes
-and an all-gather of n parts of B/n bytes are (n − 1)/n · B each, an all-reduce is twice
-that, a broadcast or a reduce of B bytes once.  Which collectives you use, of one tensor or of
-several, async or not, is yours to choose.  Memory is counted from the tensors that are alive,
-wherever they hide; at every limit below, 1 kB and two of the largest parameters may come on top,
-since what a collective has carried may live a moment longer.
+A step of each stage, where one layer after the other is an order in time:
 
-Every function and method is called on all ranks of the default group (n of them, 1
-included), in the same order; tensors are float32 or float64, and may be views that aren't
-contiguous.  Parameters are the same on all ranks to begin with, of one dtype, and nothing else
-changes them; each of them gets a gradient in each backward.  No function changes its
-arguments.
+    stage 1   forward, backward ▶ reduce-scatter G ▶ AdamW on the own part ▶ all-gather P
+    stage 2   forward ▶ backward of layer 3 ▶ reduce-scatter its G, free it
+                      ▶ backward of layer 2 ▶ …                   ▶ AdamW ▶ all-gather P
+    stage 3   all-gather layer 1, run it, free it ▶ layer 2 ▶ layer 3
+              ▶ all-gather layer 3, run it again and backward, reduce-scatter its G, free both
+              ▶ layer 2 ▶ layer 1                                 ▶ AdamW
+
+**Why may the state be cut anywhere?**  AdamW is elementwise: it updates each number from its own
+gradient and its own two moments.  So torch.optim.AdamW can be given a part and doesn't notice.
+
+**What does it cost?**  Data parallelism all-reduces the gradients, which is a reduce-scatter and an
+all-gather.  Stages 1 and 2 reduce-scatter the gradients and all-gather the parameters: the same.
+Stage 3 gathers parameters twice, for forward and for backward: one and a half times as much.
+
+**Worked by hand:**
+
+    [1, 2, 3, 4, 5, 6, 7] on three ranks, k = 3:   [1, 2, 3]   [4, 5, 6]   [7, 0, 0]
+
+    7.5 billion parameters on 64 ranks, GB = 10⁹ bytes:
+    stage 0   16 · 7.5 = 120          stage 2   15 + 105/64 = 16.6
+    stage 1   30 + 90/64 = 31.4       stage 3   120/64 = 1.875
+
+**Shapes**: a parameter of any shape, () included; its part (k,).
+
+**What holds everywhere.**
+
+- All ranks of the default group (n of them, 1 included) make the same calls in the same order.
+- Tensors are float32 or float64 and may be views that aren't contiguous.
+- Parameters start the same on all ranks, are of one dtype, and nothing else changes them.  Each
+  that requires a gradient gets one in each backward.
+- No function changes its arguments.
+- Bytes are counted per rank, as on a ring: (n − 1)/n · B for a reduce-scatter of B bytes, for an
+  all-gather of n parts of B/n bytes, for a broadcast and for a reduce; twice that for an
+  all-reduce.  Which collectives you use, of one tensor or of several, async or not, is up to you.
+- Memory is counted from the tensors that are alive, wherever they hide.  1 kB and two of the
+  largest parameters may come on top of each limit, since what a collective carried may live a
+  moment longer.
+
+**Steps.**  Good places to pause are after reduce_mean and after Zero2.
+
+    memory_per_rank    5 min   each stage divides one summand more
+    shard              5 min   memory of its own
+    gather             5 min   drop the padding
+    reduce_mean        5 min   pad, reduce-scatter, divide
+    Zero1             15 min   AdamW over the parts; what of a frozen parameter?
+    Zero2             10 min   a hook on each parameter
+    Zero3             30 min   an autograd Function that gathers twice
 
 Source: Rajbhandari, Rasley, Ruwase & He 2020, "ZeRO: Memory Optimizations Toward Training
 Trillion Parameter Models", section 5 and figure 1.
@@ -61,7 +99,7 @@ from torch import Tensor, nn
 
 
 def memory_per_rank(numel: float, n: int, stage: int) -> float:
-    """Bytes of parameters, gradients and state that each rank holds, by the table above.
+    """Bytes of parameters, gradients and state that each rank holds, by the formula above.
 
     numel    Ψ, the number of parameters
     n        the number of ranks
@@ -74,11 +112,14 @@ def memory_per_rank(numel: float, n: int, stage: int) -> float:
 
 
 def shard(x: Tensor) -> Tensor:
-    """This rank's part of `x`, which is the same on all ranks; sends nothing.
+    """This rank's part of `x`, which is the same on all ranks.
 
     x        any shape, () included
-    returns  (k,) with k = ⌈elements/n⌉, padded by zeros: of x's dtype, without gradient
-             history, in memory of its own, no view: a view keeps the whole of x alive
+    returns  (k,) with k = ⌈elements/n⌉, padded by zeros, of x's dtype
+
+    - It has no gradient history, whether x requires a gradient or not.
+    - It has memory of its own: a view would keep the whole of x alive.
+    - Nothing is sent.
     """
     raise NotImplementedError
 
@@ -108,12 +149,14 @@ def reduce_mean(x: Tensor) -> Tensor:
 class Zero1:
     """Stage 1: whole parameters and whole gradients on every rank, AdamW's state in parts.
 
-    Between the steps nothing is held beside the parameters but three times ⌈elements/n⌉
-    numbers of its dtype for each parameter: the two moments, and a copy of the own part if you like.
-
-    Zero1, Zero2 and Zero3 take AdamW's arguments, in its order, and give the parameters that
-    torch.optim.AdamW would have given on one process from the mean of all ranks' gradients.
-    They send nothing before the first backward or call.
+    - Zero1, Zero2 and Zero3 take AdamW's arguments, in its order.
+    - They give the parameters that torch.optim.AdamW would have given on one process, from the mean
+      of all ranks' gradients.
+    - They send nothing before the first backward or call.
+    - Between the steps Zero1 holds, beside the parameters, at most 3⌈elements/n⌉ numbers of the
+      parameter's dtype for each: two moments and, if you like, a copy of the own part.
+    - A frozen parameter (requires_grad False) may be among them in Zero1 and Zero2, and stays as
+      it is.
     """
 
     def __init__(
@@ -130,8 +173,9 @@ class Zero1:
     def step(self) -> None:
         """Update the parameters, in place, from every rank's `.grad`, which is None afterwards.
 
-        `.grad` holds the sum of all backwards since the last step.  A rank sends at most
-        an all-reduce of the gradients and an all-gather of the parameters (padded).
+        - `.grad` holds the sum of all backwards since the last step.
+        - A rank sends at most an all-reduce of the gradients and an all-gather of the parameters,
+          both padded.
         """
         raise NotImplementedError
 
@@ -139,12 +183,15 @@ class Zero1:
 class Zero2:
     """Stage 2: as stage 1 (it may be a subclass), with the gradients in parts as well.
 
-    Each parameter's gradient is reduced as soon as backward has it, and is freed then, so that
-    the whole gradients are never there together: `nn.Parameter.register_post_accumulate_grad_hook`
-    calls a function of the parameter when its `.grad` is ready.  After a backward every `.grad` is
-    None, and a rank holds beside the parameters four times ⌈elements/n⌉ numbers for each, at
-    most: what stage 1 holds, and its part of the gradient.  A backward adds, while it runs, no more
-    than that part, six times the largest parameter, and the activations.
+    `nn.Parameter.register_post_accumulate_grad_hook(function)` calls `function(parameter)` when its
+    `.grad` is ready.  Reduce it there, at once, and free it: the whole gradients are never there
+    together.
+
+    - After a backward every `.grad` is None.
+    - A rank then holds, beside the parameters, at most 4⌈elements/n⌉ numbers for each: what
+      stage 1 holds, and its part of the gradient.
+    - While it runs, a backward adds at most that part, six times the largest parameter, and the
+      activations.
     """
 
     def __init__(
@@ -161,8 +208,8 @@ class Zero2:
     def step(self) -> None:
         """Update the parameters, in place, from the sum of all backwards since the last step.
 
-        With one backward a step, a rank sends at most a reduce-scatter of the gradients and
-        an all-gather of the parameters (padded), backward and step together.
+        With one backward a step, a rank sends at most a reduce-scatter of the gradients and an
+        all-gather of the parameters, padded, in backward and step together.
         """
         raise NotImplementedError
 
@@ -170,21 +217,23 @@ class Zero2:
 class Zero3:
     """Stage 3: a chain of layers whose parameters, gradients and state are all in parts.
 
-    The layers are nn.Modules that map one tensor to one, differentiably, each with parameters
-    of its own, without buffers and randomness.  Their parameters are flattened, layer by layer, and
-    the own part of them is kept; the layers' own whole parameters are let go
-    (`p.data = p.new_empty(0)`).
+    The layers are nn.Modules that map one tensor to one, differentiably.  Each has parameters of
+    its own, which all require gradients, no buffers and no randomness.
 
-    A layer's parameters are gathered for its forward and freed after it, so that no graph may
-    save them; in backward they are gathered again, and freed with their gradients as soon as these are
-    reduced.  The simplest way is a torch.autograd.Function that saves its input and the part:
-    its backward gathers, runs the layer again under torch.enable_grad() and takes the
-    gradients of that.  torch.func.functional_call runs a module with given parameters.
+    Flatten the parameters of a layer, keep the own part, and let go of the layer's whole
+    parameters (`p.data = p.new_empty(0)`).  Gather a layer's parameters for its forward and free
+    them after it, so no graph may save them.  Gather them again in backward, and free them with
+    their gradients as soon as these are reduced.
 
-    Between the steps a rank holds, at most, four times ⌈elements/n⌉ numbers for each parameter
-    (the part, two moments, a gradient).  A forward and backward adds, while it runs, no more than
-    the part of the gradient, eight times the largest layer's parameters, and the activations;
-    what forward leaves for backward is the activations, and no more than two layers' parameters.
+    The simplest way is a torch.autograd.Function that saves its input and the part.  Its backward
+    gathers, runs the layer again under torch.enable_grad() and takes the gradients of that.
+    torch.func.functional_call runs a module with given parameters.
+
+    - Between the steps a rank holds at most 4⌈elements/n⌉ numbers for each parameter: the part, two
+      moments, a gradient.
+    - While they run, a forward and backward add at most the part of the gradient, eight times the
+      largest layer's parameters, and the activations.
+    - Forward leaves for backward the activations and at most two layers' parameters.
     """
 
     def __init__(
@@ -201,18 +250,18 @@ class Zero3:
     def __call__(self, x: Tensor) -> Tensor:
         """What the layers make of `x`, one after the other: with gradients for `x` and the parts.
 
-        x        (b, …), another on each rank, which may require a gradient, a leaf or not: it is
-                 the own x's and is not averaged
+        x  (b, …), another on each rank; a leaf or not, it may require a gradient
 
-        Several calls may come before one backward of what they have given.
-        Under torch.no_grad() a rank sends an all-gather of the parameters (padded) at most.
+        - The gradient of x is the rank's own and isn't averaged.
+        - Several calls may come before one backward of what they have given.
+        - Under torch.no_grad() a rank sends at most one all-gather of the parameters, padded.
         """
         raise NotImplementedError
 
     def step(self) -> None:
         """Update the own parts from the sum of all backwards since the last step.
 
-        With one forward and backward a step, a rank sends at most two all-gathers of the
-        parameters and a reduce-scatter of the gradients (padded), all together; step sends nothing.
+        With one forward and backward a step, a rank sends at most two all-gathers of the parameters
+        and a reduce-scatter of the gradients, padded, all together; step itself sends nothing.
         """
         raise NotImplementedError

@@ -1,63 +1,113 @@
-"""Tensor parallelism: one layer over many ranks.
+"""Tensor parallelism: one layer over many ranks
 
-Data parallelism needs the whole model on every rank, a pipeline a whole layer.  Tensor
-parallelism cuts the layers themselves: each rank keeps 1/n of every weight matrix and does
-1/n of every product.  The question is where to cut, so that the ranks seldom need to talk.
+**Before you start.**  You need all-reduce (collectives), multi-head attention, and
+torch.autograd.Function ("Extending PyTorch" in its documentation).  Sum with
+torch.distributed, or with yours (the reference's until yours is green):
 
-A Linear y = x Wᵀ + b, with W (out, in) as in torch, can be cut in two ways:
+    from .k14_collectives import all_reduce
 
-    column parallel   rank r has rows r of W: it needs the whole x, and has part r of y
-    row parallel      rank r has columns r of W: it needs part r of x, and has a summand of y
+**The idea.**  A layer may be too large, or too slow, for one rank.  Data parallelism keeps the
+whole model on every rank, a pipeline whole layers.  Tensor parallelism cuts the layers: each of
+n ranks keeps 1/n of every weight matrix and does 1/n of every product.  Where do you cut so
+that the ranks seldom need to talk?
 
-(The names are those of Wᵀ, in the paper's y = xA.)  One after the other they fit: the first
-leaves its output in just those parts that the second wants, and GELU, which is elementwise,
-can be done on the parts.  So an MLP needs a single all-reduce, of the summands at its end.
-In attention, every head is computed by itself: cut q, k and v by column, so that a rank has
-whole heads, and the output projection by row.
+**The formula.**  A Linear computes y = x Wᵀ + b, with x (..., in), y (..., out) and, as in
+torch, W (out, in).  Wᵀ can be cut in two ways, here over ranks 0 and 1:
 
-What about backward?  x goes in on all ranks, and each has the gradient of its own use of it:
-the gradient of x is their sum.  Two functions, which stand where the parallel region begins
-and ends, say that to autograd.  Each is the other with forward and backward exchanged:
+       column parallel                         row parallel
 
-    f, copy      forward: x as it is          backward: all-reduce of the gradient
-    g, reduce    forward: all-reduce of x     backward: the gradient as it is
+         x          Wᵀ          y                x          Wᵀ          y
+      ┌─────┐   ┌───┬───┐   ┌───┬───┐        ┌───┬───┐   ┌───────┐   ┌─────┐
+      │ all │ × │ 0 │ 1 │ ▶ │ 0 │ 1 │        │ 0 │ 1 │ × │   0   │ ▶ │ 0+1 │
+      └─────┘   │   │   │   └───┴───┘        └───┴───┘   ├───────┤   └─────┘
+                │   │   │                                │   1   │   all-reduce
+                └───┴───┘                                └───────┘
 
-(Why not an all-reduce in g's backward, too?  What follows g is done by all ranks alike, each
-with the whole y and the whole loss: the gradient of y is already complete on every one.)
+      rank r: rows r of W, all of x          rank r: columns r of W, part r of x
+      gives part r of y                      gives a summand of y
 
-The last layer of a language model is column parallel, too, and leaves the logits of V/n
-words on each rank.  Gathering them would send V numbers a token.  The cross-entropy of a token needs
-only three, m = max z, s = Σ exp(z − m) and the target's logit z_t:
+(The names refer to Wᵀ, as in the paper's y = xA.)  One after the other they fit: the first
+leaves exactly the parts that the second wants.  GELU is elementwise, so it works on parts.
+An MLP with weights W₁ and W₂ needs a single all-reduce, at its end.
 
-    loss = ln s + m − z_t,   ∂loss/∂z = exp(z − m)/s − (1 at the target)
+What about backward?  Every rank uses x, so the gradient of the loss with respect to x, ∂x, is
+the sum of the ranks' shares.  Two functions tell autograd so: f, where the parallel region
+begins, and g, where it ends.  Each is the other with forward and backward exchanged.  The ranks
+talk only where lines join:
 
-Each is a small all-reduce; what backward needs of them is on every rank already.
+    forward      f copies                                  g all-reduces
+    rank 0   x ───────▶ W₁ rows 0 ▶ GELU ▶ W₂ columns 0 ▶ y₀ ────┬──▶ y
+    rank 1   x ───────▶ W₁ rows 1 ▶ GELU ▶ W₂ columns 1 ▶ y₁ ────┴──▶ y
 
-Worked by hand, two ranks: x = [1, 2], first layer W = [[1, 1], [1, −1]], second [[2, 5]].
-Rank 0 has the row [1, 1] and computes 3, rank 1 has [1, −1] and computes −1.  Of the second
-layer they have the columns [2] and [5]: 2 · 3 = 6 and 5 · −1 = −5, and g gives 1 on both.
-Backward from 1: the gradients of the parts are 2 and 5, those of x are 2·[1, 1] = [2, 2] and
-5·[1, −1] = [5, −5], and f gives [7, −3] on both.
-Cross-entropy: logits [0, ln 3] and [ln 4, ln 2], target 1.  m = ln 4, the ranks' sums are
-1/4 + 3/4 = 1 and 1 + 1/2, s = 2.5; z_t = ln 3 is on rank 0.  The loss is
-ln 2.5 + ln 4 − ln 3 = ln 10/3 = 1.204, its gradient [0.1, −0.7] and [0.4, 0.2].
+    rank 0  ∂x ◀─┬─ ∂x₀ ◀ W₁ rows 0 ◀ GELU ◀ W₂ columns 0 ◀──────── ∂y
+    rank 1  ∂x ◀─┴─ ∂x₁ ◀ W₁ rows 1 ◀ GELU ◀ W₂ columns 1 ◀──────── ∂y
+    backward     f all-reduces                             g copies
 
-Bytes that a rank sends are counted in these tests as on a ring: an all-reduce of B bytes
-is 2(n − 1)/n · B, a reduce-scatter of B bytes half of that, an all-gather of n parts of B
-bytes (n − 1)·B.  How an all-reduce is made, of one tensor or of several, is yours to choose;
-its size may be rounded up to a multiple of n numbers.
+In attention every head works alone.  Cut q, k and v by column, so that each rank has whole
+heads, and the output projection by row; here 6 heads on 2 ranks:
 
-Everything is called on all ranks of the default group (n of them, 1 included) in the same
-order; tensors are float32 or float64, and all that comes out is of their dtype.  The dense
-layers given are the same on all ranks and are cut there: nothing is sent for that.  They
-aren't changed, and nothing of them is kept: of the parts' parameters, each has memory of its own
-(no view: a view keeps the whole alive), has the dense one's dtype and device, and is trained, even
-where the dense one is frozen.  A layer holds its parameters, and under 500 bytes of other tensors,
-before a call and after it: it is called many times, with x of other shapes and with parameters that
-have changed since.  No function changes its arguments, and no backward the gradient that comes to it.
+                                     rank 0                  rank 1
+    rows of W_q, W_k, W_v   │ head 0  head 1  head 2 │ head 3  head 4  head 5 │
+    columns of W_out        │ head 0  head 1  head 2 │ head 3  head 4  head 5 │
+
+A language model's last layer is column parallel, too: of a vocabulary of V words, each rank
+has the logits of V/n.  Gathering them would send V numbers a token.  The cross-entropy of a
+token with logits z needs only three: m = max z, s = Σ exp(z − m) and the target's logit z_t.
+
+    loss = ln s + m − z_t        ∂loss/∂z = exp(z − m)/s − (1 at the target)
+
+Each takes one small all-reduce.  Backward needs nothing more from the other ranks.
+
+**Why no all-reduce in g's backward?**  After g all ranks do the same, each with the whole y
+and the whole loss.  So ∂y is already complete on every rank.  A sum would be n times too large.
+
+**Why does the bias come after g?**  Before the sum it would count n times.
+
+**Worked by hand**, two ranks, no GELU, W₁ = [[1, 1], [1, −1]], W₂ = [[2, 5]]:
+
+                          rank 0       rank 1
+    x                     [1, 2]       [1, 2]
+    row of W₁             [1, 1]       [1, −1]
+    part of the output    3            −1
+    column of W₂          2            5
+    summand               6            −5           g: y is 1 on both
+    backward from 1       2            5
+    gradient of x, own    [2, 2]       [5, −5]      f: [7, −3] on both
+
+    logits, target 1      [0, ln 3]    [ln 4, ln 2]     m = ln 4
+    Σ exp(z − m)          1/4 + 3/4    1 + 1/2          s = 2.5
+    z_t                   ln 3                          loss = ln 10/3 = 1.204
+    gradient              [0.1, −0.7]  [0.4, 0.2]
+
+**What holds everywhere.**
+
+- All ranks of the default group (n of them, 1 included) make the same calls in the same order.
+- Tensors are float32 or float64; outputs have the dtype of the inputs.  torch.no_grad works.
+- No function changes its arguments.  No backward changes the gradient that comes in.
+- The dense layers are the same on all ranks.  Cutting one sends nothing, leaves it unchanged
+  and keeps nothing of it.
+- Each parameter has memory of its own: a view would keep the whole dense weight alive.  It has
+  the dense one's dtype and device, and is trained even where the dense one is frozen.
+- Before and after a call, a layer holds its parameters and under 500 bytes of other tensors:
+  the next call may bring another shape of x and changed parameters.
+- Bytes are counted per rank, as on a ring: 2(n − 1)/n · B for an all-reduce of B bytes, half
+  of that for a reduce-scatter, (n − 1)·B for an all-gather of n parts of B bytes.
+- How you make an all-reduce, of one tensor or several, is up to you.  You may pad it to a
+  multiple of n numbers.
+
+**Steps.**  A good place to pause is after ParallelMLP.
+
+    copy_to_ranks                 15 min   the gradient may be an expanded view
+    reduce_from_ranks              5 min   its mirror image
+    ColumnParallelLinear          10 min   memory of its own
+    RowParallelLinear             10 min   the bias counts once
+    ParallelMLP                    5 min   name the hidden size in the error
+    ParallelAttention             20 min   one all-reduce backward, not three
+    vocab_parallel_cross_entropy  25 min   where is the target's logit?
 
 Source: Shoeybi, Patwary, Puri, LeGresley, Casper & Catanzaro 2019, "Megatron-LM: Training
 Multi-Billion Parameter Language Models Using Model Parallelism", section 3.
+
 From scratch: torch.distributed's collectives and torch.autograd.Function may be used, but not
 torch.distributed.tensor, torch.distributed.nn and torch.distributed._functional_collectives.
 """
@@ -66,12 +116,13 @@ from torch import Tensor, nn
 
 
 def copy_to_ranks(x: Tensor) -> Tensor:
-    """f: into the parallel region.  x, which is the same on all ranks, with x's shape.
+    """f: into the parallel region.  Returns x, which is the same on all ranks, as it is.
 
-    Its gradient is the sum of all ranks' gradients, on every rank.  Forward sends nothing,
-    backward one all-reduce of x's size.  x has any shape, () included.  The gradient that comes may be a view
-    that isn't contiguous (`out.sum()` sends one that is a single number, expanded): a
-    collective doesn't take such a one, and works in place on any other.
+    - The gradient of x is the sum of all ranks' gradients, on every rank.
+    - Forward sends nothing, backward one all-reduce of x's size.
+    - x has any shape, () included.
+    - The gradient that comes may be a view that isn't contiguous (`out.sum()` sends a single
+      number, expanded).  A collective rejects such a view, and overwrites any other tensor.
     """
     raise NotImplementedError
 
@@ -79,8 +130,9 @@ def copy_to_ranks(x: Tensor) -> Tensor:
 def reduce_from_ranks(x: Tensor) -> Tensor:
     """g: out of the parallel region.  The sum of all ranks' x, on every rank, with x's shape.
 
-    Its gradient is the one that comes, as it is.  Forward sends one all-reduce of x's size,
-    backward nothing.  x has any shape, () included, and may be a view that isn't contiguous.
+    - The gradient of x is the one that comes, as it is.
+    - Forward sends one all-reduce of x's size, backward nothing.
+    - x has any shape, () included, and may be a view that isn't contiguous.
     """
     raise NotImplementedError
 
@@ -97,15 +149,15 @@ class ColumnParallelLinear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         """linear: the dense layer, the same on all ranks.
 
-        Raises ValueError, naming out_features and n, where n doesn't divide out_features.
+        Raises ValueError, naming out_features and n, if n doesn't divide out_features.
         """
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., in), the same on all ranks, to part r of the output, (..., out/n).
 
-        The gradient of x is complete, on every rank: f is in here.  Forward sends nothing,
-        backward one all-reduce of x's size.
+        - f is in here: the gradient of x is complete, on every rank.
+        - Forward sends nothing, backward one all-reduce of x's size.
         """
         raise NotImplementedError
 
@@ -122,15 +174,15 @@ class RowParallelLinear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         """linear: the dense layer, the same on all ranks.
 
-        Raises ValueError, naming in_features and n, where n doesn't divide in_features.
+        Raises ValueError, naming in_features and n, if n doesn't divide in_features.
         """
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., in/n), part r of the dense layer's input, to the whole output (..., out), on every rank.
+        """x (..., in/n), part r of the input, to the whole output (..., out), on every rank.
 
-        The bias counts once, and its gradient is the dense layer's on every rank: g is in here.
-        Forward sends one all-reduce of the output's size, backward nothing.
+        - g is in here: forward sends one all-reduce of the output's size, backward nothing.
+        - The bias counts once; its gradient is the dense layer's, on every rank.
         """
         raise NotImplementedError
 
@@ -138,14 +190,14 @@ class RowParallelLinear(nn.Module):
 class ParallelMLP(nn.Module):
     """down(GELU(up(x))), with the exact GELU (torch.nn.functional.gelu), the hidden units split.
 
-    up       the column-parallel part, with parameters `up.weight` and `up.bias` as ColumnParallelLinear's
-    down     the row-parallel part, with parameters `down.weight` and `down.bias` as RowParallelLinear's
+    up       column parallel: parameters `up.weight` and `up.bias` as in ColumnParallelLinear
+    down     row parallel: parameters `down.weight` and `down.bias` as in RowParallelLinear
     """
 
     def __init__(self, up: nn.Linear, down: nn.Linear) -> None:
         """up (in → hidden), down (hidden → out): the dense layers.
 
-        Raises ValueError, naming hidden and n, where n doesn't divide hidden.
+        Raises ValueError, naming hidden and n, if n doesn't divide hidden.
         """
         raise NotImplementedError
 
@@ -160,34 +212,40 @@ class ParallelMLP(nn.Module):
 class ParallelAttention(nn.Module):
     """Multi-head self-attention, the heads split: rank r has heads r·heads/n … of them.
 
-    With head h in rows h·d_head … of q, k and v, each head gives softmax(Q Kᵀ/√d_head) V; the heads'
+    Head h is in rows h·d_head … of q, k and v, and gives softmax(Q Kᵀ/√d_head) V.  The heads'
     outputs, side by side, go through `out`.
 
-    q, k, v  column-parallel parts, each with `weight` and `bias` as ColumnParallelLinear's
-    out      the row-parallel part, with `weight` and `bias` as RowParallelLinear's
+    q, k, v  column parallel, each with `weight` and `bias` as in ColumnParallelLinear
+    out      row parallel, with `weight` and `bias` as in RowParallelLinear
 
     Its parameters are `q.weight`, `q.bias`, `k.weight`, … of these four alone.
     """
 
     def __init__(
-        self, q: nn.Linear, k: nn.Linear, v: nn.Linear, out: nn.Linear, heads: int, causal: bool = False
+        self,
+        q: nn.Linear,
+        k: nn.Linear,
+        v: nn.Linear,
+        out: nn.Linear,
+        heads: int,
+        causal: bool = False,
     ) -> None:
-        """The dense layers and what they are used for.
+        """The dense layers and how they are used.
 
         q, k, v  each (in → heads · d_head)
         out      (heads · d_head → out)
         heads    of all ranks together
         causal   whether token i sees only tokens j ≤ i
 
-        Raises ValueError, naming heads and n, where n doesn't divide heads.
+        Raises ValueError, naming heads and n, if n doesn't divide heads.
         """
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., t, in) to (..., t, out), both whole on every rank, and so is the gradient of x.
 
-        Forward sends one all-reduce of the output's size, backward one of x's size: one, not
-        one for each of q, k and v.
+        Forward sends one all-reduce of the output's size.  Backward sends one of x's size:
+        one in all, as q, k and v use the same x.
         """
         raise NotImplementedError
 
@@ -195,13 +253,14 @@ class ParallelAttention(nn.Module):
 def vocab_parallel_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """The mean over all tokens of −ln softmax(z)[target], (), on every rank.
 
-    logits   (..., V/n), contiguous: rank r has the logits of words r·V/n … of each token, another part on
-             each rank
-    targets  (...), int64, from 0 to V − 1, the same on all ranks: () is a single token
+    logits   (..., V/n), contiguous: rank r has its own part, words r·V/n … of each token
+    targets  (...), int64, 0 to V − 1, the same on all ranks; () is a single token
 
-    Differentiable: the gradient of `logits` is this rank's part of the dense gradient.  Finite for
-    logits of ±1e4.  Forward sends at most 3(n − 1) numbers a token, and 3(n − 1) more: enough for
-    three all-reduces of one number a token.  Backward sends nothing.  A second backward of the same loss
-    (retain_graph) gives the same gradient or raises RuntimeError, never another gradient.
+    - Differentiable: the gradient of `logits` is this rank's part of the dense gradient.
+    - Finite for logits of ±1e4.
+    - Forward sends at most 3(n − 1) numbers a token, and 3(n − 1) more for padding: enough for
+      three all-reduces of one number a token.  Backward sends nothing.
+    - A second backward of the same loss (retain_graph) gives the same gradient or raises
+      RuntimeError, never another gradient.
     """
     raise NotImplementedError

@@ -1,53 +1,78 @@
-"""Pipeline parallelism: the layers of one model on many ranks.
+"""Pipeline parallelism: the layers of one model on many ranks
 
-Cut a model of many layers into p stages and give each rank one.  Rank 0 sends what
-its stage puts out (the activation) to rank 1, and so on; the last rank computes the loss,
-and the gradients of the activations travel back.  A rank holds 1/p of the parameters and
-sends one activation, however large its layers are.  But while one rank computes, all
-others wait: p ranks are no faster than one.
+**Before you start.**  You need send, receive and isend (collectives uses them, but isn't imported),
+backward() with a given gradient, and dynamic programming for the first function.  Pictures of both
+schedules stand in section 2.2 of Narayanan et al. 2021.
 
-So cut the batch as well, into m micro-batches, and let each rank begin the next while
-its neighbour has the last.  Each (micro-batch, stage) is two actions, ("F", i), the forward of
-micro-batch i, and ("B", i), its backward; a schedule is the list of a stage's actions in
-their order.  Two schedules:
+**The idea.**  A model may be too large for one rank.  Cut its layers into p stages and give each
+rank one.  Activations travel down, their gradients back up:
+
+      rank 0            rank 1            rank 2
+    ┌──────────┐ ────▶ ┌──────────┐ ────▶ ┌───────────┐
+    │layers 0–3│       │layers 4–7│       │layers 8–11│ ▶ loss
+    └──────────┘ ◀──── └──────────┘ ◀──── └───────────┘
+
+A rank holds 1/p of the parameters and sends one activation, however large its layers are.  But
+while one rank computes, all others wait: p ranks are no faster than one.  So cut the batch as
+well, into m micro-batches, and let each rank begin the next while its neighbour has the last.
+
+Each (micro-batch, stage) is two actions: ("F", i), the forward of micro-batch i, and ("B", i), its
+backward.  A *schedule* is the list of a stage's actions in their order.  Two schedules:
 
     GPipe   all forwards, i = 0 … m − 1, then all backwards, i = m − 1 … 0
     1F1B    stage s: min(m, p − 1 − s) forwards to warm up, then one forward and one
             backward in turn while there are forwards left, then the other backwards;
             forwards and backwards each in the order i = 0 … m − 1
 
-If a forward takes f and a backward b on every stage, and sending takes no time, both need
+**The formula.**  A forward takes f and a backward b on every stage, and sending takes no time.
+Then both need
 
     makespan = (m + p − 1)(f + b)        of which each stage works m (f + b)
-    bubble   = idle / makespan = (p − 1) / (m + p − 1)
+    bubble = idle / makespan = (p − 1) / (m + p − 1)
 
-The bubble comes from filling and draining the pipe: more micro-batches make it small.  What
-1F1B wins is memory.  From its forward to its backward a micro-batch is in flight: its
-stage keeps what autograd saved for it.  At once these are at most
+    in flight at once on stage s, at most:    GPipe m        1F1B min(m, p − s)
 
-    GPipe   m                1F1B   min(m, p − s) on stage s
+**Why is there a bubble?**  The pipe must fill and drain.  More micro-batches make it small.
 
-so that with 1F1B, m can grow and the memory doesn't.
+**What does 1F1B win, then?**  Memory.  From its forward to its backward a micro-batch is *in
+flight*: its stage keeps what autograd saved for it.  With 1F1B, m can grow and the memory
+doesn't.
 
-Worked by hand: p = 2, m = 3, f = 1, b = 2, 1F1B (a backward takes two places):
-
-    time      0   1   2   3   4   5   6   7   8   9  10  11
-    stage 0   F0  F1  .   .   B0  B0  F2  B1  B1  .   B2  B2
-    stage 1   .   F0  B0  B0  F1  B1  B1  F2  B2  B2  .   .
-
-The makespan is 12 = (3 + 1)(1 + 2), both stages are idle for 3, the bubble is 1/4, and stage 0
-holds 2 micro-batches at most, stage 1 holds 1.  Costs [1, 1, 1, 5, 2, 2] in three stages are
-best cut 1 1 1 | 5 | 2 2: the slowest stage, which all others wait for, takes 5.
-
-`dist.send` may wait until the other side receives.  In 1F1B a rank wants to send an
-activation down while its neighbour wants to send a gradient up: both wait for ever.  Start the
+**Why isend?**  `dist.send` may wait until the other side receives.  In 1F1B a rank wants to send
+an activation down while its neighbour wants to send a gradient up: both wait for ever.  Start the
 sending (`dist.isend`), go on, and wait for it later.  Until then what is being sent mustn't
 change, and the request that isend returned must be kept.  Messages must be contiguous.
 
+**Worked by hand**, p = 2, m = 3, f = 1, b = 2 (a backward takes two places, a dot is idle):
+
+    time      0   1   2   3   4   5   6   7   8   9  10  11
+    1F1B
+    stage 0   F0  F1  .   .   B0  B0  F2  B1  B1  .   B2  B2
+    stage 1   .   F0  B0  B0  F1  B1  B1  F2  B2  B2  .   .
+    GPipe
+    stage 0   F0  F1  F2  .   .   .   B2  B2  B1  B1  B0  B0
+    stage 1   .   F0  F1  F2  B2  B2  B1  B1  B0  B0  .   .
+
+    makespan 12 = (3 + 1)(1 + 2), both stages are idle for 3, the bubble is 1/4
+    in flight at most: 1F1B 2 on stage 0 and 1 on stage 1, GPipe 3 on both
+
+Costs [1, 1, 1, 5, 2, 2] in three stages are best cut 1 1 1 | 5 | 2 2: the slowest stage, which all
+others wait for, takes 5.
+
+**Shapes**: an activation has any shape; all micro-batches have the same one.
 No function changes its arguments, except that `run_pipeline` adds to the .grad of its stage's
 parameters.
 
-Source: Huang et al. 2019, "GPipe: Efficient Training of Giant Neural Networks using Pipeline
+**Steps.**  A good place to pause is after in_flight.
+
+    split_layers           15 min   the best last stage, if you knew the best cuts before it
+    gpipe_schedule          5 min   backwards in reverse
+    one_f_one_b_schedule   10 min   when can stage s do its first backward?
+    simulate               15 min   who waits for whom, and who for ever
+    in_flight               5 min   count up and down
+    run_pipeline           25 min   isend, and wait at the right time
+
+Sources: Huang et al. 2019, "GPipe: Efficient Training of Giant Neural Networks using Pipeline
 Parallelism", section 2; Narayanan et al. 2019, "PipeDream", section 3.2; Narayanan et al. 2021,
 "Efficient Large-Scale Language Model Training on GPU Clusters Using Megatron-LM", section 2.2.
 
@@ -68,8 +93,10 @@ def split_layers(costs: Sequence[float], stages: int) -> list[tuple[int, int]]:
     costs    the cost of each layer, above 0, in any unit; a stage costs the sum of its layers
     returns  (start, stop) of each stage, in order: stage s has the layers start … stop − 1
 
-    Each stage has at least one layer.  Where several cuts are best, any of them is right.  It
-    must be quick for 60 layers in 8 stages, too, where there are 300 million cuts.
+    - Each stage has at least one layer.
+    - Where several cuts are best, any of them is right.
+    - It is quick (seconds at most) for 60 layers in 8 stages, too: there are 300 million cuts.
+
     Raises ValueError, naming the number of layers and `stages`, where there are fewer layers
     than stages, or `stages` is below 1.
     """
@@ -96,11 +123,12 @@ def simulate(
     forward    the time of one forward, on every stage, above 0
     backward   the time of one backward, above 0
 
-    A stage does one action at a time, in its schedule's order, each as early as it can.  The
-    forward of i on stage s needs that on stage s − 1 to be done; the backward needs that on stage
-    s + 1 to be done and its own stage's forward.  Time begins at 0; messages take none.
+    - A stage does one action at a time, in its schedule's order, each as early as it can.
+    - The forward of i on stage s needs that on stage s − 1 to be done.
+    - The backward of i needs that on stage s + 1 to be done, and its own stage's forward.
+    - Time begins at 0; messages take none.
 
-    Raises ValueError where the schedules come to a stand before all is done; it names the first
+    Raises ValueError where the schedules come to a stand before all is done.  It names the first
     (lowest) stage that still has actions left, and the micro-batch of the action it waits to do.
     """
     raise NotImplementedError
@@ -108,6 +136,8 @@ def simulate(
 
 def in_flight(schedule: Sequence[Action]) -> int:
     """The largest number of micro-batches that a stage with this schedule holds at once.
+
+    schedule  any, with the forward and the backward of one micro-batch or more
 
     A micro-batch is held from its forward until its backward is done.
     """
@@ -124,7 +154,8 @@ def run_pipeline(
 ) -> Tensor | None:
     """Forward and backward of m micro-batches; rank r of the default group is stage r.
 
-    stage     this rank's layers: a module of one tensor in, one out
+    stage     this rank's layers: a module of one tensor in, one out, whose parameters all require
+              gradients; the output may be a view that isn't contiguous
     schedule  this rank's actions, any that don't deadlock: neighbours have their forwards in the
               same order, and their backwards in the same order (which may be another), so that
               messages arrive in the order in which they are needed
@@ -133,19 +164,27 @@ def run_pipeline(
     targets   on the last rank the m targets; elsewhere None
     arriving  a contiguous tensor of the shape, dtype and device of an activation that arrives at
               this rank, as nobody sends them: its values mean nothing; on rank 0 None
+    returns   on the last rank the mean of the m losses, detached; None on the others
 
-    The gradients of the mean of the m losses are added to the .grad of the stage's parameters.
-    As all micro-batches have one size, they are those of the whole batch in one process.
-    Returns that mean loss, detached, on the last rank, and None on the others.
+    *Gradients.*
 
-    Each action runs when its turn in the schedule comes: the stage is called once for each "F",
-    and its backward runs at "B".  From then on nothing of the micro-batch is kept: not its
-    graph, nor the activation that arrived, nor its output (whose sending is long done by then, so
-    wait for it: a request keeps alive what it sends).  Only gradients on their way may stay.
+    - Those of the mean of the m losses are added to the .grad of the stage's parameters.  As all
+      micro-batches have one size, they are those of the whole batch in one process.
+    - The inputs of rank 0 need none, and get none.
 
-    For each micro-batch a rank sends one message to the next rank, the activation, and one to the
-    rank before, the gradient of the activation that came from there, which has its size.  Nothing
-    else is sent, and all has been sent when the function returns.  The stage's output may
-    be a view that isn't contiguous.  One rank alone sends nothing.
+    *Order and memory.*
+
+    - Each action runs when its turn in the schedule comes: the stage is called once for each "F",
+      and its backward runs at "B".
+    - From "B" on nothing of the micro-batch is kept: not its graph, not the activation that
+      arrived, not its output.  Its sending is long done by then, so wait for it: a request keeps
+      alive what it sends.  Only gradients on their way may stay.
+
+    *Messages.*
+
+    - For each micro-batch a rank sends one message to the next rank, the activation, and one to the
+      rank before, the gradient of the activation that came from there, which has its size.
+    - Nothing else is sent, and all has been sent when the function returns.
+    - One rank alone sends nothing.
     """
     raise NotImplementedError

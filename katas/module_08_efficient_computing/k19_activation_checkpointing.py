@@ -1,42 +1,58 @@
 """Activation checkpointing and load balancing
 
-The backward pass needs what the forward pass computed, so autograd keeps every
-activation until its gradient is due.  A deep network fills its memory with
-them, not with weights.  Checkpointing trades time for that memory: keep only a
-function's inputs, throw away all that it computes inside, and compute it again
-when the backward pass arrives.
+**Before you start.**  You need torch.autograd.Function ("Extending PyTorch" in torch's
+documentation), torch's random generator (get_rng_state, set_rng_state), and the 0/1 knapsack for
+choose_recompute.  No other kata.
+
+**The idea.**  The backward pass needs what the forward pass computed, so autograd keeps every
+activation until its gradient is due.  A deep network fills its memory with them, not with
+weights. *Checkpointing* trades time for that memory: keep only a function's inputs, throw away
+all that it computes inside, and compute it again when the backward pass arrives.
 
     forward     y = f(x) without a graph; x is kept
     backward    detach x, compute f(x) again, now with a graph; send ∂L/∂y
                 through it; hand ∂L/∂x back; the graph dies at once
 
-The second run must be the first one over again.  Dropout draws its mask from
-the random number generator, so the generator's state is kept with x and put
-back for the recomputation.  Afterwards the generator goes on from where it was
-before the backward pass: else the next batch would draw old numbers again.
+*The √n schedule.*  Cut n equal layers into s segments and checkpoint each.  At the start of the
+backward pass the s inputs of the segments are kept, and one segment is computed again.  For 16
+layers in 4:
 
-The √n schedule.  Cut n equal layers into s segments and checkpoint each.  At the
-start of the backward pass the s inputs of the segments are kept, and one
-segment is computed again, at most ⌈n/s⌉ activations:
+    layers            0 1 2 3     4 5 6 7     8 9 10 11    12 13 14 15
+    kept              ●           ●           ●            ●
+    computed again                                         ■  ■  ■  ■    first
+                                              ■ ■  ■  ■                  then
+                                  ■ ■ ■ ■                                then
+                      ■ ■ ■ ■                                            last
+
+*Selective recomputation.*  Layers differ: softmax and dropout make many bytes in little time, a
+matrix product is the other way round.  Recompute only what is cheap for its bytes.
+
+*Load balancing.*  Workers that wait for each other are as fast as the slowest, be it experts
+(cost: the tokens sent to each) or long and short samples.  *Longest processing time first* (LPT)
+takes the jobs by falling cost and gives each to the worker with the least load so far.
+
+**The formula.**
 
     kept(s) = s + ⌈n/s⌉          least: ⌈2√n⌉, at s ≈ √n
 
-That is O(√n) in place of O(n) activations, for one more forward pass.
+    imbalance = largest load / mean load
 
-Selective recomputation.  Layers differ: softmax and dropout make many bytes in
-little time, a matrix product is the other way round.  Recompute only what is
-cheap for its bytes.  Taking layers by seconds per byte until the rest fits is a
-good guess, but the best choice is a 0/1 knapsack: go through the layers once
-and remember, for each number of bytes kept so far, the least extra time.
+That is O(√n) in place of O(n) activations, for one more forward pass.  At an imbalance of 1.25 a
+fifth of the machine idles.
 
-Load balancing.  Workers that wait for each other are as fast as the slowest, be
-it experts (cost: the tokens sent to each) or long and short samples.  With
-max/mean = 1.25 a fifth of the machine idles.  The best partition is NP-hard, yet
-a greedy rule is near: longest processing time first (LPT) takes the jobs by
-falling cost and gives each to the worker with the least load so far.  Its
-largest load is at most 4/3 − 1/(3m) times the best one's on m workers.
+**Why does a checkpoint touch the random generator?**  The second run must be the first one over
+again, and dropout draws its mask.  So the generator's state is kept with x and put back for the
+recomputation. Afterwards the generator goes on from where it was before the backward pass: else
+the next batch would draw old numbers again.
 
-Worked by hand:
+**Why no greedy choice of what to recompute?**  Taking layers by seconds per byte until the rest
+fits is a good guess.  The best choice is a 0/1 knapsack: go through the layers once and remember,
+for each number of bytes kept so far, the least extra time.
+
+**Why is greedy good enough for loads?**  The best partition is NP-hard.  LPT's largest load is at
+most 4/3 − 1/(3m) times the best one's on m workers.
+
+**Worked by hand:**
 
     f(x) = (w·x)², w = 3, x = 5: y = 225.  Kept: x alone.  Backward with 1:
     w·x = 15 again, ∂y/∂x = 2·15·3 = 90, ∂y/∂w = 2·15·5 = 150
@@ -50,9 +66,19 @@ Worked by hand:
     costs 3, 5, 3, 4, 3 on 2 workers: LPT gives 5 + 3 = 8 and 4 + 3 + 3 = 10,
     imbalance 10/9 = 1.111.  The best is 5 + 4 = 3 + 3 + 3 = 9
 
+**Shapes**: tensors of any shape.
 No function changes its arguments, nor whether they require gradients.
 
-Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost",
+**Steps.**  A good place to pause is after checkpoint_sequential.
+
+    checkpoint              25 min   what if no argument needs a gradient?
+    checkpoint_sequential   10 min   lengths that differ by one at most
+    best_segments            5 min   try them all, or think
+    choose_recompute        15 min   a table over bytes
+    partition                5 min   sort, then the least load
+    imbalance                3 min   one line
+
+Sources: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost",
 sections 4.1–4.3; Korthikanti et al. 2022, "Reducing Activation Recomputation in
 Large Transformer Models", section 5; Graham 1969, "Bounds on Multiprocessing
 Timing Anomalies", section 4 (LPT).
@@ -69,52 +95,62 @@ from torch import Tensor
 def checkpoint(function: Callable[..., Any], *args: Any) -> Tensor | tuple[Tensor, ...]:
     """`function(*args)`, whose inside is computed again in the backward pass.
 
-    Write it as a torch.autograd.Function.  Returns what `function` returns: one
-    tensor, or a tuple of tensors.  Some of a tuple may need no gradient
-    (indices, a detached tensor), and some may go unused.
+    function  returns one tensor, or a tuple of tensors; some of a tuple may need no gradient
+              (indices, a detached tensor), and some may go unused.  It may itself call
+              `checkpoint`.
+    args      tensors, with or without gradient, of any dtype, and anything else (numbers, None,
+              lists, …), in any order, in which they reach `function`.  The same tensor may stand
+              there twice.
+    returns   what `function` returns; a tuple of one stays a tuple
 
-    `args` are tensors, with or without gradient, of any dtype, and anything else
-    (numbers, None, lists, …), in any order; they reach `function` in that order.
-    The same tensor may stand there twice.  `backward()` on the result gives
+    Write it as a torch.autograd.Function.
 
-    - to each tensor in `args` that requires one, the gradient that it would
-      have without the checkpoint, also if that tensor is itself computed,
-    - to the parameters that `function` uses on its own (a module's weights),
-      theirs, added to their .grad, also if no tensor in `args` requires one.
+    *Gradients.*  `backward()` on the result gives
 
-    If nothing inside requires a gradient, either (a frozen part of a model), the
-    backward pass of a loss that uses the result just goes on around it.
+    - to each tensor in `args` that requires one, the gradient that it would have without the
+      checkpoint, also if that tensor is itself computed;
+    - to the parameters that `function` uses on its own (a module's weights) theirs, added to their
+      .grad, also if no tensor in `args` requires one.
 
-    Memory: of floating-point tensors, autograd keeps just the tensors in `args`
-    (also if only parameters need gradients), and after a backward pass without
-    retain_graph nothing holds them any more, though the result lives on. Save
-    them with ctx.save_for_backward: then a tensor that was changed in place in
-    between makes backward() raise autograd's RuntimeError, where a wrong gradient
-    would come out silently.
+    If nothing inside requires a gradient either (a frozen part of a model), the backward pass of
+    a loss that uses the result just goes on around it.  Under torch.no_grad() the value is the
+    same, and it requires no gradient.
 
-    Calls: `function` runs once now and once in each backward pass.
-    backward(retain_graph=True) may be followed by a second one, which adds the
-    same gradients again.
+    *Memory.*
 
-    Randomness: only torch's default CPU generator counts.  The recomputation
-    draws the same numbers as the first run.  Numbers drawn after the checkpoint,
-    before or after the backward pass, are those that come without it.
+    - Of floating-point tensors, autograd keeps just the tensors in `args`, also if only parameters
+      need gradients.  Nothing holds the result as soon as nobody uses it.
+    - After a backward pass without retain_graph nothing holds the arguments any more, though the
+      result lives on.
+    - Save them with ctx.save_for_backward.  Then a tensor that was changed in place in between
+      makes backward() raise autograd's RuntimeError, where a wrong gradient would come out
+      silently.
 
-    `function` may itself call `checkpoint`.  Under torch.no_grad() the value is
-    the same, and it requires no gradient.  Not promised: torch.autograd.grad for
-    parameters, gradients of gradients, and modules that are switched between
-    train and eval before the backward pass.
+    *Calls.*  `function` runs once now and once in each backward pass.
+    backward(retain_graph=True) may be followed by a second one, which adds the same gradients
+    again.
+
+    *Randomness.*  Only torch's default CPU generator counts.
+
+    - The recomputation draws the same numbers as the first run.
+    - Numbers drawn after the checkpoint, before or after the backward pass, are those that come
+      without it.
+
+    Not promised: torch.autograd.grad for parameters, gradients of gradients, and modules that are
+    switched between train and eval before the backward pass.
     """
     raise NotImplementedError
 
 
-def checkpoint_sequential(layers: Sequence[Callable[[Tensor], Tensor]], x: Tensor, segments: int) -> Tensor:
+def checkpoint_sequential(
+    layers: Sequence[Callable[[Tensor], Tensor]], x: Tensor, segments: int
+) -> Tensor:
     """Apply `layers`, a list or an nn.Sequential, to `x` in order, in checkpointed segments.
 
-    The n layers are cut into `segments` runs of neighbours whose lengths differ
-    by at most one (which are the longer ones is free).  Each, also the last, is
-    one `checkpoint`: the inputs of the segments are kept, nothing else, and each
-    layer runs once now and once in the backward pass.
+    - The n layers are cut into `segments` runs of neighbours whose lengths differ by at most one;
+      which are the longer ones is free.
+    - Each, also the last, is one `checkpoint`: the inputs of the segments are kept, nothing else,
+      and each layer runs once now and once in the backward pass.
 
     Raises ValueError, naming `segments` and n, unless 1 ≤ segments ≤ n.
     """
@@ -129,14 +165,17 @@ def best_segments(n: int) -> int:
 def choose_recompute(sizes: Sequence[int], seconds: Sequence[float], budget: int) -> list[int]:
     """Which layers to recompute so that the rest fits into `budget` in the least extra time.
 
-    Layer i keeps `sizes[i]` bytes (positive whole numbers, in any unit), or none
-    if it is recomputed, which takes `seconds[i]` > 0 more.  A layer's time doesn't
-    depend on the other choices.  `budget` ≥ 0 is a whole number.
+    sizes    the bytes that each layer keeps unless it is recomputed: positive whole numbers, in any
+             unit
+    seconds  the extra time of recomputing each, above 0, whatever becomes of the others
+    budget   a whole number, 0 or more
+    returns  the layers to recompute, a list of ints in rising order
 
-    Returns the layers to recompute, a list of ints in rising order, such that the
-    sizes of all others sum to at most `budget`, with the least sum of seconds; of
-    several such lists, any.  Exact, also for 40 layers and a budget of some
-    hundreds, in under a second: 2⁴⁰ choices are too many to try.
+    - The sizes of all others sum to at most `budget`, with the least sum of seconds.  Of several
+      such lists, any will do.
+    - It is exact for 40 layers and a budget of some hundreds, too, in under a second: 2⁴⁰ choices
+      are too many to try.
+    - No layers need no choice: the list is empty.
     """
     raise NotImplementedError
 
@@ -144,14 +183,19 @@ def choose_recompute(sizes: Sequence[int], seconds: Sequence[float], budget: int
 def partition(costs: Sequence[float], workers: int) -> list[list[int]]:
     """Share jobs out by LPT: by falling cost, each to a worker with the least load so far.
 
-    Job i costs `costs[i]` ≥ 0.  Returns a list of `workers` lists with the jobs'
-    numbers; each job stands in exactly one.  A worker without jobs has an empty
-    list, all of them where `costs` is empty.  Free: the order of the workers, the
-    order inside a list, and which comes first among equal costs or equal loads.
+    costs    0 or more for each job; there may be no jobs returns  `workers` lists of jobs'
+    numbers, in which each job stands once; a worker without jobs has
+             an empty list
+
+    Free are the order of the workers, the order inside a list, and which comes first among equal
+    costs or equal loads.
     """
     raise NotImplementedError
 
 
 def imbalance(loads: Sequence[float]) -> float:
-    """The largest load over the mean load, a float: 1.0 if all are equal.  One load or more is positive."""
+    """The largest load over the mean load, a float: 1.0 if all are equal.
+
+    Loads are 0 or more, and one at least is positive.
+    """
     raise NotImplementedError

@@ -1,48 +1,88 @@
-"""Fault tolerance: what training on many machines needs to come to its end.
+"""Fault tolerance: what training on many machines needs to come to its end
 
-A machine fails every few years; a thousand of them fail every day.  A run over weeks survives
-only if it can be taken up again where it was, and taking it up must change nothing: the losses
-after a crash are, to the last digit, those of a run that never crashed.
+**Before you start.**  You need state_dict and load_state_dict, torch's random state, and barrier
+and all-gather (collectives).  For `efficiency` you may use your ring (the reference's is used
+until yours is green):
 
-What has to be kept.  The parameters alone don't do: momentum and step counts of the optimizer,
-the step number, and each rank's random state (it decides the next dropout mask) all belong to
-the state.  With all ranks alike but for their random states, rank 0 writes for everyone.
+    from .k14_collectives import ring_seconds
 
-How it is written.  A process can be killed in the middle of writing.  So the new checkpoint is
-written beside the old one, under another name, in the same folder, and then renamed over it:
-os.replace is atomic, so that whoever reads finds the old one or the new one, whole.  (Before that it
-should be forced to the disk by fsync, though only a machine that loses its power would show it.)
-No rank may go on before the file is there: if one did, and rank 0 died, some would be ahead of the
-state that all come back to.
+**The idea.**  A machine fails every few years; of a thousand, one fails every day.  A run over
+weeks survives only if it can be taken up again where it was.  And that must change nothing: the
+losses after a crash are, to the last digit, those of a run that never crashed.  Here is one with
+a checkpoint after every 3 steps:
 
-When a worker dies, torchrun ends the others, starts all of them again, and each loads the checkpoint:
+    steps      0   1   2  │  3   4   5  │  6   7 ✗ killed
+    file              run.pt          run.pt
+    again                                  6   7   8  │  the same losses
+                                                    run.pt
+
+*What has to be kept.*  The parameters alone don't do.  The optimizer's momentum and step counts,
+the step number, and each rank's random state (it decides the next dropout mask) all belong to the
+state.  With all ranks alike but for their random states, rank 0 writes for everyone.
+
+*How it is written.*  A process can be killed in the middle of writing.  So write the new
+checkpoint beside the old one, in the same folder, and then rename it over the old one:
+
+    rank 0       write run.pt.part ▶ fsync ▶ os.replace(run.pt.part, run.pt) ─┬▶ go on
+    rank 1       wait ────────────────────────────────────────────────────────┘
+    a reader     sees the old run.pt, whole                                    the new one, whole
+
+*When a worker dies*, torchrun ends the others, starts all of them again, and each loads the
+checkpoint:
+
     torchrun --nproc-per-node=2 --max-restarts=3 katas/module_08_efficient_computing/train_gpt.py
 
-Stragglers.  In synchronous training all wait for the slowest.  Who takes more than, say, 1.5 times
-the median time of a step has a problem: a hot processor, a bad cable.  The median, as a mean
-would be pulled up by the straggler itself.
+*Stragglers.*  In synchronous training all wait for the slowest.  Whoever takes more than, say,
+1.5 times the median time of a step has a problem: a hot processor, a bad cable.
 
-What more ranks bring.  If a share s of the work can't be divided, n ranks make it faster by
+*Backends.*  NCCL moves tensors between GPUs, gloo those of CPUs; MPI where a cluster brings it.
+One group can have both: torch.distributed.init_process_group("cpu:gloo,cuda:nccl").
+
+**The formula.**  If a share s of the work can't be divided, n ranks make it faster by
 
     strong scaling, the same work (Amdahl)           1 / (s + (1 − s)/n)
     weak scaling, n times the work (Gustafson)       s + (1 − s) n
 
-Data-parallel steps add a ring all-reduce of B bytes, 2 (n − 1)(α + B/(n β)) seconds with latency α
-and bandwidth β: that share of a step in which a rank computes is its efficiency.
+A data-parallel step adds a ring all-reduce of B bytes, with latency α and bandwidth β.  The share
+of a step in which a rank computes is its efficiency:
 
-Worked by hand: s = 0.1 and n = 4 give 1/(0.1 + 0.225) = 3.08 and 0.1 + 3.6 = 3.7.  A step of
-0.4 s on each of 4 ranks with gradients of 1 GB over 10 GB/s (α = 0) adds 2 · 3 · 1/40 = 0.15 s:
-efficiency 0.4 / 0.55 = 0.727.  Step times of 1.0, 1.1, 1.2 and 2.0 s have the median 1.15: rank 3
-is above 1.5 · 1.15 = 1.725.
+    ring = 2 (n − 1)(α + B/(n β))        efficiency = compute / (compute + ring)
 
-Backends.  NCCL moves tensors between GPUs, gloo those of CPUs; MPI where a cluster brings it.  One
-group can have both: torch.distributed.init_process_group("cpu:gloo,cuda:nccl").
+**Why os.replace?**  It is atomic.  Whoever reads finds the old file or the new one, never half a
+file and never none.  (fsync before it forces the bytes to the disk, which only a loss of power
+would show.)
 
-All functions on `path` are called on every rank of the default group, on a file system that they share.
-No function changes its arguments. (`train` trains what `parts` holds.)
+**Why must the others wait?**  If one went on and rank 0 died before the rename, some would be
+ahead of the state that all come back to.
 
-Source: Amdahl 1967, "Validity of the single processor approach"; Gustafson 1988, "Reevaluating
+**Why the median?**  A mean would be pulled up by the straggler itself.
+
+**Worked by hand:**
+
+    s = 0.1, n = 4          1/(0.1 + 0.225) = 3.08        0.1 + 3.6 = 3.7
+    0.4 s of computing on each of 4 ranks, gradients of 1 GB over 10 GB/s, α = 0:
+                            2 · 3 · 1/40 = 0.15 s more, efficiency 0.4/0.55 = 0.727
+    step times 1.0, 1.1, 1.2 and 2.0 s: the median is 1.15, and rank 3 is above 1.5 · 1.15 = 1.725
+
+**Shapes**: none; states hold tensors of any shape.  All functions on `path` are called on every
+rank of the default group, on a file system that they share. No function changes its arguments.
+(`train` trains what `parts` holds.)
+
+**Steps.**
+
+    save_checkpoint   10 min   what if the process dies between two lines of yours?
+    load_checkpoint    5 min   torch.load has an error for every kind of rubbish
+    train             20 min   what else decides the next loss?
+    stragglers         5 min   all-gather one number
+    amdahl             3 min
+    gustafson          3 min
+    efficiency         3 min   a message is 1/n of the gradients
+    choose_backend    10 min   one name where one is enough
+
+Sources: Amdahl 1967, "Validity of the single processor approach"; Gustafson 1988, "Reevaluating
 Amdahl's law"; PyTorch's documentation of torchrun (elastic launch) and of torch.distributed.
+
+From scratch: torch.save, torch.load and torch.distributed's collectives may be used.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -51,13 +91,16 @@ from typing import Any
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` of rank 0 to `path`, so that at every moment there is the old file or the new one, whole.
+    """Write `state` of rank 0 to `path`.
 
-    path   its folder exists; nothing is written outside of that folder, which may be a disk of its own
+    path   its folder exists, and may be a disk of its own
     state  tensors, numbers and text, and dicts, lists and tuples of them; those of other ranks
            aren't looked at
 
-    Returns, on each rank, only when the file is there.
+    - At every moment there is the old file or the new one at `path`, whole.
+    - Nothing is written outside of the folder.
+    - What a killed process left behind is in nobody's way.
+    - It returns, on each rank, only when the file is there.
     """
     raise NotImplementedError
 
@@ -65,32 +108,36 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """What `save_checkpoint` wrote to `path`, tensors on the CPU; None where there is no such file.
 
-    Raises ValueError, naming the path, where the file, whatever is in it, can't be read as a checkpoint.
+    Raises ValueError, naming the path, where the file, whatever is in it, can't be read as a
+    checkpoint: half of one, an empty file, other notes.
     """
     raise NotImplementedError
 
 
-def train(parts: Mapping[str, Any], step: Callable[[int], float], steps: int, path: Path, every: int) -> list[float]:
+def train(
+    parts: Mapping[str, Any], step: Callable[[int], float], steps: int, path: Path, every: int
+) -> list[float]:
     """Do step(0), step(1), … step(steps − 1), or what a checkpoint in `path` leaves to do of it.
 
-    parts   what the training changes, by name: objects with state_dict() and load_state_dict(), such as
-            the model and the optimizer, alike on all ranks
+    parts   what the training changes, by name and in any order: objects with state_dict() and
+            load_state_dict(), such as the model and the optimizer, alike on all ranks
     step    does a step and returns its loss
     steps   in all; a checkpoint in `path` has no more
-    every   a checkpoint is saved after every so many steps (counted from the beginning of the training,
-            not of this call), and after the last
+    every   a checkpoint is saved after every so many steps (counted from the beginning of the
+            training, not of this call), and after the last
+    returns this rank's losses of the steps from the last checkpoint on, behind rank 0's of those
+            before it: `steps` in all
 
-    The checkpoint holds the parts, the losses so far, and every rank's random state of torch on the CPU:
-    with it, a run that was killed goes on as if nothing had happened.  Where nothing is left to do,
-    no step is done, but the parts and the random state become the checkpoint's all the same.
-    Returns this rank's losses of the steps from the last checkpoint on, behind rank 0's of those before
-    it: `steps` in all.
+    - The checkpoint holds the parts, the losses so far, and every rank's random state of torch on
+      the CPU.  With it, a run that was killed goes on as if nothing had happened.
+    - Where nothing is left to do, no step is done, but the parts and the random state become the
+      checkpoint's all the same.
     """
     raise NotImplementedError
 
 
 def stragglers(seconds: float, factor: float = 1.5) -> list[int]:
-    """The ranks, in ascending order, that need more than `factor` times the median of all ranks' seconds.
+    """The ranks, in ascending order, that need more than `factor` times the median.
 
     seconds  this rank's; each rank gives its own, and all get the same answer
 
@@ -100,21 +147,28 @@ def stragglers(seconds: float, factor: float = 1.5) -> list[int]:
 
 
 def amdahl(n: int, serial: float) -> float:
-    """How many times faster n ranks do the same work, of which the share `serial` can't be divided."""
+    """How many times faster n ranks do the same work.
+
+    serial  the share of the work that can't be divided
+    """
     raise NotImplementedError
 
 
 def gustafson(n: int, serial: float) -> float:
-    """How many times the work n ranks do in the time of one, of whose time the share `serial` can't be divided."""
+    """How many times as much work n ranks do in the time of one.
+
+    serial  the share of that time which can't be divided
+    """
     raise NotImplementedError
 
 
 def efficiency(n: int, compute: float, size: float, latency: float, bandwidth: float) -> float:
-    """The share of a data-parallel step in which a rank computes: compute / (compute + ring all-reduce).
+    """The share of a data-parallel step in which a rank computes.
 
     compute    seconds that each rank computes in a step
     size       bytes of the gradients
-    latency    seconds a message, bandwidth bytes a second
+    latency    seconds a message takes however short it is
+    bandwidth  bytes a second
     """
     raise NotImplementedError
 
@@ -125,8 +179,10 @@ def choose_backend(devices: Iterable[str], available: Iterable[str]) -> str:
     devices    "cpu", "cuda" or both, in any order
     available  of "gloo", "nccl" and "mpi", those that are there
 
-    For the CPU gloo, else mpi; for CUDA nccl, else gloo, else mpi.  One name for one device, or where both
-    devices have the same; else "cpu:…,cuda:…".
+    - For the CPU gloo, else mpi.
+    - For CUDA nccl, else gloo, else mpi.
+    - One name for one device, or where both devices have the same; else "cpu:…,cuda:…".
+
     Raises ValueError, naming what is available, where a device has none.
     """
     raise NotImplementedError

@@ -84,24 +84,6 @@ def check_codes(codes, expected, is_nan):
     assert_close(np.where(is_nan, expected, codes).astype(codes.dtype), expected)
 
 
-class TestWorkedByHand:
-    def test_a_tenth_in_each_format(self):
-        tenth = np.array([0.1], np.float32)
-        assert_close(encode(tenth, E4M3), np.array([0x1D], np.uint8))
-        assert_close(encode(tenth, E5M2), np.array([0x2E], np.uint8))
-        assert_close(encode(tenth, FP16), np.array([0x2E66], np.uint16))
-        assert_close(encode(tenth, BF16), np.array([0x3DCD], np.uint16))
-        assert_close(decode(np.array([0x1D], np.uint8), E4M3), np.array([0.1015625], np.float32))
-        assert_close(decode(np.array([0x2E], np.uint8), E5M2), np.array([0.09375], np.float32))
-        assert_close(relative_error(tenth, E4M3), np.array([0.015625]), rtol=1e-6)  # 0.1 isn't exact in float32
-
-    def test_a_tenth_at_random_in_e4m3(self, rng):
-        values = stochastic_round(np.full(40_000, 0.1, np.float32), E4M3, rng)
-        assert_close(np.unique(values), np.array([0.09375, 0.1015625], np.float32))
-        # The share has a deviation of √(0.8 · 0.2 / 40 000) = 0.002; seven of them.
-        assert_close((values > 0.1).mean(), 0.8, rtol=0, atol=0.014)
-
-
 class TestFormat:
     @names
     def test_limits_are_those_of_torch(self, name):
@@ -126,6 +108,14 @@ class TestFormat:
 
 
 class TestDecode:
+    def test_the_example_worked_by_hand(self):
+        assert_close(decode(np.array([0x1D], np.uint8), E4M3), np.array([0.1015625], np.float32))
+        assert_close(decode(np.array([0x2E], np.uint8), E5M2), np.array([0.09375], np.float32))
+
+    def test_the_values_of_the_drawing(self):
+        values = np.array([0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, np.inf], np.float32)
+        assert_close(decode(np.arange(13, dtype=np.uint8), Format(2, 2)), values)
+
     @names
     def test_every_code_is_torchs(self, name):
         codes = every_code(name)
@@ -148,6 +138,11 @@ class TestDecode:
 
 
 class TestEncode:
+    @pytest.mark.parametrize(("name", "code"), [("float8_e4m3fn", 0x1D), ("float8_e5m2", 0x2E), ("float16", 0x2E66), ("bfloat16", 0x3DCD)])
+    def test_the_example_worked_by_hand(self, name, code):
+        dtype = np.uint8 if name.startswith("float8") else np.uint16
+        assert_close(encode(np.array([0.1], np.float32), of(name)), np.array([code], dtype))
+
     @names
     def test_every_value_gets_its_code_back(self, name):
         values = torch_decode(every_code(name), name)
@@ -280,6 +275,12 @@ class TestSpacing:
 
 
 class TestStochasticRound:
+    def test_the_example_worked_by_hand(self, rng):
+        values = stochastic_round(np.full(40_000, 0.1, np.float32), E4M3, rng)
+        assert_close(np.unique(values), np.array([0.09375, 0.1015625], np.float32))
+        # The share has a deviation of √(0.8 · 0.2 / 40 000) = 0.002; seven of them.
+        assert_close((values > 0.1).mean(), 0.8, rtol=0, atol=0.014)
+
     @names
     @pytest.mark.parametrize("sign", [1, -1])
     def test_gives_one_of_the_two_neighbours(self, rng, name, sign):
@@ -299,15 +300,16 @@ class TestStochasticRound:
     @names
     @pytest.mark.parametrize("part", [1 / 16, 0.25, 0.5, 0.875])
     @pytest.mark.parametrize("sign", [1, -1])
-    def test_the_mean_is_the_value(self, rng, name, part, sign):
+    @pytest.mark.parametrize("where", ["subnormal", "normal", "at the end"])
+    def test_the_mean_is_the_value(self, rng, name, part, sign, where):
         values = positives(name)
-        for k in (1, len(values) // 2 + 1, len(values) - 2):
-            low, gap = float(values[k]), float(values[k + 1]) - float(values[k])
-            many = np.full((100, 200), sign * (low + part * gap), np.float32)
-            rounded = sign * stochastic_round(many, of(name), rng).astype(np.float64)
-            # Seven deviations of a share of 20 000 draws.
-            share = ((rounded - low) / gap).mean()
-            assert_close(share, part, rtol=0, atol=7 * (part * (1 - part) / 20_000) ** 0.5)
+        k = {"subnormal": 1, "normal": len(values) // 2 + 1, "at the end": len(values) - 2}[where]
+        low, gap = float(values[k]), float(values[k + 1]) - float(values[k])
+        many = np.full((100, 200), sign * (low + part * gap), np.float32)
+        rounded = sign * stochastic_round(many, of(name), rng).astype(np.float64)
+        # Seven deviations of a share of 20 000 draws.
+        share = ((rounded - low) / gap).mean()
+        assert_close(share, part, rtol=0, atol=7 * (part * (1 - part) / 20_000) ** 0.5)
 
     @smalls
     def test_other_formats_stay_or_go_to_a_neighbour(self, rng, fields):
@@ -361,6 +363,10 @@ class TestStochasticRound:
 
 
 class TestRelativeError:
+    def test_the_example_worked_by_hand(self):
+        # 0.1 isn't exact in float32.
+        assert_close(relative_error(np.array([0.1], np.float32), E4M3), np.array([0.015625]), rtol=1e-6)
+
     @names
     def test_matches_torch(self, rng, name):
         import torch
@@ -384,7 +390,9 @@ class TestRelativeError:
         values = np.exp2(rng.uniform(-6, 8, 50_000)).astype(np.float32)
         worst = relative_error(values, form).max()
         # A tie just above a power of two: half a spacing over 1 + epsilon / 2.
-        assert 0.95 * (form.epsilon / 2) / (1 + form.epsilon / 2) < worst <= form.epsilon / 2
+        least, most = 0.95 * (form.epsilon / 2) / (1 + form.epsilon / 2), form.epsilon / 2
+        if not least < worst <= most:
+            fail(f"The worst of 50,000 errors is {worst:.4g}: it lies between {least:.4g} and {most:.4g}.", evidence=float(worst))
 
     @shapes
     def test_keeps_the_shape(self, shape):

@@ -62,13 +62,14 @@ UNARY = {"prod", "nll_loss", "cross_entropy", "relu"}
 class TestAutocastDtype:
     @pytest.mark.parametrize("low", [BRAIN, HALF])
     @pytest.mark.parametrize("op", REAL)
-    def test_matches_torchs_autocast(self, op, low):
-        for pair in [(SINGLE, SINGLE), (low, low), (low, SINGLE), (SINGLE, low), (DOUBLE, DOUBLE)]:
-            a, b = (torch.rand(3, 3).to(dtype) for dtype in pair)
-            with torch.autocast("cpu", dtype=low):
-                expected = REAL[op](a, b).dtype
-            given = pair[:1] if op in UNARY else pair
-            assert_equal(autocast_dtype(op, *given, low=low), expected)
+    @pytest.mark.parametrize("pair", [(SINGLE, SINGLE), ("low", "low"), ("low", SINGLE), (SINGLE, "low"), (DOUBLE, DOUBLE)], ids=str)
+    def test_matches_torchs_autocast(self, pair, op, low):
+        pair = [low if dtype == "low" else dtype for dtype in pair]
+        a, b = (torch.rand(3, 3).to(dtype) for dtype in pair)
+        with torch.autocast("cpu", dtype=low):
+            expected = REAL[op](a, b).dtype
+        given = pair[:1] if op in UNARY else pair
+        assert_equal(autocast_dtype(op, *given, low=low), expected)
 
     @pytest.mark.parametrize("op", LOW)
     def test_matrix_products_run_in_the_low_dtype(self, op):
@@ -208,7 +209,7 @@ class TestLossScaler:
         scaler = LossScaler(8.0)
         scaler.unscale_(optimizer)
         assert_close([ps[0].grad, ps[2].grad], [expected[0], expected[2]])
-        assert ps[1].grad is None
+        assert_equal(ps[1].grad, None)
         assert_close(ps[0].detach(), torch.zeros(2, dtype=dtype))
         assert_equal(scaler.step(optimizer), True)
         assert_close([p.detach() for p in ps], [-expected[0], torch.zeros(3, dtype=dtype), -expected[2]])
@@ -340,16 +341,16 @@ class TestMasterWeights:
         start = [p.detach().clone() for p in ps]
         weights = MasterWeights(p for p in ps)
         assert_close([m.detach() for m in weights.master], [p.float() for p in start])
-        assert all(m.is_leaf for m in weights.master)
+        assert_equal([m.is_leaf for m in weights.master], [True] * 3)
         for _ in range(2):  # again: a read replaces, it doesn't add
             ps[0].grad, ps[2].grad = (torch.randn_like(ps[i]) for i in (0, 2))
             weights.read_gradients()
             expected = [ps[0].grad.float(), ps[2].grad.float()]
             assert_close([weights.master[0].grad, weights.master[2].grad], expected)
-            assert weights.master[1].grad is None
+            assert_equal(weights.master[1].grad, None)
         ps[0].grad = None
         weights.read_gradients()
-        assert weights.master[0].grad is None
+        assert_equal(weights.master[0].grad, None)
 
     def test_frozen_parameters_have_a_master_too(self):
         ps = [nn.Parameter(torch.full((n,), float(n)), requires_grad=n != 3) for n in (2, 3, 4)]
@@ -385,7 +386,7 @@ class TestMasterWeights:
         assert_close([p.detach() for p in ps], [v.to(dtype) for v in values], rtol=0, atol=0)
         assert_close([m.detach() for m in weights.master], values, rtol=0, atol=0)
         assert_equal([p.data_ptr() for p in ps], places)
-        assert all(p.requires_grad for p in ps)
+        assert_equal([p.requires_grad for p in ps], [True] * 2)
 
 
 def tiny_readings(n: int = 32):
@@ -442,7 +443,9 @@ class TestTrain:
         losses = train(model, [(x, y)] * 100, adam, LossScaler())
         assert_equal(model.weight.dtype, HALF)
         assert_equal(seen[0].dtype, HALF)
-        assert int(seen[0].count_nonzero()) >= 44, "most of the 48 gradients must survive"
+        survive = int(seen[0].count_nonzero())
+        if survive < 44:
+            fail(f"Of 48 gradients, {survive} survive in float16 with a scale of 65536: nearly all should.", evidence=survive)
         # float32 keeps 7 digits of a loss of about 1e-8
         assert_close(losses[0], baseline[0], rtol=1e-5, atol=0)
         if not losses[-1] < 0.05 * baseline[-1]:
@@ -517,7 +520,8 @@ class TestTrain:
         assert_equal([type(loss) for loss in losses], [float] * 3)
         # Orders of a float32 sum differ by its last digits, not by float16's.
         assert_close(losses[0], before, rtol=1e-5, atol=0)
-        assert losses[2] < losses[1] < losses[0]
+        if not losses[2] < losses[1] < losses[0]:
+            fail(f"The losses of three steps on one batch are {losses}: each should be below the one before.", evidence=losses)
         assert_equal(train(model, [], make), [])
 
     def test_leaves_the_batches_as_they_are(self):

@@ -302,12 +302,12 @@ class TestInt8Matmul:
 
     @pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
     @pytest.mark.parametrize(("m", "k", "n"), [(1, 1, 1), (3, 40, 5), (6, 6, 6)])
-    def test_exact_integers(self, lead, m, k, n):
+    @pytest.mark.parametrize("zeros", [(), (-128, 127), (5, 0), (0, -77)], ids=str)
+    def test_exact_integers(self, zeros, lead, m, k, n):
         a, b = codes(*lead, m, k), codes(k, n)
-        wide = a.numpy().astype(np.int64), b.numpy().astype(np.int64)
-        assert_close(int8_matmul(a, b), torch.tensor(wide[0] @ wide[1]).int())
-        for za, zb in ((-128, 127), (5, 0), (0, -77)):
-            assert_close(int8_matmul(a, b, za, zb), torch.tensor((wide[0] - za) @ (wide[1] - zb)).int())
+        za, zb = zeros or (0, 0)
+        wide = (a.numpy().astype(np.int64) - za) @ (b.numpy().astype(np.int64) - zb)
+        assert_close(int8_matmul(a, b, *zeros), torch.tensor(wide).int())
 
     @pytest.mark.parametrize("k", [4, 30])
     @pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
@@ -439,6 +439,15 @@ class TestDynamicQuantizedLinear:
         step, scale = x.amax(1, keepdim=True) / 255, w.amax(1, keepdim=True) / 127
         expected = ((x / step).round() @ (w / scale).round().T) * step * scale.T  # below 2⁵³
         assert_close(DynamicQuantizedLinear(layer)(x), expected, rtol=1e-12, atol=0)
+
+    def test_each_call_is_quantized_by_its_own_rows(self):
+        layer = linear(20, 5)
+        quantized = DynamicQuantizedLinear(layer)
+        for factor in (1.0, 1e3, 1e-3):
+            x = factor * torch.randn(3, 20, dtype=torch.float64)
+            assert_close(quantized(x), DynamicQuantizedLinear(layer)(x))
+            error = (quantized(x) - layer(x).detach()) / (factor * layer.weight.detach().norm(dim=1))
+            assert_close(error, torch.zeros_like(error), atol=0.1, rtol=0)  # eight bits
 
     def test_rows_that_do_not_follow_each_other_in_memory(self):
         quantized = DynamicQuantizedLinear(linear(6, 4))

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from dojo.testing import assert_close, assert_equal, from_scratch, pure, raises
+from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from katas.module_08_efficient_computing.k11_weight_only_quantization import (
     awq,
     dequantize_groups,
@@ -93,6 +93,11 @@ def output_error(w: np.ndarray, w_hat: np.ndarray, x: np.ndarray) -> float:
     return float(np.square(x @ (w - w_hat).T).sum())
 
 
+def check_error(error: float, share: float, by_rounding: float) -> None:
+    if not error < share * by_rounding:
+        fail(f"The output's error is {error / by_rounding:.2f} of that of plain rounding: {share} is the most.")
+
+
 class TestQuantizeGroups:
     def test_the_example_worked_by_hand(self):
         codes, scales, minima = quantize_groups(np.array([-1, -0.5, 0.2, 2]), 4, 2)
@@ -176,7 +181,8 @@ class TestDequantizeGroups:
         w = rng.normal(size=(5, 64))
         codes, scales, minima = quantize_groups(w, 16, bits)
         moved = np.abs(dequantize_groups(codes, scales, minima) - w).reshape(5, 4, 16).max(-1)
-        assert (moved <= scales * (0.5 + 1e-9)).all()
+        if not (moved <= scales * (0.5 + 1e-9)).all():
+            fail(f"A weight moves by {(moved / scales).max():.3f} steps of its group: half a step is the most.")
 
 
 class TestPackQ4_1:
@@ -188,12 +194,12 @@ class TestPackQ4_1:
 
     @pytest.mark.parametrize("lead", LEADS)
     @pytest.mark.parametrize("n", [32, 96])
-    def test_matches_gguf_bit_for_bit(self, lead, n, rng):
+    @pytest.mark.parametrize("size", [1e-3, 1.0, 300.0])
+    def test_matches_gguf_bit_for_bit(self, size, lead, n, rng):
         from gguf.quants import GGMLQuantizationType, quantize
 
-        for size in (1e-3, 1.0, 300.0):
-            w = (rng.normal(0.7, 1.0, (*lead, n)) * size).astype(np.float32)
-            assert_close(pack_q4_1(w), quantize(w, GGMLQuantizationType.Q4_1))
+        w = (rng.normal(0.7, 1.0, (*lead, n)) * size).astype(np.float32)
+        assert_close(pack_q4_1(w), quantize(w, GGMLQuantizationType.Q4_1))
 
     def test_matches_gguf_on_ties_and_constant_blocks(self, rng):
         # Multiples of half a step, where (w − m) · (1/s) and (w − m) / s differ in the last bit.
@@ -354,7 +360,7 @@ class TestGPTQ:
     def test_halves_the_error_of_rounding_on_correlated_inputs(self, bits, rng):
         w, x = rng.normal(size=(32, 64)), correlated(rng, 300, 64)
         error = output_error(w, dequantize_groups(*gptq(w, x.T @ x, 32, bits)), x)
-        assert error < 0.5 * output_error(w, rounded(w, 32, bits)[3], x)
+        check_error(error, 0.5, output_error(w, rounded(w, 32, bits)[3], x))
 
     @pytest.mark.parametrize(("n", "group"), [(10, 4), (6, 12)])
     def test_part_of_a_group_is_refused(self, n, group):
@@ -365,8 +371,8 @@ class TestGPTQ:
     def test_a_layer_of_smollm2_answers_better_than_rounded(self, smollm2, hamlet):
         w, x = smollm2_layer(smollm2, hamlet)
         by_rounding = output_error(w, rounded(w, 64, 3)[3], x)
-        assert output_error(w, dequantize_groups(*gptq(w, x.T @ x, 64, 3)), x) < 0.8 * by_rounding
-        assert output_error(w, awq(w, x, 64, 3)[1], x) < 0.95 * by_rounding
+        check_error(output_error(w, dequantize_groups(*gptq(w, x.T @ x, 64, 3)), x), 0.8, by_rounding)
+        check_error(output_error(w, awq(w, x, 64, 3)[1], x), 0.95, by_rounding)
 
 
 class TestAWQ:
@@ -408,15 +414,13 @@ class TestAWQ:
     def test_a_silent_channel_counts_as_one_of_a_ten_thousandth(self, size, rng):
         w, x = rng.normal(size=(4, 16)), outliers(rng, 30, 16)
         x[:, 5] *= size
-        alpha, w_hat = awq(w, x, 8)
-        assert alpha > 0
-        assert_close((alpha, w_hat), scaled(w, x, 8, 4, 20))
+        assert_close(awq(w, x, 8), scaled(w, x, 8, 4, 20))
 
     @pytest.mark.parametrize("bits", [3, 4])
     def test_halves_the_error_of_rounding_with_outlier_channels(self, bits, rng):
         w, x = rng.normal(size=(24, 64)), outliers(rng, 100, 64)
         error = output_error(w, awq(w, x, 32, bits)[1], x)
-        assert error < 0.5 * output_error(w, rounded(w, 32, bits)[3], x)
+        check_error(error, 0.5, output_error(w, rounded(w, 32, bits)[3], x))
 
     @pytest.mark.parametrize(("n", "group"), [(10, 4), (6, 12)])
     def test_part_of_a_group_is_refused(self, n, group):

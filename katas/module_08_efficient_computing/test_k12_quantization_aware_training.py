@@ -95,11 +95,11 @@ class TestFakeQuantize:
         nearest = grid[(x.flatten()[:, None] - grid).abs().argmin(1)].reshape(x.shape)
         assert_close(fake_quantize(x, scale, zero_point, low, high), nearest)
 
-    def test_float64_tells_what_is_just_beside_a_half(self):
+    @pytest.mark.parametrize("side", [-1e-9, 1e-9])
+    def test_float64_tells_what_is_just_beside_a_half(self, side):
         codes = torch.arange(-3, 2, dtype=torch.float64)
-        for side in (-1e-9, 1e-9):
-            out = fake_quantize((codes + 0.5 + side) * 0.5, 0.5, 1, -2, 3)
-            assert_close(out, (codes + (side > 0)) * 0.5)
+        out = fake_quantize((codes + 0.5 + side) * 0.5, 0.5, 1, -2, 3)
+        assert_close(out, (codes + (side > 0)) * 0.5)
 
     def test_the_gradient_is_the_slope_of_the_surrogate(self):
         # x, clipped half a step beyond the first and the last code: what rounds into the range is inside.
@@ -159,14 +159,14 @@ class TestLSQ:
         assert_close(out, value)
         assert_close(gradients(out, upstream, x, step), (to_x, to_step))
 
-    def test_halves_go_to_even_and_the_borders_are_clipped(self):
+    @pytest.mark.parametrize("at", [eighth / 8 for eighth in range(-20, 21)])
+    def test_halves_go_to_even_and_the_borders_are_clipped(self, at):
         step = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
-        for at in torch.arange(-20, 21, dtype=torch.float64) / 8:
-            x = at.clone().requires_grad_()
-            value, to_x, to_step = paper_lsq(x, step, -4, 3, t64(1.0))
-            out = lsq(x, step, -4, 3)
-            assert_close(out, value)
-            assert_close(gradients(out, torch.ones_like(x), x, step), (to_x, to_step))
+        x = torch.tensor(at, dtype=torch.float64, requires_grad=True)
+        value, to_x, to_step = paper_lsq(x, step, -4, 3, t64(1.0))
+        out = lsq(x, step, -4, 3)
+        assert_close(out, value)
+        assert_close(gradients(out, torch.ones_like(x), x, step), (to_x, to_step))
 
     def test_the_gradients_are_the_slopes_of_the_surrogate(self):
         x = off_ties((4, 7), 0.3, -4, 3)
@@ -302,7 +302,7 @@ class TestQATLinear:
     def test_the_codes_are_small_integers_of_the_current_weight_and_step(self, bits):
         made = QATLinear(linear(7, 4), bits)
         low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-        for size in (0.3, 0.002):
+        for size in (0.3, 0.002):  # one layer, whose step and weight change
             with torch.no_grad():
                 made.step.fill_(size)
                 made.weight.copy_(off_ties((4, 7), size, low, high))

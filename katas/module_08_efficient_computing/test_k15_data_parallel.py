@@ -41,6 +41,20 @@ class Net(nn.Module):
         return self.last(x) + self.shift
 
 
+class Tied(nn.Module):
+    """Two layers with one weight, first and last, and a middle layer."""
+
+    def __init__(self, seed):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.first, self.middle, self.last = nn.Linear(5, 3, bias=False), nn.Linear(3, 5), nn.Linear(5, 3, bias=False)
+        self.last.weight = self.first.weight
+        self.double()
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.middle(self.first(x))))
+
+
 def batch(n):
     return torch.randn(n, 5, dtype=torch.float64), torch.randn(n, 3, dtype=torch.float64)
 
@@ -110,6 +124,27 @@ class TestBroadcastParameters:
 
         check(ranks(2, work), tensors(net(1)))
 
+    def test_buffers_that_the_state_dict_leaves_out_are_sent_too(self, ranks):
+        def work(rank):
+            net = nn.Linear(2, 2)
+            net.register_buffer("positions", torch.arange(3) + rank, persistent=False)
+            broadcast_parameters(net, 1)
+            return net.positions
+
+        check(ranks(2, work), torch.arange(3) + 1)
+
+    def test_tied_weights_are_sent_once(self, ranks):
+        def work(rank):
+            net = Tied(seed=rank)
+            broadcast_parameters(net, 1)
+            return net.state_dict()
+
+        answers = ranks(2, work)
+        check(answers, Tied(seed=1).state_dict())
+        sent, needed = ranks.sent(1), sum(p.numel() * 8 for p in Tied(seed=1).parameters())
+        if sent > needed:
+            fail(f"{sent} bytes are sent of a model whose parameters, tied weights once, have {needed}.", evidence=sent)
+
 
 class TestMakeBuckets:
     def test_the_example_worked_by_hand(self):
@@ -149,6 +184,29 @@ class TestLossFactor:
                 loss_factor(0)
 
         ranks(2, work)
+
+
+class TestDataParallel:
+    def test_it_is_applied_with_all_its_arguments(self, ranks):
+        x, _ = batch(4)
+
+        def work(rank):
+            net = Net(seed=0)
+            calls = []
+            net.register_forward_hook(lambda *_: calls.append(1))
+            model = DataParallel(net)
+            assert_equal(model.module is net, True)
+            assert_equal([p is q for p, q in zip(model.parameters(), net.parameters(), strict=True)], [True] * 6)
+            answers = model(x), model(x, middle=False)
+            if len(calls) != 2:
+                fail(f"Of 2 calls, the module's forward hook is told of {len(calls)}: call the module, not its forward.")
+            return answers
+
+        net = Net(seed=0)
+        check(ranks(1, work), (net(x).detach(), net(x, middle=False).detach()))
+
+    def test_all_begin_with_rank_0_s_parameters_and_buffers(self, ranks):
+        check(ranks(2, lambda rank: DataParallel(Net(seed=rank + 3)).module.state_dict()), Net(seed=3).state_dict())
 
 
 class TestGradients:
@@ -258,6 +316,37 @@ class TestGradients:
             return net.last.weight.grad
 
         check(ranks(2, work), alone(x, y)["last.weight"])
+
+    def test_tied_weights_are_one_parameter(self, ranks):
+        x, y = batch(6)
+
+        def work(rank):
+            model = DataParallel(Tied(seed=rank), 120)
+            before = len(ranks.here)
+            F.mse_loss(model(x[rank::2]), y[rank::2]).backward()
+            model.synchronize()
+            # 15 numbers of the shared weight, 15 and 5 of the middle layer.
+            assert_equal(model.buckets, [[2], [1], [0]])
+            sent = [(call.op, call.bytes) for call in ranks.here[before:]]
+            if sent != [("all_reduce", size) for size in (40, 120, 120)]:
+                fail(f"{sent} is sent, where the three parameters have 40, 120 and 120 bytes.", evidence=sent)
+            return gradients(model.module)
+
+        net = Tied(seed=0)
+        F.mse_loss(net(x), y).backward()
+        check(ranks(2, work), gradients(net))
+
+    def test_gradients_add_up_until_they_are_cleared(self, ranks):
+        x, y = batch(6)
+
+        def work(rank):
+            model = DataParallel(Net(seed=rank), 200)
+            for _ in range(2):
+                F.mse_loss(model(x[rank::2]), y[rank::2]).backward()
+                model.synchronize()
+            return gradients(model.module)
+
+        check(ranks(2, work), {name: 2 * grad for name, grad in alone(x, y).items()})
 
     def test_two_models_in_one_backward_pass(self, ranks):
         x, y = batch(6)
@@ -397,6 +486,22 @@ class TestNoSync:
 
         ranks(2, work)
 
+    def test_the_end_of_an_inner_block_does_not_end_the_outer(self, ranks):
+        x, y = batch(6)
+
+        def work(rank):
+            model = DataParallel(Net(seed=rank), 200)
+            before = len(ranks.here)
+            with model.no_sync():
+                with model.no_sync():
+                    pass
+                F.mse_loss(model(x[rank::2]), y[rank::2]).backward()
+            assert_equal(len(ranks.here), before)
+            model.synchronize()
+            return gradients(model.module)
+
+        check(ranks(2, work), alone(x, y))
+
     def test_a_pass_in_the_block_alone_can_be_synchronized(self, ranks):
         x, y = batch(6)
 
@@ -408,26 +513,3 @@ class TestNoSync:
             return gradients(model.module)
 
         check(ranks(2, work), alone(x, y))
-
-
-class TestModule:
-    def test_it_is_applied_with_all_its_arguments(self, ranks):
-        x, _ = batch(4)
-
-        def work(rank):
-            net = Net(seed=0)
-            calls = []
-            net.register_forward_hook(lambda *_: calls.append(1))
-            model = DataParallel(net)
-            assert_equal(model.module is net, True)
-            assert_equal([p is q for p, q in zip(model.parameters(), net.parameters(), strict=True)], [True] * 6)
-            answers = model(x), model(x, middle=False)
-            if len(calls) != 2:
-                fail(f"Of 2 calls, the module's forward hook is told of {len(calls)}: call the module, not its forward.")
-            return answers
-
-        net = Net(seed=0)
-        check(ranks(1, work), (net(x).detach(), net(x, middle=False).detach()))
-
-    def test_all_begin_with_rank_0_s_parameters_and_buffers(self, ranks):
-        check(ranks(2, lambda rank: DataParallel(Net(seed=rank + 3)).module.state_dict()), Net(seed=3).state_dict())

@@ -503,6 +503,15 @@ def test_the_default_eps_counts_where_gradients_are_tiny(ranks, kind):
 
 
 @pytest.mark.usefixtures("optimizers")
+@pytest.mark.parametrize("kind", ["Zero1", "Zero2"])
+def test_a_frozen_parameter_stays_as_it_is(ranks, kind):
+    layers = small()
+    for p in (layers[0][0].bias, layers[1][1].weight):  # not the last one, so that places can get mixed up
+        p.requires_grad_(False)
+    check_training(ranks, kind, 2, SETTINGS["other"], layers=layers)
+
+
+@pytest.mark.usefixtures("optimizers")
 @pytest.mark.parametrize("kind", ["Zero1", "Zero2", "Zero3"])
 def test_parameters_may_be_float32_and_views(ranks, kind):
     # With a large eps, as an update is its gradient's sign alone where that is no larger than the rounding.

@@ -229,6 +229,13 @@ class TestColumnParallelLinear:
     def test_has_a_part_of_the_output_and_of_every_gradient(self, ranks, n, wide, out, bias, lead):
         check_layer(ranks, "column", n, linear(wide, out, bias=bias), ColumnParallelLinear, (*lead, wide))
 
+    def test_outputs_that_n_does_not_divide_are_named(self, ranks):
+        def work(rank):
+            with raises(ValueError, 6, 4):
+                ColumnParallelLinear(nn.Linear(8, 6))
+
+        ranks(4, work)
+
 
 class TestRowParallelLinear:
     @pytest.mark.parametrize(
@@ -237,6 +244,13 @@ class TestRowParallelLinear:
     )
     def test_sums_the_ranks_parts_and_adds_the_bias_once(self, ranks, n, wide, out, bias, lead):
         check_layer(ranks, "row", n, linear(wide, out, bias=bias), RowParallelLinear, (*lead, wide))
+
+    def test_inputs_that_n_does_not_divide_are_named(self, ranks):
+        def work(rank):
+            with raises(ValueError, 6, 4):
+                RowParallelLinear(nn.Linear(6, 8))
+
+        ranks(4, work)
 
     def test_after_a_column_parallel_one_the_example_worked_by_hand(self, ranks):
         def work(rank):
@@ -268,6 +282,13 @@ class TestParallelMLP:
         dense, build = mlp(*sizes, dtype, bias)
         check_layer(ranks, "mlp", n, dense, build, (*lead, sizes[0]))
 
+    def test_hidden_units_that_n_does_not_divide_are_named(self, ranks):
+        def work(rank):
+            with raises(ValueError, 10, 4):
+                ParallelMLP(nn.Linear(8, 10), nn.Linear(10, 8))
+
+        ranks(4, work)
+
 
 class TestParallelAttention:
     @pytest.mark.parametrize(
@@ -287,6 +308,29 @@ class TestParallelAttention:
     def test_float32_without_biases(self, ranks):
         dense, build = attention(5, 8, 6, 4, dtype=torch.float32, bias=False)
         check_layer(ranks, "attention", 2, dense, build, (3, 4, 5))
+
+    def test_one_layer_may_have_a_bias_where_another_has_none(self, ranks):
+        q, k, v = (linear(5, 8, bias=bias) for bias in (True, False, True))
+        dense = DenseAttention(q, k, v, linear(8, 6), 4)
+        check_layer(ranks, "attention", 2, dense, lambda own: ParallelAttention(own.q, own.k, own.v, own.out, 4), (4, 5))
+        up = DenseMLP(linear(5, 8), linear(8, 6, bias=False))
+        check_layer(ranks, "mlp", 2, up, lambda own: ParallelMLP(own.up, own.down), (4, 5))
+
+    def test_a_token_that_comes_later_is_not_seen_however_well_it_fits(self, ranks):
+        dense, build = attention(5, 12, 4, 6, causal=True)
+        x = 1e6 * torch.randn(2, 7, 5, dtype=torch.float64)
+        with torch.no_grad():
+            expected = dense(x)
+            for answer in ranks(2, lambda rank: build(copy.deepcopy(dense))(x)):
+                assert_close(answer, expected)
+
+    @pytest.mark.parametrize("heads", [6, 2])
+    def test_heads_that_n_does_not_divide_are_named(self, ranks, heads):
+        def work(rank):
+            with raises(ValueError, heads, 4):
+                ParallelAttention(*(nn.Linear(8, 24) for _ in range(3)), nn.Linear(24, 8), heads)
+
+        ranks(4, work)
 
 
 def kinds(n, size=64):
@@ -423,21 +467,6 @@ class TestEveryLayer:
         check_traffic(
             ranks, 3, all_reduce_bytes(3, *sent), "a forward of a row-parallel layer, an MLP and an attention"
         )
-
-    def test_a_number_that_n_does_not_divide_is_named(self, ranks):
-        def work(rank):
-            with raises(ValueError, 6, 4):
-                ColumnParallelLinear(nn.Linear(8, 6))
-            with raises(ValueError, 6, 4):
-                RowParallelLinear(nn.Linear(6, 8))
-            with raises(ValueError, 10, 4):
-                ParallelMLP(nn.Linear(8, 10), nn.Linear(10, 8))
-            with raises(ValueError, 6, 4):
-                ParallelAttention(*(nn.Linear(8, 24) for _ in range(3)), nn.Linear(24, 8), 6)
-            with raises(ValueError, 2, 4):
-                ParallelAttention(*(nn.Linear(8, 24) for _ in range(3)), nn.Linear(24, 8), 2)
-
-        ranks(4, work)
 
 
 def cross_entropy(logits, targets):

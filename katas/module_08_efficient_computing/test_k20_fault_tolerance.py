@@ -204,6 +204,13 @@ def loop(path, n_steps, every, rank=0, done=None, losses=lambda number: float(nu
     return train({}, step, n_steps, path, every)
 
 
+@pytest.fixture(scope="module")
+def optimizers():
+    """The first optimizer makes torch import for seconds: once, before the ranks are forked, not in each of them."""
+    torch.optim.SGD([torch.zeros(1)], lr=0.1)
+
+
+@pytest.mark.usefixtures("optimizers")
 class TestTrain:
     def test_all_steps_are_done_in_order_and_their_losses_returned(self, ranks, tmp_path):
         def work(rank):
@@ -265,6 +272,27 @@ class TestTrain:
             # What was before the checkpoint is rank 0's.
             assert_equal(longer, [loss(0 if number < 3 else rank, number) for number in range(5)])
 
+    def test_parts_are_found_again_by_their_names(self, ranks, tmp_path):
+        path = tmp_path / "run.pt"
+
+        def work(rank):
+            def trained(names):
+                nets = {name: nn.Linear(2, 1) for name in names}
+
+                def step(number):
+                    with torch.no_grad():
+                        for name, net in nets.items():
+                            net.weight.fill_(float(len(name)))
+                    return 0.0
+
+                train(nets, step, 2, path, 5)
+                return {name: net.weight.detach() for name, net in nets.items()}
+
+            return trained(["a", "bcd"]), trained(["bcd", "a"])
+
+        [(first, second)] = ranks(1, work)
+        assert_close(second, first)
+
     @pytest.mark.parametrize(("steps", "every", "expected"), [(7, 3, [3, 6, 7]), (6, 3, [3, 6]), (2, 5, [2])])
     def test_checkpoints_come_after_every_so_many_steps_and_the_last(self, ranks, tmp_path, steps, every, expected):
         path = tmp_path / "run.pt"
@@ -321,24 +349,34 @@ class TestStragglers:
         assert_equal(ranks(3, lambda rank: stragglers(times[rank])), [[]] * 3)
 
 
-class TestScaling:
-    def test_the_examples_worked_by_hand(self):
+class TestAmdahl:
+    def test_the_example_worked_by_hand(self):
         assert_close(amdahl(4, 0.1), 1 / 0.325)
+
+    @pytest.mark.parametrize(("n", "serial"), [(2, 0.25), (16, 0.05), (1000, 0.01), (7, 0.0), (3, 1.0), (1, 0.3)])
+    def test_against_the_time_of_each_part(self, n, serial):
+        assert_close(amdahl(n, serial), 100.0 / (100 * serial + 100 * (1 - serial) / n))
+
+
+class TestGustafson:
+    def test_the_example_worked_by_hand(self):
         assert_close(gustafson(4, 0.1), 3.7)
+
+    @pytest.mark.parametrize(("n", "serial"), [(2, 0.25), (16, 0.05), (7, 0.0), (3, 1.0), (1, 0.3)])
+    def test_against_the_work_of_each_rank(self, n, serial):
+        assert_close(gustafson(n, serial), 1.0 + sum(1 - serial for _ in range(n - 1)))
+
+
+class TestEfficiency:
+    def test_the_example_worked_by_hand(self):
         assert_close(efficiency(4, 0.4, 1e9, 0.0, 1e10), 0.4 / 0.55)
 
-    def test_amdahl_against_the_time_of_each_part(self):
-        for n, serial in [(2, 0.25), (16, 0.05), (1000, 0.01), (7, 0.0), (3, 1.0), (1, 0.3)]:
-            assert_close(amdahl(n, serial), 100.0 / (100 * serial + 100 * (1 - serial) / n))
-
-    def test_gustafson_against_the_work_of_each_rank(self):
-        for n, serial in [(2, 0.25), (16, 0.05), (7, 0.0), (3, 1.0), (1, 0.3)]:
-            assert_close(gustafson(n, serial), 1.0 + sum(1 - serial for _ in range(n - 1)))
-
-    def test_efficiency_against_the_messages_of_a_ring(self):
-        for n, compute, size, latency, bandwidth in [(2, 0.3, 4e8, 1e-3, 1e9), (8, 1.7, 3e9, 0.02, 2.5e10), (3, 5.0, 70.0, 0.5, 7.0)]:
-            ring = sum(latency + size / n / bandwidth for _ in range(2 * (n - 1)))
-            assert_close(efficiency(n, compute, size, latency, bandwidth), compute / (compute + ring))
+    @pytest.mark.parametrize(
+        ("n", "compute", "size", "latency", "bandwidth"), [(2, 0.3, 4e8, 1e-3, 1e9), (8, 1.7, 3e9, 0.02, 2.5e10), (3, 5.0, 70.0, 0.5, 7.0)]
+    )
+    def test_against_the_messages_of_a_ring(self, n, compute, size, latency, bandwidth):
+        ring = sum(latency + size / n / bandwidth for _ in range(2 * (n - 1)))
+        assert_close(efficiency(n, compute, size, latency, bandwidth), compute / (compute + ring))
 
     def test_one_rank_has_nobody_to_talk_to(self):
         assert_close(efficiency(1, 0.3, 4e8, 1e-3, 1e9), 1.0)

@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterator
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
 
 State = tuple[Tensor, Tensor, Tensor]
@@ -15,7 +13,8 @@ def online_step(state: State, scores: Tensor, values: Tensor) -> State:
     """The running maximum, sum and output after one more block of keys."""
     top, total, acc = state
     new = torch.maximum(top, scores.amax(-1))
-    safe = new.masked_fill(new == -math.inf, 0.0)  # nothing seen yet: −∞ − (−∞) would be NaN
+    # Nothing seen yet: −∞ − (−∞) would be NaN, while −∞ − 0 gives exp its 0.
+    safe = new.masked_fill(new == -math.inf, 0.0)
     old = torch.exp(top - safe)
     powers = torch.exp(scores - safe[..., None])
     return new, total * old + powers.sum(-1), acc * old[..., None] + powers @ values
@@ -34,6 +33,7 @@ def _scores(q: Tensor, k: Tensor, rows: slice, columns: slice, causal: bool) -> 
     """The scores of one tile, −∞ where a query may not look."""
     scores = q[..., rows, :] @ k[..., columns, :].mT / math.sqrt(q.shape[-1])
     if causal:
+        # Places of the whole matrix, not of the tile: the mask is about those.
         i = torch.arange(rows.start, rows.stop, device=q.device)[:, None]
         j = torch.arange(columns.start, columns.stop, device=q.device)
         scores = scores.masked_fill(j > i + k.shape[-2] - q.shape[-2], -math.inf)
@@ -58,8 +58,10 @@ def flash_backward(
     """The gradients, from each tile's probabilities computed again."""
     scale = 1 / math.sqrt(q.shape[-1])
     dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
-    shared = (grad * out).sum(-1, keepdim=True)  # D: what the softmax's gradient takes off in every row
+    # D: what the softmax's gradient takes off in every row.  As Σₖ Pᵢₖ dPᵢₖ is dOᵢ · Oᵢ, no row of P is needed.
+    shared = (grad * out).sum(-1, keepdim=True)
     for rows, columns in _tiles(q.shape[-2], k.shape[-2], causal, tile):
+        # L holds maximum and sum in one: exp(S − L) is normalised and can't overflow.
         p = torch.exp(_scores(q, k, rows, columns, causal) - lse[..., rows, None])
         do = grad[..., rows, :]
         dv[..., columns, :] += p.mT @ do
@@ -92,50 +94,3 @@ def flash_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False, tile:
     if causal and n > m:
         raise ValueError(f"causal attention needs a key for every query, but there are {n} queries and {m} keys")
     return FlashAttention.apply(q, k, v, causal, tile)
-
-
-@triton.jit
-def _flash(
-    q, k, v, out, n, m, scale,
-    D: tl.constexpr, CAUSAL: tl.constexpr, TILE_Q: tl.constexpr, TILE_K: tl.constexpr,
-):  # fmt: skip
-    batch, first = tl.program_id(1), tl.program_id(0) * TILE_Q
-    row, inner = first + tl.arange(0, TILE_Q), tl.arange(0, D)
-    q_at = batch * n * D + row[:, None] * D + inner[None, :]
-    mine = row[:, None] < n
-    q_tile = tl.load(q + q_at, mask=mine, other=0.0)
-
-    top = tl.full((TILE_Q,), -float("inf"), dtype=tl.float32)
-    total = tl.zeros((TILE_Q,), dtype=tl.float32)
-    acc = tl.zeros((TILE_Q, D), dtype=tl.float32)
-    # Keys that the last query of the tile sees.
-    seen = tl.minimum(m, first + TILE_Q + m - n) if CAUSAL else m
-    for start in range(0, seen, TILE_K):
-        column = start + tl.arange(0, TILE_K)
-        k_at = batch * m * D + column[:, None] * D + inner[None, :]
-        k_tile = tl.load(k + k_at, mask=column[:, None] < seen, other=0.0)
-        v_tile = tl.load(v + k_at, mask=column[:, None] < seen, other=0.0)
-        scores = tl.dot(q_tile, tl.trans(k_tile), input_precision="ieee") * scale
-        last = row[:, None] + m - n if CAUSAL else m - 1
-        scores = tl.where(column[None, :] <= last, scores, -float("inf"))
-        # Every query sees the first key of all, so that from the first tile on new is finite.
-        new = tl.maximum(top, tl.max(scores, axis=1))
-        old = tl.exp(top - new)
-        powers = tl.exp(scores - new[:, None])
-        total = total * old + tl.sum(powers, axis=1)
-        acc = acc * old[:, None] + tl.dot(powers.to(v_tile.dtype), v_tile, input_precision="ieee")
-        top = new
-    tl.store(out + q_at, acc / total[:, None], mask=mine)
-
-
-def flash_attention_triton(
-    q: Tensor, k: Tensor, v: Tensor, causal: bool = False, tile: tuple[int, int] = (64, 64)
-) -> Tensor:
-    """The forward pass as one kernel."""
-    batch, n, d = q.shape
-    out = torch.empty_like(q)
-    _flash[(triton.cdiv(n, tile[0]), batch)](
-        q, k, v, out, n, k.shape[1], 1 / math.sqrt(d),
-        D=d, CAUSAL=causal, TILE_Q=tile[0], TILE_K=tile[1],
-    )  # fmt: skip
-    return out

@@ -37,7 +37,7 @@ def systolic_matmul(x: NDArray, w: NDArray) -> tuple[NDArray, int]:
 
 def tiled_cycles(m: int, k: int, n: int, rows: int, cols: int, double_buffered: bool = False) -> int:
     tiles = -(-k // rows) * -(-n // cols)
-    loads = 1 if double_buffered else tiles
+    loads = 1 if double_buffered else tiles  # loads that nothing else hides
     return loads * rows + tiles * (m + rows + cols - 2)
 
 
@@ -48,7 +48,7 @@ def utilisation(m: int, k: int, n: int, rows: int, cols: int, double_buffered: b
 def lif_neuron(
     current: NDArray, tau: float, threshold: float, reset: float, dt: float
 ) -> tuple[NDArray, NDArray]:
-    decay = math.exp(-dt / tau)
+    decay = math.exp(-dt / tau)  # exact for any step, however long: no Euler
     v = 0.0
     potentials, spikes = [], []
     for i in current:

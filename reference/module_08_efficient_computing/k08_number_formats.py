@@ -50,9 +50,10 @@ def _exponent(values: np.ndarray, form: Format) -> np.ndarray:
 
 def decode(codes: np.ndarray, form: Format) -> np.ndarray:
     top, last = _ends(form)
-    codes = codes.astype(np.int32)
+    codes = codes.astype(np.int32)  # wider than uint8, which shifts and products overflow
     magnitude = codes & last
     exponent, mantissa = np.divmod(magnitude, 2**form.mantissa_bits)
+    # The leading 1, in units of the last place; a subnormal has none, and the exponent of field 1.
     mantissa = mantissa + np.where(exponent > 0, 2**form.mantissa_bits, 0)
     values = np.ldexp(mantissa, np.maximum(exponent, 1) - form.bias - form.mantissa_bits)
     if form.has_infinity:

@@ -51,6 +51,7 @@ class LossScaler:
         gradients = [p.grad for p in parameters if p.grad is not None]
         if any(g.dtype == torch.float16 for g in gradients):
             raise ValueError("gradients to unscale must be float32 or wider, got float16")
+        # Each entry by itself: a sum or a norm of large finite gradients may be inf.
         self.found_inf = not all(g.isfinite().all() for g in gradients)
         for g in gradients:
             g.div_(self._scale)

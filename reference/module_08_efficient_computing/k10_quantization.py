@@ -57,6 +57,7 @@ def calibrate(
 def int8_matmul(a: Tensor, b: Tensor, a_zero: int | Tensor = 0, b_zero: int | Tensor = 0) -> Tensor:
     if a.shape[-1] != b.shape[0]:
         raise ValueError(f"a and b must share k, got {a.shape[-1]} and {b.shape[0]}")
+    # Widened before anything else: q − z needs 9 bits, a product 17, a sum of k more.
     return (a.int() - a_zero) @ (b.int() - b_zero)
 
 
@@ -74,6 +75,7 @@ class DynamicQuantizedLinear(nn.Module):
         scale, zero_point = choose_qparams(rows.amin(1), rows.amax(1))
         codes = quantize(rows, scale, zero_point, axis=0)
         sums = int8_matmul(codes, self.weight.T, zero_point[:, None])
+        # A float times an int32 is a float: here, and only here, does rounding come in again.
         out = sums * scale[:, None] * self.scale
         if self.bias is not None:
             out = out + self.bias

@@ -60,6 +60,7 @@ def gptq(
     scales = np.empty(_grouped(w, group).shape[:-1])
     minima = np.empty_like(scales)
     damped = hessian + damp * np.diag(hessian).mean() * np.eye(len(hessian))
+    # Row i of the factor is what H⁻¹ without the columns before i would say: one factorization for all steps.
     upper = np.linalg.cholesky(np.linalg.inv(damped)).T
     w = w.copy()
     for i in range(w.shape[1]):

@@ -16,12 +16,13 @@ def fake_quantize(x: Tensor, scale: float, zero_point: int, low: int, high: int)
     if not low <= zero_point <= high:
         raise ValueError(f"zero_point must lie in {low} … {high}, got {zero_point}")
     codes = torch.round(x / scale) + zero_point
-    inside = (low <= codes) & (codes <= high)
+    inside = (low <= codes) & (codes <= high)  # the rounded codes: half a step beyond an end is inside
     value = (codes.clamp(low, high) - zero_point) * scale
     return _replace(x.where(inside, x.detach()), value)
 
 
 def lsq(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
+    # The value of step with a gradient of g times as much: g must not reach the forward pass.
     step = _replace(step / math.sqrt(x.numel() * high), step)
     u = x / step
     # clamp would let the gradient pass at exactly low and high.
@@ -33,7 +34,7 @@ def lsq(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
 def binarize(w: Tensor) -> Tensor:
     others = tuple(range(1, w.ndim))
     scale = w.abs().mean(others, keepdim=True)
-    sign = torch.ones_like(w).where(w >= 0, -1)
+    sign = torch.ones_like(w).where(w >= 0, -1)  # torch.sign has a third value at 0
     return scale * _replace(w.where(w.abs() <= 1, w.detach()), sign)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def magnitude_mask(w: Tensor, amount: float) -> Tensor:
-    return global_masks([w], amount)[0]
+    return global_masks([w], amount)[0]  # one layer is a list of one
 
 
 def global_masks(weights: list[Tensor], amount: float) -> list[Tensor]:
@@ -25,6 +25,7 @@ def global_masks(weights: list[Tensor], amount: float) -> list[Tensor]:
 
 
 def structured_mask(w: Tensor, amount: float, dim: int, p: float = 2.0) -> Tensor:
+    # Which axes are flattened together, and in which order, changes no norm.
     norms = w.transpose(0, dim).flatten(1).norm(p, dim=1)
     shape = [1] * w.ndim
     shape[dim] = -1

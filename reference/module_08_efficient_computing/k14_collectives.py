@@ -54,6 +54,7 @@ def reduce_scatter(x: Tensor) -> Tensor:
     if x.shape[0] % n:
         raise ValueError(f"the first axis must be a multiple of the {n} ranks, but its length is {x.shape[0]}")
     parts = x.contiguous().chunk(n)
+    # Part r visits the ranks r + 1, r + 2, … and comes home to r complete.
     part = parts[rank - 1]  # an index below 0 counts from the end: the ring closes by itself
     for step in range(2, n + 1):
         part = _pass_on(part) + parts[rank - step]
@@ -62,6 +63,7 @@ def reduce_scatter(x: Tensor) -> Tensor:
 
 def all_gather(x: Tensor) -> Tensor:
     """All ranks' parts in their order, by n − 1 steps around the ring."""
+    # What arrives in step s was rank − s's: it goes to that place, not to the end.
     n, rank = dist.get_world_size(), dist.get_rank()
     parts = [x.clone(memory_format=torch.contiguous_format)] * n
     for step in range(1, n):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 @torch.no_grad()
 def broadcast_parameters(module: nn.Module, root: int = 0) -> None:
     """The root's parameters and buffers on every rank."""
+    # Not state_dict(): that lists tied weights twice, and leaves out buffers that aren't persistent.
     for tensor in [*module.parameters(), *module.buffers()]:
         dist.broadcast(tensor, root)
 
@@ -60,11 +61,11 @@ class DataParallel(nn.Module):
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:
-        self._sends = False
+        before, self._sends = self._sends, False
         try:
             yield
         finally:
-            self._sends = True
+            self._sends = before  # not True: an outer block may still be open
 
     def _arrived(self, index: int, parameter: Tensor) -> None:
         if self._sends:
@@ -83,6 +84,7 @@ class DataParallel(nn.Module):
 
     def synchronize(self) -> None:
         for parameter in self._trained:
+            # A rank that used no such layer sends zeros, as the others wait for its part.
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         while len(self._started) < len(self.buckets):

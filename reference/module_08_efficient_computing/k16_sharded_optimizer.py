@@ -63,7 +63,8 @@ class Zero1:
         eps: float = 1e-8,
         weight_decay: float = 0.01,
     ) -> None:
-        self.params = list(params)
+        # A frozen parameter never gets a gradient: the same on all ranks, it stays the same.
+        self.params = [p for p in params if p.requires_grad]
         self.parts = [shard(p) for p in self.params]
         # AdamW is elementwise, so it needn't know that it updates a part.
         self.adamw = torch.optim.AdamW(self.parts, lr, betas, eps, weight_decay)
@@ -97,6 +98,7 @@ class Zero2(Zero1):
         for p, part in zip(self.params, self.parts, strict=True):
             part.grad = torch.zeros_like(part)
 
+            # A default binds this turn's part; the loop's own would be the last by the time of the call.
             def reduce(p: Tensor, part: Tensor = part) -> None:
                 part.grad += reduce_mean(p.grad)  # added: there may be several backwards before a step
                 p.grad = None
@@ -114,6 +116,7 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, part: Tensor, layer: nn.Module, shapes: dict[str, torch.Size]) -> Tensor:
+        # The part, not the whole: what is saved lives until backward.
         ctx.save_for_backward(x, part)
         ctx.layer, ctx.shapes = layer, shapes
         return functional_call(layer, _whole(part, shapes), (x,))
@@ -125,6 +128,7 @@ class _Run(torch.autograd.Function):
             x = x.detach().requires_grad_()
             params = {name: p.requires_grad_() for name, p in _whole(part, ctx.shapes).items()}
             out = functional_call(ctx.layer, params, (x,))
+        # The input's gradient is this rank's own; the parameters' is averaged.
         grad_x, *grads = torch.autograd.grad(out, [x, *params.values()], upstream)
         return grad_x, reduce_mean(torch.cat([grad.reshape(-1) for grad in grads])), None, None
 

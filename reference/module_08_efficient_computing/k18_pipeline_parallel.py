@@ -97,7 +97,7 @@ def run_pipeline(
                 x = torch.empty_like(arriving)
                 dist.recv(x, rank - 1)
                 x.requires_grad_()
-            out, sent = stage(x), None
+            out, sent = stage(x), None  # x is a leaf: its .grad is what goes back to the rank before
             if rank == last:
                 out = loss_fn(out, targets[i]) / len(targets)
                 loss = out.detach() if loss is None else loss + out.detach()

@@ -13,13 +13,13 @@ import torch.distributed as dist
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Rank 0's state, written beside the old file and then put in its place."""
     if dist.get_rank() == 0:
-        part = path.with_name(path.name + ".part")
+        part = path.with_name(path.name + ".part")  # in the same folder: a rename across disks would copy
         with part.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())  # the name mustn't reach the disk before what it stands for
         os.replace(part, path)
-    dist.barrier()
+    dist.barrier()  # nobody gets ahead of what all would come back to
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
@@ -43,6 +43,7 @@ def train(parts: Mapping[str, Any], step: Callable[[int], float], steps: int, pa
     for number in range(len(losses), steps):
         losses.append(step(number))
         if len(losses) % every == 0 or len(losses) == steps:
+            # Ranks are alike but for what they draw next: rank 0 writes everybody's random state.
             mine = torch.get_rng_state()
             random = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
             dist.all_gather(random, mine)
