@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -286,7 +287,7 @@ def do_init(folder: Path) -> None:
         raise DojoError("no clone is known to begin from: go to the clone of ML Dojo, and `dojo init` there")
     made = init(open_dojo(clone.clone), folder)
     say(f"{made.root} has the stubs of {len(made.katas)} katas; the tests stay in {made.clone}.")
-    say(f"  cd {folder}")
+    say(f"  cd {shlex.quote(str(folder))}")
     if made.katas:
         say(f"  {_run_command(made.katas[0])}")
 

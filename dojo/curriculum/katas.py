@@ -7,6 +7,8 @@ learner's stubs only, and its table names the clone that has the tests.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +25,27 @@ WORDS_A_MINUTE = 150  # of a lesson, read by somebody who knows the field a litt
 
 class DojoError(Exception):
     """Something the user can put right; its text says what was given and what was expected."""
+
+
+CURES = {
+    errno.ENOSPC: "The disk is full: make room, and try again.",
+    errno.EDQUOT: "Your quota of disk space is used up: make room, and try again.",
+    errno.EROFS: "The file system is read-only: work in a folder that you can write to.",
+    errno.EACCES: "You have no right to that: see `ls -l`, and give yourself the right with chmod.",
+    errno.EPERM: "You have no right to that: see `ls -l`, and give yourself the right with chmod.",
+    errno.EMFILE: "Too many files are open: close some programs, and try again.",
+    errno.EISDIR: "A folder stands where a file is expected: move it away.",
+    errno.ENOTDIR: "A file stands where a folder is expected: move it away.",
+    errno.ENOENT: "Something there is missing.",
+}
+
+
+def said(error: OSError) -> str:
+    """What the system refused, in one line: the path, the reason and the cure."""
+    reason = error.strerror or str(error) or type(error).__name__
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    cure = CURES.get(error.errno or 0, "")
+    return f"{place}{reason}. {cure}".rstrip()
 
 
 @dataclass(frozen=True)

@@ -297,7 +297,7 @@ class Record:
 
     def _set_aside(self, error: Exception) -> None:
         """Move the corrupt file away with what belongs to it, unless another process has done so already."""
-        with _locked(self.path):
+        with one_at_a_time(self.path):
             if self._inode is None or _inode(self.path) != self._inode:
                 return
             kept = free_name(self.path, f"corrupt-{datetime.now():%Y%m%d-%H%M%S}")
@@ -367,13 +367,14 @@ def _switch_to_wal(db: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time, where the system has such locks."""
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """One process at a time in the block, by a lock beside `path`; no hindrance where the system has no such locks."""
     try:
         import fcntl
     except ImportError:
         yield
         return
     with open(path.with_name(f"{path.name}.lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
