@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dojo.curriculum.katas import Dojo, DojoError, find_dojo
+from dojo.curriculum.katas import Dojo, DojoError, find_dojo, said
 
 NO_DOJO = (
     "{here} isn't in a dojo. A dojo is a clone of ML Dojo, or a folder that `dojo init` made: "
@@ -23,10 +23,12 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except DojoError as error:
+        except BrokenPipeError:
+            raise  # the reader has seen enough (`dojo list | head`), which isn't for us to tell
+        except (DojoError, OSError) as error:
             from dojo.commands import say
 
-            say(f"dojo: {error}", "red", stderr=True)
+            say(f"dojo: {error if isinstance(error, DojoError) else said(error)}", "red", stderr=True)
             raise typer.Exit(2) from error
 
 
@@ -54,12 +56,16 @@ def here() -> Dojo:
 
 
 def learner_here() -> Dojo:
-    """The dojo that a learner is in, whose git is told how to merge their stubs."""
+    """The dojo that a learner is in: git is told how to merge their stubs, and an update that was killed is finished."""
     from dojo.upstream.driver import install
 
     dojo = here()
     if not dojo.apart:
         install(dojo)
+    if (dojo.state / "update").exists():
+        from dojo.commands import finish_update
+
+        finish_update(dojo)
     return dojo
 
 

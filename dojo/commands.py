@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dojo.learner.record import Record
+    from dojo.upstream.move import Updated
 
 STYLES = {"todo": "yellow", "amber": "bold yellow", "red": "red", "green": "green"}
 # A mark for each colour, for those who don't see it, and one for terminals without such characters.
@@ -298,7 +299,23 @@ def do_update(dojo: Dojo, source: str | None) -> None:
 
     if dojo.apart and source is not None:
         raise DojoError(f"--from is for a clone; this folder takes its lessons from {dojo.clone}")
-    done = update_apart(dojo) if dojo.apart else update(dojo, source)
+    _tell_update(dojo, update_apart(dojo) if dojo.apart else update(dojo, source))
+
+
+def finish_update(dojo: Dojo) -> None:
+    """Bring an update that was killed to its end, and tell what it brought."""
+    from dojo.upstream.update import finish_interrupted
+
+    done = finish_interrupted(dojo)
+    if done is not None:
+        say("An update was interrupted. It is finished now:")
+        _tell_update(dojo, done)
+        for path in done.edited:
+            say(f"edited     {path} since then: a copy of it is in {_kept(dojo, done.kept.folder)}")
+        say("")
+
+
+def _tell_update(dojo: Dojo, done: Updated) -> None:
     news = done.news
     if not news:
         say(f"Up to date with {done.source}." if done.before is None else f"Updated from {done.source}.")

@@ -99,8 +99,10 @@ def scaffold(dojo: Dojo, name: str, module: str) -> list[str]:
     if taken is not None:
         raise DojoError(f"there is a kata '{name}' already: {taken.module}/{taken.stem}; names are unique")
     module = _module(dojo, module)
-    numbers = [int(path.stem[1:].split("_")[0]) for path in _stubs(dojo.clone / "katas" / module)]
-    stem = f"k{max(numbers, default=0) + 1:02}_{name}"
+    there_already = _stubs(dojo.clone / "katas" / module)
+    numbers = [int(path.stem[1:].split("_")[0]) for path in there_already]
+    begun_before = next((path.stem for path in there_already if path.stem.split("_", 1)[1] == name), None)
+    stem = begun_before or f"k{max(numbers, default=0) + 1:02}_{name}"
     words = {"name": name, "stem": stem, "module": module, "title": name.replace("_", " ").capitalize()}
     files = {
         f"reference/{module}/{stem}.py": REFERENCE,
@@ -119,9 +121,12 @@ def scaffold(dojo: Dojo, name: str, module: str) -> list[str]:
     line = f"| {stem} | TODO |" if last.startswith("|") else f"- {stem}: TODO"
     gap = "\n" if last.startswith(("|", "-")) else "\n\n"
     texts = {path: text.format(**words) for path, text in files.items()}
-    texts[readme.relative_to(dojo.clone).as_posix()] = f"{begun.rstrip()}{gap}{line}\n"
-    _write_all(dojo.clone, texts, new=set(files))
-    return list(texts)
+    tests = texts.popitem()
+    about = readme.relative_to(dojo.clone).as_posix()
+    texts[about] = begun if stem in begun else f"{begun.rstrip()}{gap}{line}\n"
+    # The test file is what makes it a kata: it comes when all else is there.
+    _write_all(dojo.clone, {**texts, tests[0]: tests[1]}, new=set(files))
+    return sorted(files) + [about]
 
 
 def _unfinished(root: Path, path: str, files: dict[str, str], words: dict[str, str]) -> bool:
@@ -143,7 +148,7 @@ def _write_all(root: Path, texts: dict[str, str], new: set[str]) -> None:
         for path, text in texts.items():
             beside[path].parent.mkdir(parents=True, exist_ok=True)
             beside[path].write_text(text, encoding="utf-8")
-        for path in texts:  # what makes it a kata, its test file, is in its place when the others are
+        for path in texts:
             os.replace(beside[path], root / path)
             made += [root / path] if path in new else []
     except OSError as error:

@@ -234,7 +234,7 @@ def unwritten(file: Path) -> bool:
     """Whether a function in `file` is still a stub: nothing but a docstring and `raise NotImplementedError`."""
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError):
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return any(is_stub(node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 

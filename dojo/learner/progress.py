@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from dojo.checks.verdict import COLOURS, Colour
-from dojo.curriculum.katas import Dojo, DojoError, Kata
+from dojo.curriculum.katas import Dojo, DojoError, Kata, said
 from dojo.learner.record import Attempt, Record, hash_file
 
 
@@ -21,8 +21,11 @@ class Status:
     last: Attempt | None = None
     greens: int = 0  # tests
     tests: int = 0  # that have been judged
+    total: int = 0  # tests that there are, as far as is known
+    colours: Mapping[str, str] = field(default_factory=dict)  # of each test of this file that was judged
     edited_since: bool = False  # the file isn't the one that was judged
     tests_changed: bool = False  # the tests aren't the ones that judged it
+    problem: str = ""  # why the file can't be read
 
     @property
     def done(self) -> bool:
@@ -37,6 +40,8 @@ class Status:
     @property
     def note(self) -> str:
         """What should be said besides the colour; mostly nothing."""
+        if self.problem:
+            return self.problem
         if self.tests_changed and self.colour == "green":
             return "the tests changed: judge it again"
         if self.edited_since:
@@ -45,7 +50,17 @@ class Status:
 
 
 def status(kata: Kata, record: Record) -> Status:
-    """The status of the learner's own file, by the record and the files as they are."""
+    """The status of the learner's own file, by the record and the files as they are.
+
+    One that can't be read is amber, and says why: it is no reason to show none of the others.
+    """
+    try:
+        return _status(kata, record)
+    except OSError as error:
+        return Status(kata, "amber", hints=record.hints_seen(kata.name), problem=said(error))
+
+
+def _status(kata: Kata, record: Record) -> Status:
     last, colours, whole = _standing(kata, record)
     hints = record.hints_seen(kata.name)
     if last is None:
@@ -64,7 +79,9 @@ def status(kata: Kata, record: Record) -> Status:
         hints=hints,
         last=last,
         greens=sum(c == "green" for c in colours.values()),
-        tests=sum(c in COLOURS for c in colours.values()),
+        tests=(judged := sum(c in COLOURS for c in colours.values())),
+        total=judged if whole else max(judged, record.size(kata.name, last.tests_hash)),
+        colours=colours,
         edited_since=edited,
         tests_changed=hash_file(kata.test) != last.tests_hash,
     )
@@ -107,7 +124,7 @@ def next_kata(all_of_them: Iterable[Status]) -> Status | None:
 
 
 def is_optional(kata: Kata) -> bool:
-    return kata.meta.get("optional") is True
+    return kata.optional
 
 
 def current(all_of_them: list[Status]) -> Status | None:
