@@ -56,7 +56,7 @@ def here() -> Dojo:
 
 
 def learner_here() -> Dojo:
-    """The dojo that a learner is in: git is told how to merge their stubs, and an update that was killed is finished."""
+    """The dojo that a learner is in.  git is told how to merge their stubs; an update that was killed is finished."""
     from dojo.upstream.driver import install
 
     dojo = here()

@@ -6,12 +6,21 @@ import ast
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dojo.curriculum.katas import Dojo, DojoError, Kata, find_dojo, open_dojo
-from dojo.learner.progress import Status, current, is_optional, last_written, next_kata, status, statuses
+from dojo.learner.progress import (
+    Status,
+    current,
+    is_optional,
+    last_written,
+    next_kata,
+    not_green,
+    status,
+    statuses,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,17 +100,22 @@ def where(dojo: Dojo) -> None:
         say("Every kata is green. dojo update brings new ones, where there are any.", "green")
         return
     say(f"{at.kata.stem}  {at.kata.title}: {_state(at)}")
-    _how_to_begin(at)
+    _how_to_begin(at, all_of_them)
 
 
 def _state(one: Status) -> str:
     if one.last is None:
-        return "todo"
-    count = f"{one.colour}, {one.greens} of {one.tests} tests green"
+        return f"{one.colour}; {one.note}" if one.note else one.colour
+    count = f"{one.colour}, {one.greens} of {one.total} tests green"
     return f"{count}; {one.note}" if one.note else count
 
 
-def _how_to_begin(one: Status) -> None:
+def _how_to_begin(one: Status, all_of_them: list[Status]) -> None:
+    if one.step is not None:
+        say(f"  {one.step}")
+    if missing := [kata.name for kata in not_green(one.kata, all_of_them)]:
+        are = "isn't" if len(missing) == 1 else "aren't"
+        say(f"  It builds on {' and '.join(missing)}, which {are} green yet: the reference's is used.")
     say(f"  edit   {_relative(one.kata)}")
     say(f"  judge  {_run_command(one.kata)}")
     say(f"  hint   dojo hint {one.kata.name}")
@@ -109,25 +123,34 @@ def _how_to_begin(one: Status) -> None:
 
 def show_next(dojo: Dojo) -> None:
     with _record(dojo) as record:
-        one = next_kata(statuses(dojo, record))
+        all_of_them = statuses(dojo, record)
+    one = next_kata(all_of_them)
     if one is None:
         say("Every kata is green. dojo update brings new ones, where there are any.", "green")
         return
     if is_optional(one.kata):
         say("Only optional katas are left; this is the first of them.")
-    from dojo.curriculum.stubs import lesson
-
-    path = one.kata.path if one.kata.path.exists() else one.kata.stub
-    paragraphs = lesson(path.read_text(encoding="utf-8", errors="replace")).split("\n\n")
+    paragraphs = _lesson_of(one.kata).split("\n\n")
     about = f"{one.kata.module}, about {one.kata.minutes} minutes"
     say(f"{one.kata.stem}  {one.kata.title}  ({about}): {_state(one)}")
-    # The first paragraph is the title; the next two say what it is about.
+    # The first paragraph is the title; the next two say what it needs and what it is about.
     for paragraph in paragraphs[1:3]:
         say(f"\n{paragraph}")
     if len(paragraphs) > 3:
-        say("\n… the rest of the lesson stands in the file.")
+        say("\nThe rest of the lesson is in the file.")
     say("")
-    _how_to_begin(one)
+    _how_to_begin(one, all_of_them)
+
+
+def _lesson_of(kata: Kata) -> str:
+    """The lesson in the learner's file, or in the stub where that can't be read; empty where neither can."""
+    from dojo.curriculum.stubs import lesson
+
+    for path in (kata.path, kata.stub):
+        with suppress(OSError):
+            if text := lesson(path.read_text(encoding="utf-8", errors="replace")):
+                return text
+    return ""
 
 
 def show_list(dojo: Dojo, module: str | None) -> None:
@@ -137,17 +160,21 @@ def show_list(dojo: Dojo, module: str | None) -> None:
     chosen = dojo.modules if module is None else dojo.modules_like(module)
     with _record(dojo) as record:
         all_of_them = statuses(dojo, record)
+    at = current(all_of_them)
     out = console()
     for i, name in enumerate(chosen):
         katas = [one for one in all_of_them if one.kata.module == name]
         if i:
             out.print()
-        say(f"{name}  {sum(one.done for one in katas)}/{len(katas)} green", "bold")
+        say(f"{name}  {sum(one.done for one in katas)}/{len(katas)} green, {_time(katas)}", "bold")
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for column in ({"no_wrap": True}, {"no_wrap": True}, {"ratio": 1}, {"style": "dim"}):
             table.add_column(**column)
         for one in katas:
-            notes = [f"{one.greens}/{one.tests}"] if one.tests and one.colour != "green" else []
+            notes = [f"{one.greens}/{one.total}"] if one.tests and one.colour != "green" else []
+            notes += [f"{one.kata.minutes} min"] if not one.done else []
+            # The step is of interest where one is at work.
+            notes += [f"at {one.step.name} ({one.step.minutes} min)"] if one.step and (one.last or one is at) else []
             notes += ["optional"] if is_optional(one.kata) else []
             notes += [one.note] if one.note else []
             colour = Text(f"{_mark(one.colour)} {one.colour}", STYLES[one.colour])
@@ -155,32 +182,75 @@ def show_list(dojo: Dojo, module: str | None) -> None:
         out.print(table)
 
 
+def _time(katas: list[Status]) -> str:
+    """What the katas take in all, and what is left: "about 12 h, 9 h left"."""
+    whole, left = (sum(one.kata.minutes for one in some) for some in (katas, [o for o in katas if not o.done]))
+    return f"about {_hours(whole)}" + (f", {_hours(left)} left" if 0 < left < whole else "")
+
+
+def _hours(minutes: int) -> str:
+    if minutes < 60:
+        return f"{minutes} min"
+    hours = minutes / 60
+    return f"{hours:.0f} h" if hours >= 10 or minutes % 60 == 0 else f"{hours:.1f} h"
+
+
 # --- help ---------------------------------------------------------------------------------------------
 
 
-def show_hint(dojo: Dojo, name: str | None, again: bool) -> None:
+def show_hint(dojo: Dojo, name: str | None, again: bool, step: str | None = None) -> None:
+    """Show the next hint: of the step that the learner is at, or of `step`, where the kata's hints are by steps."""
     from dojo.learner.record import RecordError
 
     with _record(dojo) as record:
         kata = _chosen(dojo, name, record, current)
-        hints = [f"{hint.step}: {hint.text}" if hint.step else hint.text for hint in kata.hints]
-        if not hints:
+        if not kata.hints:
             raise DojoError(f"{kata.name} has no hints; expected three in {kata.toml}")
-        seen = record.hints_seen(kata.name)
+        about, why = _step_of_hint(kata, record, step)
+        hints = [hint.text for hint in kata.hints if hint.step == about]
+        seen = min(record.hints_seen(kata.name, about), len(hints))
         say(f"{kata.stem}  {kata.title}", "bold")
+        if why:
+            say(why, wrap=True)
+        label = f"{about}, hint" if about else "hint"
+        option = f" --step {about}" if about and step else ""
         if again and seen:
             for tier, hint in enumerate(hints[:seen], 1):
-                say(f"hint {tier} of {len(hints)}: {hint}", wrap=True)
+                say(f"{label} {tier} of {len(hints)}: {hint}", wrap=True)
             return
         if seen >= len(hints):
-            say(f"All {len(hints)} hints are shown: dojo hint {kata.name} --again repeats them.")
+            say(f"All {len(hints)} hints are shown. To see them again: dojo hint {kata.name}{option} --again")
             say(f"What is left is the reference: dojo diff {kata.name}")
             return
-        say(f"hint {seen + 1} of {len(hints)}: {hints[seen]}", wrap=True)
+        say(f"{label} {seen + 1} of {len(hints)}: {hints[seen]}", wrap=True)
         try:
-            record.see_hint(kata.name, seen + 1)
+            record.see_hint(kata.name, seen + 1, about)
         except RecordError as error:
             say(f"dojo: {error}", stderr=True)
+
+
+def _step_of_hint(kata: Kata, record: Record, wanted: str | None) -> tuple[str, str]:
+    """The step whose hints are meant ("" for those about the whole kata), and a sentence where that needs one."""
+    there = list(dict.fromkeys(hint.step for hint in kata.hints))
+    if wanted is not None:
+        if wanted not in there or not wanted:
+            names = ", ".join(filter(None, there))
+            which = f"there are hints for {names}" if names else "its hints are about the whole kata"
+            raise DojoError(f"{kata.name} has no hints for a step '{wanted}': {which}")
+        return wanted, ""
+    at = status(kata, record).step
+    if there == [""]:
+        return "", ""
+    if at is None:
+        return there[-1], "Every step is written." if kata.steps else ""
+    if at.name in there:
+        return at.name, ""
+    if "" in there:
+        return "", ""
+    # A step that is too small for hints of its own: those of the steps around it may help.
+    names = list(kata.steps)
+    near = min(there, key=lambda step: abs(names.index(step) - at.number + 1))
+    return near, f"You are at {at.name}, which has no hints: its docstring says all. This is about {near}."
 
 
 def _chosen(dojo: Dojo, name: str | None, record: Record, default: object) -> Kata:

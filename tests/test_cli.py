@@ -124,9 +124,9 @@ class TestList:
         judged(dojo, "median", "amber")
         lines = [" ".join(line.split()) for line in run("list").splitlines()]
         assert "✓ green k01_mean The mean" in lines
-        assert "! amber k02_median The median 1/2" in lines
-        assert "· todo k01_count Counting words" in lines
-        assert "module_01_numbers 1/2 green" in lines
+        assert "! amber k02_median The median 1/2, 5 min" in lines
+        assert "· todo k01_count Counting words 5 min" in lines
+        assert "module_01_numbers 1/2 green, about 10 min, 5 min left" in lines
 
     @pytest.mark.parametrize("module", ["module_02", "katas/module_02_words/"])
     def test_one_module(self, dojo, module):

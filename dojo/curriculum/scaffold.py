@@ -126,7 +126,7 @@ def scaffold(dojo: Dojo, name: str, module: str) -> list[str]:
     texts[about] = begun if stem in begun else f"{begun.rstrip()}{gap}{line}\n"
     # The test file is what makes it a kata: it comes when all else is there.
     _write_all(dojo.clone, {**texts, tests[0]: tests[1]}, new=set(files))
-    return sorted(files) + [about]
+    return [*sorted(files), about]
 
 
 def _unfinished(root: Path, path: str, files: dict[str, str], words: dict[str, str]) -> bool:

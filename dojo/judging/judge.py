@@ -55,6 +55,7 @@ class Judge:
         self.in_file: dict[Path, int] = {}  # the number of tests in each file that was collected whole
         self.patience: float | None = None  # seconds for each test, where the proofs set them
         self.stops_at: str | None = None  # the kata after which -x can't go on
+        self.passed: list[str] = []  # optional katas, not begun, that -x passes over
         self._current: pytest.Item | None = None
 
     @classmethod
@@ -85,7 +86,7 @@ class Judge:
                 sys.path.insert(0, folder)
         config.args[:] = expand(config.args, self.dojo, cwd)
         if tree is None:
-            config.args[:], self.stops_at = up_to_first_untouched(config.args, self.dojo, cwd, option)
+            config.args[:], self.stops_at, self.passed = up_to_first_untouched(config.args, self.dojo, cwd, option)
         self.native = option.tbstyle != "auto" or not self._only_katas(config)
         if not self.native:
             # The engine's report takes the place of pytest's tracebacks and of its list of failures.
@@ -107,8 +108,23 @@ class Judge:
         if self.impl is None:
             where = "your solutions" + (f" in {self.dojo.root}" if self.dojo.apart else "")
             stop = f", up to {self.stops_at}, the first that isn't begun (-x)" if self.stops_at else ""
-            return [f"dojo: judging {where}{stop}"]
+            passed = f", without {' and '.join(self.passed)} (optional, not begun)" if self.passed else ""
+            return [f"dojo: judging {where}{stop}{passed}", *self._where_am_i()]
         return [f"dojo: judging the solutions in {self.solutions.tree}"]
+
+    def _where_am_i(self) -> list[str]:
+        """The step that the learner is at, where the run is about one kata; and an update that was interrupted."""
+        from dojo.learner.progress import step_now
+
+        said = []
+        katas = {kata.name: kata for kata in self.dojo.katas}
+        files = [Path(os.path.normpath(self.config.invocation_params.dir / arg)) for arg in self.config.args]
+        kata = katas[self.stops_at] if self.stops_at else self.dojo.kata_of_test(files[0]) if len(files) == 1 else None
+        if kata is not None and (step := step_now(kata)):
+            said.append(f"dojo: {kata.name}, {step}")
+        if (self.dojo.state / "update" / "journal.json").exists():
+            said.append("dojo: an update was interrupted, so these files may be half old, half new: `dojo` finishes it")
+        return said
 
     def borrowed(self) -> list[str]:
         lent = sorted(self.solutions.borrowed.items())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from dojo.checks.verdict import COLOURS, Colour
 from dojo.curriculum.katas import Dojo, DojoError, Kata, said
 from dojo.learner.record import Attempt, Record, hash_file
+from dojo.learner.steps import Step, prerequisites, step_at
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Status:
     def sure(self) -> bool:
         """Done, and the file is still the one that was judged."""
         return self.done and not self.edited_since
+
+    @property
+    def step(self) -> Step | None:
+        """The step that the learner is at; None where all are done, or the kata has none."""
+        return None if self.done or self.problem else step_at(self.kata, {} if self.edited_since else self.colours)
 
     @property
     def note(self) -> str:
@@ -147,6 +153,26 @@ def _when(one: Status) -> tuple[str, tuple[str, int, str]]:
 def is_green(kata: Kata, record: Record) -> bool:
     """Whether the learner's file as it is now is known to pass the tests as they are now."""
     return status(kata, record).sure
+
+
+def step_now(kata: Kata) -> Step | None:
+    """The step that the learner is at, by their file and the record; None where there is none, or all are done."""
+    if not kata.steps:
+        return None
+    database = kata.dojo.state / "record.sqlite"
+    if not database.exists():
+        return step_at(kata, {})
+    try:
+        with Record(database) as record:
+            return status(kata, record).step
+    except DojoError:
+        return step_at(kata, {})
+
+
+def not_green(kata: Kata, all_of_them: Iterable[Status]) -> list[Kata]:
+    """The katas that this one builds on and that aren't done yet, in order."""
+    wanted = prerequisites(kata)
+    return [one.kata for one in all_of_them if one.kata in wanted and not one.done]
 
 
 def known_green(dojo: Dojo, kata: Kata) -> bool:

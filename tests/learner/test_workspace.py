@@ -12,8 +12,8 @@ from dojo.curriculum.scaffold import scaffold
 from dojo.learner.workspace import Kept, name_of, new_stub_beside, pristine_stub, reset
 from dojo.proofs.lint import problems
 from dojo.upstream.apart import init
-from tests.upstream.killing import killed
 from tests.synthetic import FILES, commit, git, make_dojo, project_and_clone
+from tests.upstream.killing import killed
 
 MEAN = "katas/module_01_numbers/k01_mean.py"
 
@@ -242,7 +242,7 @@ class TestNew:
             replace(source, target)
 
         monkeypatch.setattr(os, "replace", full)
-        with pytest.raises(DojoError, match="No space left.*make room.*Nothing was written"):
+        with pytest.raises(DojoError, match=r"No space left.*make room.*Nothing was written"):
             scaffold(clone, "mode", "module_01")
         assert git(clone.root, "status", "--porcelain") == ""
 

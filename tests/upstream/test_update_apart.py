@@ -119,7 +119,7 @@ class TestAFolderApart:
             raise OSError(28, "No space left on device", str(path))
 
         monkeypatch.setattr(apart_module, "write", full)
-        with pytest.raises(DojoError, match="can't be made: .*No space left.* make room"):
+        with pytest.raises(DojoError, match=r"can't be made: .*No space left.* make room"):
             init(world.dojo, tmp_path / "mine")
         monkeypatch.undo()
         assert not any("mine" in path.name for path in tmp_path.iterdir())
