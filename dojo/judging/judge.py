@@ -112,6 +112,24 @@ class Judge:
             return [f"dojo: judging {where}{stop}{passed}", *self._where_am_i()]
         return [f"dojo: judging the solutions in {self.solutions.tree}"]
 
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Around the collection: pytest takes every `[` of an argument for a parameter's, so no path may have one."""
+        config, clone = self.config, self.dojo.clone
+        if not any("[" in arg.split("::", 1)[0] for arg in config.args):
+            yield
+            return
+        before, args = config.invocation_params, list(config.args)
+        for i, arg in enumerate(args):
+            path, *rest = arg.split("::", 1)
+            config.args[i] = "::".join([os.path.relpath(before.dir / path, clone), *rest])
+        config.invocation_params = type(before)(args=before.args, plugins=before.plugins, dir=clone)
+        try:
+            yield
+        finally:
+            config.invocation_params = before
+            config.args[:] = args
+
     def _where_am_i(self) -> list[str]:
         """The step that the learner is at, where the run is about one kata; and an update that was interrupted."""
         from dojo.learner.progress import step_now
