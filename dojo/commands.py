@@ -215,8 +215,8 @@ def show_hint(dojo: Dojo, name: str | None, again: bool, step: str | None = None
         label = f"{about}, hint" if about else "hint"
         option = f" --step {about}" if about and step else ""
         if again and seen:
-            for tier, hint in enumerate(hints[:seen], 1):
-                say(f"{label} {tier} of {len(hints)}: {hint}", wrap=True)
+            for tier, text in enumerate(hints[:seen], 1):
+                say(f"{label} {tier} of {len(hints)}: {text}", wrap=True)
             return
         if seen >= len(hints):
             say(f"All {len(hints)} hints are shown. To see them again: dojo hint {kata.name}{option} --again")

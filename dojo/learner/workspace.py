@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from dojo.curriculum.katas import STEM, Dojo, DojoError, Kata
+from dojo.curriculum.katas import STEM, Dojo, DojoError, Kata, said
 from dojo.curriculum.solutions import is_stub
 from dojo.learner.git import Git, GitError
 
@@ -48,7 +48,7 @@ class Kept:
         try:
             write(target, content)
         except OSError as error:
-            raise DojoError(f"no copy of {path} can be made as {target}: {error}. Nothing was changed.") from error
+            raise DojoError(f"no copy of {path} can be made as {target}: {said(error)} Nothing was changed.") from error
         self.paths.append(path)
         return target
 

@@ -26,7 +26,7 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
-from dojo.curriculum.katas import Dojo, DojoError, Kata
+from dojo.curriculum.katas import Dojo, DojoError, Kata, said
 from dojo.curriculum.patches import Patch, mistakes
 from dojo.review.deck import Flashcard, is_package, package
 
@@ -44,7 +44,7 @@ def export(dojo: Dojo, out: Path, module: str | None, solved: bool) -> None:
     try:
         write(out, package(found))
     except OSError as error:
-        raise DojoError(f"the deck can't be written to {out}: {error}") from error
+        raise DojoError(f"the deck can't be written to {out}: {said(error)}") from error
     count = Counter(card.kind for card in found)
     figures = " and ".join(f"{n} {kind}{'' if n == 1 else 's'}" for kind, n in sorted(count.items()))
     say(f"{out} has {figures} of {len(katas)} kata{'' if len(katas) == 1 else 's'}.")

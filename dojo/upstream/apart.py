@@ -54,8 +54,8 @@ def init(clone: Dojo, folder: Path) -> Dojo:
         raise DojoError(f"{folder} is a file; expected a new folder, or an empty one")
     if (folder / UNFINISHED).exists():  # an earlier try was killed: what it left is the project's own
         for name in (".dojo", "katas", ".gitignore", "README.md"):
-            path = folder / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            left = folder / name
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
     if folder.is_dir() and (first := next(folder.iterdir(), None)) is not None:
         raise DojoError(f"{folder} isn't empty (it has {first.name}); expected a new folder, or an empty one")
     if folder.is_relative_to(clone.clone):

@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from dojo.curriculum.katas import Dojo, DojoError
+from dojo.curriculum.katas import Dojo, DojoError, said
 from dojo.curriculum.stubs import merge
 from dojo.learner.git import Git, GitError
 from dojo.learner.record import one_at_a_time
@@ -93,7 +93,8 @@ class Move:
             write(self.file, json.dumps(asdict(journal), ensure_ascii=False).encode())
         except (OSError, GitError) as error:
             shutil.rmtree(self.folder, ignore_errors=True)
-            raise DojoError(f"the update can't be prepared in {self.folder}: {error}. Nothing was changed.") from error
+            why = said(error) if isinstance(error, OSError) else f"{error}."
+            raise DojoError(f"the update can't be prepared in {self.folder}: {why} Nothing was changed.") from error
 
     def _make_index(self, git: Git, journal: Journal) -> None:
         """git's index as it is, with the entries of the new commit."""
@@ -136,7 +137,8 @@ class Move:
                 os.replace(lock, lock.with_suffix(""))
         except (DojoError, OSError, KeyboardInterrupt) as error:
             self.take_back(journal, git, done)
-            raise DojoError(f"the files can't be updated: {error or 'Ctrl-C'}. They are as they were.") from error
+            why = said(error) if isinstance(error, OSError) else f"{error or 'Ctrl-C'}."
+            raise DojoError(f"the files can't be updated: {why} They are as they were.") from error
         self.forget()
 
     def _install(self, path: str, journal: Journal) -> None:

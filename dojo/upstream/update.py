@@ -260,8 +260,8 @@ def _move(dojo: Dojo, git: Git, done: Updated, merge: _Merge, commits: tuple[str
     }
     beside = {path: text for path, text in merge.beside.items() if _content(dojo.root / path) != text}
     for path in beside:
-        if (dojo.root / path).exists():
-            done.kept.add(path, _content(dojo.root / path))
+        if (there := _content(dojo.root / path)) is not None:
+            done.kept.add(path, there)
 
     def lay(folder: Path) -> None:
         with _index() as index:

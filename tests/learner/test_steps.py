@@ -7,7 +7,7 @@ import pytest
 from dojo.curriculum.katas import open_dojo
 from dojo.learner.progress import current, next_kata, not_green, status, statuses, step_now
 from dojo.learner.record import Attempt, Record, hash_file
-from dojo.learner.steps import Step, prerequisites, step_at, owners_of_tests
+from dojo.learner.steps import Step, owners_of_tests, prerequisites, step_at
 from tests.building import add_kata, two_katas
 
 STUB = """\
@@ -90,7 +90,11 @@ def test_a_test_belongs_to_the_step_that_it_is_about(kata):
         (("load", "Scaler"), {"TestLoad::test_reads_numbers": "red"}, "fit_line"),  # a stub comes before a red test
         (("Scaler", "fit_line"), {}, "load"),
         (("load", "Scaler", "fit_line"), {}, "load"),  # never judged
-        (("load", "Scaler", "fit_line"), {"TestLoad::test_reads_numbers": "green", "TestTheScaler::test_centres": "red"}, "Scaler"),
+        (
+            ("load", "Scaler", "fit_line"),
+            {"TestLoad::test_reads_numbers": "green", "TestTheScaler::test_centres": "red"},
+            "Scaler",
+        ),
         (("load", "Scaler", "fit_line"), {"TestLoad::test_reads_numbers": "green"}, "Scaler"),  # -x stopped there
         (
             ("load", "Scaler", "fit_line"),

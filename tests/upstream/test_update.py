@@ -340,7 +340,11 @@ class TestNothingIsChanged:
 
         def no_file(source, target):
             """The disk lets one file through, and then no more; what goes back needs no space."""
-            moving = "update/new" in str(source) and "update/new" not in str(target) if step == "a file" else str(target).endswith("/index")
+            moving = (
+                "update/new" in str(source) and "update/new" not in str(target)
+                if step == "a file"
+                else str(target).endswith("/index")
+            )
             left[0] -= moving
             if moving and (step == "the index" or left[0] < 0):
                 raise OSError(28, "No space left on device", str(target))

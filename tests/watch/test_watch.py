@@ -291,7 +291,11 @@ def test_the_failure_comes_first_and_pytests_header_not_at_all():
     lines = text.plain.splitlines()
     assert found
     assert lines[0].startswith("red    k01_square")
-    assert lines[3:6] == ["  edit   katas/k01_square.py:2", "", "dojo: lent by the reference: square, which area builds on"]
+    assert lines[3:6] == [
+        "  edit   katas/k01_square.py:2",
+        "",
+        "dojo: lent by the reference: square, which area builds on",
+    ]
     assert lines[-1].startswith("=====") and "1 failed" in lines[-1]
     for word in ("rootdir", "platform", "plugins", "three", "test session starts"):
         assert word not in text.plain.replace("test_of_three", "")
