@@ -121,13 +121,11 @@ def diff(
 @app.command()
 def watch(
     kata: KataArgument = None,
-    manual: Annotated[
-        bool, typer.Option("--manual", help="run the tests when you press Enter, not at each save")
-    ] = False,
-    poll: Annotated[bool, typer.Option("--poll", help="check the files for changes; for network folders")] = False,
+    manual: Annotated[bool, typer.Option("--manual", help="run at Enter, not at each save")] = False,
+    poll: Annotated[bool, typer.Option("--poll", help="for network folders")] = False,
     cold: Annotated[bool, typer.Option("--cold", help="start a new Python for each run; slower")] = False,
 ) -> None:
-    """Run the tests each time you save; open the next kata when this one is green."""
+    """Run the tests each time you save, and open the next kata."""
     from dojo.watch.watcher import run_watch
 
     dojo = learner_here()
@@ -146,9 +144,7 @@ def reset(kata: KataArgument = None) -> None:
 @app.command()
 def review(
     kata: KataArgument = None,
-    done: Annotated[
-        bool, typer.Option("--done", help="finish a review that is green, and compare it with your solution")
-    ] = False,
+    done: Annotated[bool, typer.Option("--done", help="finish a review that is green")] = False,
     give_up: Annotated[bool, typer.Option("--give-up", help="finish a review that isn't green")] = False,
     again: Annotated[bool, typer.Option("--again", help="start the review again; a copy of the file is kept")] = False,
     everything: Annotated[bool, typer.Option("--all", help="list also the katas that are due later")] = False,
@@ -183,15 +179,9 @@ app.add_typer(pair_app, name="pair")
 def pair(
     context: typer.Context,
     names: Annotated[str | None, typer.Option(metavar="A,B", help="the two of you: 'Ada <ada@host>,Grace'")] = None,
-    minutes: Annotated[
-        float | None, typer.Option(min=0.01, max=600, help="how long a turn lasts; 7 by default")
-    ] = None,
-    kata: Annotated[
-        str | None, typer.Option(metavar="KATA", help="the kata to solve; by default the one that you are at")
-    ] = None,
-    join: Annotated[
-        str | None, typer.Option(metavar="BRANCH", help="join a session that was pushed to the remote")
-    ] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, max=600, help="of a turn; 7 by default")] = None,
+    kata: Annotated[str | None, typer.Option(metavar="KATA", help="by default the one that you are at")] = None,
+    join: Annotated[str | None, typer.Option(metavar="BRANCH", help="join a session that was pushed")] = None,
     predict: Annotated[bool, typer.Option("--predict", help="guess the colour before each run")] = False,
     revert: Annotated[bool, typer.Option("--revert", help="undo each run that isn't green; a copy is kept")] = False,
 ) -> None:
@@ -232,9 +222,7 @@ def pair_done(
 
 @app.command()
 def lights(
-    branches: Annotated[
-        list[str] | None, typer.Argument(metavar="[BRANCH]...", help="by default the last session")
-    ] = None,
+    branches: Annotated[list[str] | None, typer.Argument(metavar="[BRANCH]...", help="by default the last")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="also write a web page")] = None,
 ) -> None:
     """Show the runs of a pair session, one light for each run."""
@@ -279,20 +267,14 @@ def new(
 def check(
     katas: Annotated[list[str] | None, typer.Argument(metavar="[KATA]...", help="by default all")] = None,
     module: Annotated[list[str] | None, typer.Option(help="all katas of this module")] = None,
-    mutants: Annotated[
-        bool, typer.Option("--mutants/--no-mutants", help="also try every small change of the reference")
-    ] = False,
-    changed: Annotated[
-        str | None, typer.Option(metavar="BASE", help="mutants of what changed since this commit")
-    ] = None,
-    mutants_of_changed: Annotated[
-        bool, typer.Option(help="mutants of katas that changed since they were proven")
-    ] = False,
+    mutants: Annotated[bool, typer.Option("--mutants/--no-mutants", help="try every small change, too")] = False,
+    changed: Annotated[str | None, typer.Option(metavar="BASE", help="mutants of what changed since")] = None,
+    mutants_of_changed: Annotated[bool, typer.Option(help="mutants not proven before")] = False,
     json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="how many seeds")] = 5,
     jobs: Annotated[int | None, typer.Option(min=1, help="how many processes")] = None,
 ) -> None:
-    """For authors: prove that a kata's tests accept right answers and catch wrong ones."""
+    """For authors: prove that the tests judge rightly."""
     from dojo.proofs.cli import run_check
 
     status = run_check(
@@ -311,10 +293,8 @@ def check(
 
 @app.command()
 def bench(
-    soak: Annotated[
-        bool, typer.Option("--soak", help="instead: save a thousand times, and count what is left behind")
-    ] = False,
-    gpu: Annotated[bool, typer.Option("--gpu", help="instead: compare the Triton katas with torch, on a GPU")] = False,
+    soak: Annotated[bool, typer.Option("--soak", help="a thousand saves: what is left behind?")] = False,
+    gpu: Annotated[bool, typer.Option("--gpu", help="compare the Triton katas with torch")] = False,
 ) -> None:
     """For authors: measure a start, a save and the tokenizers."""
     if gpu:

@@ -234,8 +234,8 @@ def _step_of_hint(kata: Kata, record: Record, wanted: str | None) -> tuple[str, 
     there = list(dict.fromkeys(hint.step for hint in kata.hints))
     if wanted is not None:
         if wanted not in there or not wanted:
-            names = ", ".join(filter(None, there))
-            which = f"there are hints for {names}" if names else "its hints are about the whole kata"
+            known = ", ".join(filter(None, there))
+            which = f"there are hints for {known}" if known else "its hints are about the whole kata"
             raise DojoError(f"{kata.name} has no hints for a step '{wanted}': {which}")
         return wanted, ""
     at = status(kata, record).step

@@ -120,7 +120,7 @@ def _formulas(kata: Kata) -> Iterator[Flashcard]:
 
 
 def is_formula(paragraph: str) -> bool:
-    """Whether an indented paragraph of a lesson is mathematics: no drawing, no example with numbers, no list of steps."""
+    """Whether an indented paragraph of a lesson is mathematics: no drawing, no example, no list of steps."""
     if DRAWN.search(paragraph) or LISTED.search(paragraph) or not MATHEMATICS.search(paragraph):
         return False
     equations = [part for part in _parts(paragraph) if RELATION.search(part)]
