@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -104,7 +105,7 @@ def where(dojo: Dojo) -> None:
 
 
 def _state(one: Status) -> str:
-    if one.last is None:
+    if one.last is None or (one.colour == "todo" and not one.greens):
         return f"{one.colour}; {one.note}" if one.note else one.colour
     count = f"{one.colour}, {one.greens} of {one.total} tests green"
     return f"{count}; {one.note}" if one.note else count
@@ -131,15 +132,32 @@ def show_next(dojo: Dojo) -> None:
     if is_optional(one.kata):
         say("Only optional katas are left; this is the first of them.")
     paragraphs = _lesson_of(one.kata).split("\n\n")
-    about = f"{one.kata.module}, about {one.kata.minutes} minutes"
-    say(f"{one.kata.stem}  {one.kata.title}  ({about}): {_state(one)}")
+    say(f"{one.kata.stem}  {one.kata.title}: {_state(one)}", "bold")
+    say(f"{one.kata.module}, about {one.kata.minutes} minutes", "dim")
     # The first paragraph is the title; the next two say what it needs and what it is about.
-    for paragraph in paragraphs[1:3]:
-        say(f"\n{paragraph}")
-    if len(paragraphs) > 3:
+    shown = 3
+    while shown < len(paragraphs) and paragraphs[shown - 1].rstrip().endswith(":"):
+        shown += 1  # and the drawing or the formula that it leads to
+    for paragraph in paragraphs[1:shown]:
+        say("")
+        _show_paragraph(paragraph)
+    if len(paragraphs) > shown:
         say("\nThe rest of the lesson is in the file.")
     say("")
     _how_to_begin(one, all_of_them)
+
+
+def _show_paragraph(paragraph: str) -> None:
+    """A paragraph of a lesson: prose as wide as the terminal, drawings and formulas as they are."""
+    from rich.text import Text
+
+    drawn = paragraph.startswith(" ")
+    text, end = Text(), 0
+    plain = paragraph if drawn else " ".join(paragraph.split())
+    for bold in re.finditer(r"\*\*(.+?)\*\*", plain):
+        text.append(plain[end : bold.start()]).append(bold[1], "bold")
+        end = bold.end()
+    console().print(text.append(plain[end:]), soft_wrap=drawn)
 
 
 def _lesson_of(kata: Kata) -> str:
@@ -167,19 +185,25 @@ def show_list(dojo: Dojo, module: str | None) -> None:
         if i:
             out.print()
         say(f"{name}  {sum(one.done for one in katas)}/{len(katas)} green, {_time(katas)}", "bold")
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        for column in ({"no_wrap": True}, {"no_wrap": True}, {"ratio": 1}, {"style": "dim"}):
-            table.add_column(**column)
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+        # The file's name says what the title says: where there is little room, one of them is enough.
+        titles = out.width >= 80
+        for justify, style in (("left", ""), ("left", ""), ("right", "dim")):
+            table.add_column(no_wrap=True, justify=justify, style=style)  # type: ignore[arg-type]
+        if titles:
+            table.add_column(overflow="fold")
+        table.add_column(style="dim")
         for one in katas:
-            notes = [f"{one.greens}/{one.total}"] if one.tests and one.colour != "green" else []
-            notes += [f"{one.kata.minutes} min"] if not one.done else []
-            # The step is of interest where one is at work.
-            notes += [f"at {one.step.name} ({one.step.minutes} min)"] if one.step and (one.last or one is at) else []
+            notes = [f"{one.greens}/{one.total}"] if one.tests and one.colour not in ("green", "todo") else []
             notes += ["optional"] if is_optional(one.kata) else []
             notes += [one.note] if one.note else []
             colour = Text(f"{_mark(one.colour)} {one.colour}", STYLES[one.colour])
-            table.add_row(colour, Text(one.kata.stem), Text(one.kata.title), Text(", ".join(notes)))
+            minutes = f"{one.kata.minutes} min"
+            cells = [colour, Text(one.kata.stem), Text(minutes), *([Text(one.kata.title)] if titles else [])]
+            table.add_row(*cells, Text(", ".join(notes)))
         out.print(table)
+        if at is not None and at.kata.module == name and at.step is not None:
+            say(f"You are at {at.kata.name}, {at.step}.", wrap=True)
 
 
 def _time(katas: list[Status]) -> str:

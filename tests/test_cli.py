@@ -105,8 +105,9 @@ class TestWhereAmI:
 class TestNext:
     def test_shows_the_lesson_and_what_to_type(self, dojo):
         said = run("next")
-        assert "k01_mean  The mean  (module_01_numbers, about 5 minutes): todo" in said
+        assert "k01_mean  The mean: todo\nmodule_01_numbers, about 5 minutes\n" in said
         assert "The mean of x₁ … xₙ is their sum over n" in said
+        assert max(map(len, said.splitlines())) <= 60
         for line in (f"  edit   {MEAN}", "  judge  pytest katas/module_01/mean -x", "  hint   dojo hint mean"):
             assert line in said.splitlines()
 
@@ -123,9 +124,9 @@ class TestList:
         judged(dojo)
         judged(dojo, "median", "amber")
         lines = [" ".join(line.split()) for line in run("list").splitlines()]
-        assert "✓ green k01_mean The mean" in lines
-        assert "! amber k02_median The median 1/2, 5 min" in lines
-        assert "· todo k01_count Counting words 5 min" in lines
+        assert "✓ green k01_mean 5 min" in lines
+        assert "! amber k02_median 5 min 1/2" in lines
+        assert "· todo k01_count 5 min" in lines
         assert "module_01_numbers 1/2 green, about 10 min, 5 min left" in lines
 
     @pytest.mark.parametrize("module", ["module_02", "katas/module_02_words/"])

@@ -108,8 +108,8 @@ class Judge:
         if self.impl is None:
             where = "your solutions" + (f" in {self.dojo.root}" if self.dojo.apart else "")
             stop = f", up to {self.stops_at}, the first that isn't begun (-x)" if self.stops_at else ""
-            passed = f", without {' and '.join(self.passed)} (optional, not begun)" if self.passed else ""
-            return [f"dojo: judging {where}{stop}{passed}", *self._where_am_i()]
+            passed = [f"dojo: {name} is optional and not begun, so it is passed over" for name in self.passed]
+            return [f"dojo: judging {where}{stop}", *passed, *self._where_am_i()]
         return [f"dojo: judging the solutions in {self.solutions.tree}"]
 
     @contextmanager
@@ -131,15 +131,15 @@ class Judge:
             config.args[:] = args
 
     def _where_am_i(self) -> list[str]:
-        """The step that the learner is at, where the run is about one kata; and an update that was interrupted."""
-        from dojo.learner.progress import step_now
+        """The step that the learner is at, of the first kata of the run that isn't green; and an interrupted update."""
+        from dojo.learner.progress import first_open
 
         said = []
-        katas = {kata.name: kata for kata in self.dojo.katas}
         files = [Path(os.path.normpath(self.config.invocation_params.dir / arg)) for arg in self.config.args]
-        kata = katas[self.stops_at] if self.stops_at else self.dojo.kata_of_test(files[0]) if len(files) == 1 else None
-        if kata is not None and (step := step_now(kata)):
-            said.append(f"dojo: {kata.name}, {step}")
+        katas = [kata for kata in map(self.dojo.kata_of_test, files) if kata is not None]
+        at = first_open(self.dojo, katas) if len(katas) == len(files) else None
+        if at is not None and at.step is not None:
+            said.append(f"dojo: {at.kata.name}, {at.step}")
         if (self.dojo.state / "update" / "journal.json").exists():
             said.append("dojo: an update was interrupted, so these files may be half old, half new: `dojo` finishes it")
         return said

@@ -155,18 +155,16 @@ def is_green(kata: Kata, record: Record) -> bool:
     return status(kata, record).sure
 
 
-def step_now(kata: Kata) -> Step | None:
-    """The step that the learner is at, by their file and the record; None where there is none, or all are done."""
-    if not kata.steps:
-        return None
-    database = kata.dojo.state / "record.sqlite"
+def first_open(dojo: Dojo, katas: Iterable[Kata]) -> Status | None:
+    """The first of `katas` that isn't done, by the record; where there is none, the first of all."""
+    database = dojo.state / "record.sqlite"
     if not database.exists():
-        return step_at(kata, {})
+        return next((Status(kata, "todo") for kata in katas), None)
     try:
         with Record(database) as record:
-            return status(kata, record).step
+            return next((one for one in (status(kata, record) for kata in katas) if not one.done), None)
     except DojoError:
-        return step_at(kata, {})
+        return None
 
 
 def not_green(kata: Kata, all_of_them: Iterable[Status]) -> list[Kata]:

@@ -1,7 +1,8 @@
 """The step of a kata that the learner is at, and the katas that it builds on.
 
 A step is a function or a class to write; the TOML lists them in order, with minutes.  The
-learner is at the first that is still a stub, or else at the first whose tests aren't all green.
+learner is at the first that is still a stub or was judged wrong; where there is none, at the first
+whose tests haven't all been seen green.
 """
 
 from __future__ import annotations
@@ -43,19 +44,17 @@ def step_at(kata: Kata, colours: Mapping[str, str]) -> Step | None:
     if not steps:
         return None
     stubs = _stubs(kata)
-    for step in steps:
-        if step.name in stubs:
-            return step
-    owners = {base: owner for base, owner in owners_of_tests(kata).items() if owner}
     judged: dict[str, set[str]] = {}
     for test, colour in colours.items():
         judged.setdefault(test.split("[", 1)[0], set()).add(colour)
+    found: dict[str, set[str]] = {step.name: set() for step in steps}
+    for base, owner in owners_of_tests(kata).items():
+        if owner:
+            found[owner] |= judged.get(base, {"not yet"})  # a run with -x has stopped before it
     for step in steps:
-        for base, owner in owners.items():
-            # A test that wasn't judged yet counts: a run with -x stops before it.
-            if owner == step.name and not judged.get(base, {"todo"}) <= {"green", "skipped"}:
-                return step
-    return None
+        if step.name in stubs or found[step.name] & {"red", "amber"}:
+            return step
+    return next((step for step in steps if not found[step.name] <= {"green", "skipped"}), None)
 
 
 def _stubs(kata: Kata) -> set[str]:
