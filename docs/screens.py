@@ -1,6 +1,7 @@
-"""Makes the pictures of the README and its pages: real screens of real runs.  `python docs/screens.py` writes docs/*.svg.
+"""Makes the pictures of the README and its pages: real screens of real runs.
 
-`python docs/screens.py loop` makes one.  Needs the extras `test` and `models` (or `torch`).
+`python docs/screens.py` writes docs/*.svg, `python docs/screens.py loop` one of them.
+Needs the extras `test` and `models` (or `torch`).
 """
 
 from __future__ import annotations
@@ -55,18 +56,17 @@ def loop(folder: Path) -> None:
     """Kata zero: a wrong answer and its reason, a hint, the right answer, green."""
     kata = open_dojo(folder).kata("first_steps")
     stub = kata.path.read_text(encoding="utf-8")
-    answer = (
-        stub.split("\nimport", 1)[0] + "\nimport" + kata.reference.read_text(encoding="utf-8").split("\nimport", 1)[1]
-    )
     lesson, body = stub.split("\nimport", 1)
+    answer = f"{lesson}\nimport{kata.reference.read_text(encoding='utf-8').split(chr(10) + 'import', 1)[1]}"
     wrong = f"{lesson}\nimport{body.replace('raise NotImplementedError', 'return x.sum()', 1)}"
     screen = pyte.Screen(80, 48)
     stream = pyte.Stream(screen)
-    for text, command in (
+    typed = (
         (wrong, "pytest katas/module_01 -x"),
         (None, "dojo hint"),
         (answer, "pytest katas/module_01/first_steps -x"),
-    ):
+    )
+    for text, command in typed:
         if text is not None:
             kata.path.write_text(text, encoding="utf-8")
         said = _typed(folder, command)
@@ -104,7 +104,7 @@ def watch(folder: Path) -> None:
         terminal.until("isn't written yet", 120)
         terminal.read(12)  # what the module needs is imported by then
         attention.path.write_text(attention.reference.read_text(encoding="utf-8"), encoding="utf-8")
-        terminal.until(r"is green(?s:.*)k02_multi_head_attention(?s:.*)1 failed", 60)
+        terminal.until(r"is green(?s:.*)✗ red.*k02_multi_head_attention(?s:.*)1 failed", 60)
         terminal.read(1.0)
         picture(terminal.screen, "dojo watch", ROOT / "docs" / "watch.svg")
     finally:

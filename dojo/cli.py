@@ -20,6 +20,12 @@ NO_DOJO = (
 class Commands(TyperGroup):
     """Turns an error that the user can put right into one line and exit status 2."""
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Whole sentences, over two lines where the terminal is narrow: click would cut them off."""
+        for command in self.commands.values():
+            command.short_help = command.short_help or (command.help or "").split("\n")[0]
+        super().format_commands(ctx, formatter)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)

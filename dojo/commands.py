@@ -98,7 +98,7 @@ def where(dojo: Dojo) -> None:
         say(f"and {len(again) - 3} more to judge again: dojo list")
     at = current(all_of_them)
     if at is None:
-        say("Every kata is green. dojo update brings new ones, where there are any.", "green")
+        say("Every kata is green. To look for new ones: dojo update", "green")
         return
     say(f"{at.kata.stem}  {at.kata.title}: {_state(at)}")
     _how_to_begin(at, all_of_them)
@@ -127,7 +127,7 @@ def show_next(dojo: Dojo) -> None:
         all_of_them = statuses(dojo, record)
     one = next_kata(all_of_them)
     if one is None:
-        say("Every kata is green. dojo update brings new ones, where there are any.", "green")
+        say("Every kata is green. To look for new ones: dojo update", "green")
         return
     if is_optional(one.kata):
         say("Only optional katas are left; this is the first of them.")
@@ -152,6 +152,9 @@ def _show_paragraph(paragraph: str) -> None:
     from rich.text import Text
 
     drawn = paragraph.startswith(" ")
+    if drawn and max(map(len, paragraph.splitlines())) > console().width:
+        say("    (a wide drawing: see the file)", "dim")
+        return
     text, end = Text(), 0
     plain = paragraph if drawn else " ".join(paragraph.split())
     for bold in re.finditer(r"\*\*(.+?)\*\*", plain):

@@ -361,7 +361,8 @@ class Full:
         rule = ("─" if _mark("todo") == "·" else "-") * self.screen.width
         header.append(Text(rule, "dim"))
         footer = [Text(rule, "dim"), self._footer()]
-        return Frame(header, self.page if self.page is not None else self.output, footer, self.top, self.follow)
+        output = self.output if watch.ended is not None else without_header(self.output)
+        return Frame(header, self.page if self.page is not None else output, footer, self.top, self.follow)
 
     def _footer(self) -> Text:
         from rich.text import Text
@@ -374,6 +375,15 @@ class Full:
             text.append(key, "bold").append(f" {what}  ")
         text.rstrip()
         return text
+
+
+def without_header(output: Text) -> Text:
+    """The output of a run that goes on, from where its tests begin."""
+    from rich.text import Text
+
+    lines = list(output.split("\n", allow_blank=True))
+    begins = next((i for i, line in enumerate(lines) if line.plain.startswith("collected ")), len(lines))
+    return Text("\n").join(lines[begins + 1 :])
 
 
 def failure_first(output: Text) -> tuple[Text, bool]:
