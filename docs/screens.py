@@ -1,11 +1,13 @@
-"""Makes the pictures of the README: real screens of real runs.  `python docs/screens.py` writes docs/*.svg.
+"""Makes the pictures of the README and its pages: real screens of real runs.
 
+`python docs/screens.py` writes docs/*.svg, `python docs/screens.py loop` one of them.
 Needs the extras `test` and `models` (or `torch`).
 """
 
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import pexpect  # noqa: E402
 import pyte  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.text import Text  # noqa: E402
@@ -49,6 +52,43 @@ def _line(screen: pyte.Screen, y: int) -> Text:
     return line
 
 
+def loop(folder: Path) -> None:
+    """Kata zero: a wrong answer and its reason, a hint, the right answer, green."""
+    kata = open_dojo(folder).kata("first_steps")
+    stub = kata.path.read_text(encoding="utf-8")
+    lesson, body = stub.split("\nimport", 1)
+    answer = f"{lesson}\nimport{kata.reference.read_text(encoding='utf-8').split(chr(10) + 'import', 1)[1]}"
+    wrong = f"{lesson}\nimport{body.replace('raise NotImplementedError', 'return x.sum()', 1)}"
+    screen = pyte.Screen(80, 48)
+    stream = pyte.Stream(screen)
+    typed = (
+        (wrong, "pytest katas/module_01 -x"),
+        (None, "dojo hint"),
+        (answer, "pytest katas/module_01/first_steps -x"),
+    )
+    for text, command in typed:
+        if text is not None:
+            kata.path.write_text(text, encoding="utf-8")
+        said = _typed(folder, command)
+        # pytest's header says what is installed here; the picture is about what follows.
+        said = re.sub(r"(?s)\A.*?\n\r?\n(?=\S*katas)", "", said)
+        stream.feed(f"\x1b[1m$ {command}\x1b[0m\r\n{said.strip()}\r\n\r\n")
+    picture(screen, "the loop", ROOT / "docs" / "loop.svg")
+
+
+def _typed(folder: Path, command: str) -> str:
+    """What a command prints on a terminal."""
+    program, *rest = command.split()
+    env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS") and not k.startswith("PYTEST_")}
+    env |= {"TERM": "xterm-256color", "PYTHONPATH": str(folder), "LC_ALL": "C.UTF-8"}
+    return str(
+        pexpect.run(
+            f"{sys.executable} -m {program} {' '.join(rest)}", cwd=str(folder), env=env, encoding="utf-8",
+            dimensions=(48, 80), timeout=120,
+        )
+    )  # fmt: skip
+
+
 def watch(folder: Path) -> None:
     """A kata turns green under dojo watch, and the next one opens."""
     dojo = open_dojo(folder)
@@ -64,7 +104,7 @@ def watch(folder: Path) -> None:
         terminal.until("isn't written yet", 120)
         terminal.read(12)  # what the module needs is imported by then
         attention.path.write_text(attention.reference.read_text(encoding="utf-8"), encoding="utf-8")
-        terminal.until(r"is green(?s:.*)k02_multi_head_attention(?s:.*)1 failed", 60)
+        terminal.until(r"is green(?s:.*)✗ red.*k02_multi_head_attention(?s:.*)1 failed", 60)
         terminal.read(1.0)
         picture(terminal.screen, "dojo watch", ROOT / "docs" / "watch.svg")
     finally:
@@ -110,9 +150,12 @@ def main() -> None:
         who = ["-c", "user.name=Ada", "-c", "user.email=ada@localhost"]
         for command in (["init", "-q", "-b", "main"], ["add", "--all"], [*who, "commit", "-q", "-m", "a clone"]):
             subprocess.run(["git", *command], cwd=folder, check=True)
-        pair(folder)
-        subprocess.run(["git", "switch", "-q", "main"], cwd=folder, check=True)
-        watch(folder)
+        for make in (loop, pair, watch):
+            if sys.argv[1:] and make.__name__ not in sys.argv[1:]:
+                continue
+            make(folder)
+            subprocess.run(["git", "switch", "-q", "main"], cwd=folder, check=True)
+            subprocess.run(["git", "checkout", "-q", "."], cwd=folder, check=True)
 
 
 if __name__ == "__main__":

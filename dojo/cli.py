@@ -9,37 +9,45 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dojo.curriculum.katas import Dojo, DojoError, find_dojo
+from dojo.curriculum.katas import Dojo, DojoError, find_dojo, said
 
 NO_DOJO = (
     "{here} isn't in a dojo. A dojo is a clone of ML Dojo, or a folder that `dojo init` made: "
-    "its pyproject.toml has a [tool.dojo] table. Go there with cd, and try again."
+    "its pyproject.toml has a [tool.dojo] table. Change to that folder with cd, and try again."
 )
 
 
 class Commands(TyperGroup):
     """Turns an error that the user can put right into one line and exit status 2."""
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Whole sentences, over two lines where the terminal is narrow: click would cut them off."""
+        for command in self.commands.values():
+            command.short_help = command.short_help or (command.help or "").split("\n")[0]
+        super().format_commands(ctx, formatter)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except DojoError as error:
+        except BrokenPipeError:
+            raise  # the reader has seen enough (`dojo list | head`), which isn't for us to tell
+        except (DojoError, OSError) as error:
             from dojo.commands import say
 
-            say(f"dojo: {error}", "red", stderr=True)
+            say(f"dojo: {error if isinstance(error, DojoError) else said(error)}", "red", stderr=True)
             raise typer.Exit(2) from error
 
 
 app = typer.Typer(
     cls=Commands,
     name="dojo",
-    help="Where am I, what comes next, and help with it.",
+    help="Show your progress and suggest the next kata.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-KataArgument = Annotated[str | None, typer.Argument(metavar="[KATA]", help="its name, stem or path")]
+KataArgument = Annotated[str | None, typer.Argument(metavar="[KATA]", help="its name, or its file")]
 
 
 def here() -> Dojo:
@@ -54,12 +62,16 @@ def here() -> Dojo:
 
 
 def learner_here() -> Dojo:
-    """The dojo that a learner is in, whose git is told how to merge their stubs."""
+    """The dojo that a learner is in.  git is told how to merge their stubs; an update that was killed is finished."""
     from dojo.upstream.driver import install
 
     dojo = here()
     if not dojo.apart:
         install(dojo)
+    if (dojo.state / "update").exists():
+        from dojo.commands import finish_update
+
+        finish_update(dojo)
     return dojo
 
 
@@ -73,7 +85,7 @@ def main(context: typer.Context) -> None:
 
 @app.command("next")
 def next_() -> None:
-    """The kata that comes next: its lesson, and how to begin."""
+    """Show the next kata: how its lesson begins, and the file to edit."""
     from dojo.commands import show_next
 
     show_next(learner_here())
@@ -81,9 +93,9 @@ def next_() -> None:
 
 @app.command("list")
 def list_(
-    module: Annotated[str | None, typer.Option(help="only this module: its name's beginning")] = None,
+    module: Annotated[str | None, typer.Option(help="only this module: the start of its name")] = None,
 ) -> None:
-    """Every kata with its colour."""
+    """List all katas with their state, and the minutes they take."""
     from dojo.commands import show_list
 
     show_list(here(), module)
@@ -92,20 +104,21 @@ def list_(
 @app.command()
 def hint(
     kata: KataArgument = None,
-    again: Annotated[bool, typer.Option("--again", help="those seen so far")] = False,
+    again: Annotated[bool, typer.Option("--again", help="show the hints again that you have seen")] = False,
+    step: Annotated[str | None, typer.Option(metavar="NAME", help="for another step: its function's name")] = None,
 ) -> None:
-    """One more hint, from a nudge to nearly the answer."""
+    """Show one more hint for the step that you are at."""
     from dojo.commands import show_hint
 
-    show_hint(learner_here(), kata, again)
+    show_hint(learner_here(), kata, again, step)
 
 
 @app.command()
 def diff(
     kata: KataArgument = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="don't ask, though it isn't green")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="show it even if your kata isn't green yet")] = False,
 ) -> None:
-    """Your solution against the reference."""
+    """Compare your solution with the reference."""
     from dojo.commands import show_diff
 
     raise typer.Exit(show_diff(here(), kata, yes))
@@ -114,11 +127,11 @@ def diff(
 @app.command()
 def watch(
     kata: KataArgument = None,
-    manual: Annotated[bool, typer.Option("--manual", help="judge at Enter, not at each save")] = False,
-    poll: Annotated[bool, typer.Option("--poll", help="for folders that don't tell of saves")] = False,
-    cold: Annotated[bool, typer.Option("--cold", help="a new Python for each run")] = False,
+    manual: Annotated[bool, typer.Option("--manual", help="run at Enter, not at each save")] = False,
+    poll: Annotated[bool, typer.Option("--poll", help="for network folders")] = False,
+    cold: Annotated[bool, typer.Option("--cold", help="start a new Python for each run; slower")] = False,
 ) -> None:
-    """Judge at each save, and go on to the next kata."""
+    """Run the tests each time you save, and open the next kata."""
     from dojo.watch.watcher import run_watch
 
     dojo = learner_here()
@@ -128,7 +141,7 @@ def watch(
 
 @app.command()
 def reset(kata: KataArgument = None) -> None:
-    """Put the stub back; your file is kept."""
+    """Start a kata again from its empty stub. A copy of your file is kept."""
     from dojo.commands import do_reset
 
     do_reset(learner_here(), kata)
@@ -137,12 +150,12 @@ def reset(kata: KataArgument = None) -> None:
 @app.command()
 def review(
     kata: KataArgument = None,
-    done: Annotated[bool, typer.Option("--done", help="it is green: compare it with your solution")] = False,
-    give_up: Annotated[bool, typer.Option("--give-up", help="end it though it isn't green")] = False,
-    again: Annotated[bool, typer.Option("--again", help="begin it anew; the file so far is kept")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="list all that is due later, too")] = False,
+    done: Annotated[bool, typer.Option("--done", help="finish a review that is green")] = False,
+    give_up: Annotated[bool, typer.Option("--give-up", help="finish a review that isn't green")] = False,
+    again: Annotated[bool, typer.Option("--again", help="start the review again; a copy of the file is kept")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="list also the katas that are due later")] = False,
 ) -> None:
-    """What you are about to forget, from a fresh stub."""
+    """Practise again the katas that are due for review."""
     from dojo.review.commands import finish, show_review
 
     if done or give_up:
@@ -154,11 +167,11 @@ def review(
 
 @app.command()
 def cards(
-    out: Annotated[Path, typer.Option(metavar="FILE.apkg", help="where to")] = Path("ml-dojo.apkg"),
-    module: Annotated[str | None, typer.Option(help="only this module: its name's beginning")] = None,
-    solved: Annotated[bool, typer.Option("--solved", help="only katas that you have solved")] = False,
+    out: Annotated[Path, typer.Option(metavar="FILE.apkg", help="the file to write")] = Path("ml-dojo.apkg"),
+    module: Annotated[str | None, typer.Option(help="only this module: the start of its name")] = None,
+    solved: Annotated[bool, typer.Option("--solved", help="only the katas that you have solved")] = False,
 ) -> None:
-    """Flashcards for Anki: formulas, and what goes wrong."""
+    """Make flashcards for Anki: formulas, and common mistakes."""
     from dojo.review.cards import export
 
     export(here(), out, module, solved)
@@ -171,14 +184,14 @@ app.add_typer(pair_app, name="pair")
 @pair_app.callback()
 def pair(
     context: typer.Context,
-    names: Annotated[str | None, typer.Option(metavar="A,B", help="who practises: 'Ada <ada@host>,Grace'")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.01, max=600, help="of a turn; 7 unless said")] = None,
-    kata: Annotated[str | None, typer.Option(metavar="KATA", help="its name; the one at work unless said")] = None,
-    join: Annotated[str | None, typer.Option(metavar="BRANCH", help="take up an evening from the remote")] = None,
-    predict: Annotated[bool, typer.Option("--predict", help="ask for the colour before each run")] = False,
-    revert: Annotated[bool, typer.Option("--revert", help="take back what isn't green (and keep it)")] = False,
+    names: Annotated[str | None, typer.Option(metavar="A,B", help="the two of you: 'Ada <ada@host>,Grace'")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, max=600, help="of a turn; 7 by default")] = None,
+    kata: Annotated[str | None, typer.Option(metavar="KATA", help="by default the one that you are at")] = None,
+    join: Annotated[str | None, typer.Option(metavar="BRANCH", help="join a session that was pushed")] = None,
+    predict: Annotated[bool, typer.Option("--predict", help="guess the colour before each run")] = False,
+    revert: Annotated[bool, typer.Option("--revert", help="undo each run that isn't green; a copy is kept")] = False,
 ) -> None:
-    """An evening of two; without options it goes on."""
+    """Solve a kata in pairs, taking turns. Without options: go on with the session."""
     if context.invoked_subcommand is None:
         from dojo.pair.commands import do_pair
 
@@ -189,7 +202,7 @@ def pair(
 
 @pair_app.command("run")
 def pair_run() -> None:
-    """Judge the kata, and commit the colour."""
+    """Run the tests, and commit the result."""
     from dojo.pair.commands import do_run
 
     raise typer.Exit(do_run(learner_here()))
@@ -197,7 +210,7 @@ def pair_run() -> None:
 
 @pair_app.command("next")
 def pair_next() -> None:
-    """Hand over: commit, push if there is a remote, and swap the roles."""
+    """Commit, push if there is a remote, and swap roles."""
     from dojo.pair.commands import do_next
 
     do_next(learner_here())
@@ -205,9 +218,9 @@ def pair_next() -> None:
 
 @pair_app.command("done")
 def pair_done(
-    home: Annotated[bool, typer.Option("--home", help="and go back to the branch that it began from")] = False,
+    home: Annotated[bool, typer.Option("--home", help="then switch back to the branch that you started from")] = False,
 ) -> None:
-    """Squash the evening to one commit, and show its lights."""
+    """End the session: squash it to one commit, and show its runs as lights."""
     from dojo.pair.commands import do_done
 
     raise typer.Exit(do_done(learner_here(), home))
@@ -215,10 +228,10 @@ def pair_done(
 
 @app.command()
 def lights(
-    branches: Annotated[list[str] | None, typer.Argument(metavar="[BRANCH]...", help="none: the last")] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="also as a page of its own")] = None,
+    branches: Annotated[list[str] | None, typer.Argument(metavar="[BRANCH]...", help="by default the last")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="also write a web page")] = None,
 ) -> None:
-    """Evenings as strips: every run a light."""
+    """Show the runs of a pair session, one light for each run."""
     from dojo.pair.lights import do_lights
 
     do_lights(here(), branches or [], html)
@@ -226,9 +239,9 @@ def lights(
 
 @app.command()
 def update(
-    source: Annotated[str | None, typer.Option("--from", metavar="REMOTE/BRANCH", help="where from")] = None,
+    source: Annotated[str | None, typer.Option("--from", metavar="REMOTE/BRANCH", help="where to update from")] = None,
 ) -> None:
-    """Take up new katas, lessons and tests; your code is kept."""
+    """Get new katas, lessons and tests. Your code is kept."""
     from dojo.commands import do_update
 
     do_update(learner_here(), source)
@@ -238,7 +251,7 @@ def update(
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="a new folder, or an empty one")],
 ) -> None:
-    """Make a folder of your own for your solutions, apart from the clone."""
+    """Make a folder for your solutions, outside the clone."""
     from dojo.commands import do_init
 
     do_init(folder)
@@ -246,10 +259,10 @@ def init(
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="in small letters: gradient_descent")],
-    module: Annotated[str, typer.Option(help="the module, or the beginning of its name")],
+    name: Annotated[str, typer.Argument(help="in lower case: gradient_descent")],
+    module: Annotated[str, typer.Option(help="the module, or the start of its name")],
 ) -> None:
-    """Begin a new kata: its four files, to fill in."""
+    """Create the four files of a new kata, for you to fill in."""
     from dojo.curriculum.scaffold import scaffold
 
     for path in scaffold(here(), name, module):
@@ -258,16 +271,16 @@ def new(
 
 @app.command()
 def check(
-    katas: Annotated[list[str] | None, typer.Argument(metavar="[KATA]...", help="none: all")] = None,
-    module: Annotated[list[str] | None, typer.Option(help="the katas of this module")] = None,
-    mutants: Annotated[bool, typer.Option("--mutants/--no-mutants", help="also every small change")] = False,
+    katas: Annotated[list[str] | None, typer.Argument(metavar="[KATA]...", help="by default all")] = None,
+    module: Annotated[list[str] | None, typer.Option(help="all katas of this module")] = None,
+    mutants: Annotated[bool, typer.Option("--mutants/--no-mutants", help="try every small change, too")] = False,
     changed: Annotated[str | None, typer.Option(metavar="BASE", help="mutants of what changed since")] = None,
-    mutants_of_changed: Annotated[bool, typer.Option(help="mutants not proven before as they are")] = False,
-    json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
-    seeds: Annotated[int, typer.Option(min=1, help="how many")] = 5,
-    jobs: Annotated[int | None, typer.Option(min=1, help="processes side by side")] = None,
+    mutants_of_changed: Annotated[bool, typer.Option(help="mutants not proven before")] = False,
+    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="how many seeds")] = 5,
+    jobs: Annotated[int | None, typer.Option(min=1, help="how many processes")] = None,
 ) -> None:
-    """Prove the katas: right is accepted, wrong is caught."""
+    """For authors: prove that the tests judge rightly."""
     from dojo.proofs.cli import run_check
 
     status = run_check(
@@ -298,10 +311,10 @@ def attack(
 
 @app.command()
 def bench(
-    soak: Annotated[bool, typer.Option("--soak", help="instead: a thousand saves, and what they leave behind")] = False,
-    gpu: Annotated[bool, typer.Option("--gpu", help="instead: Triton katas against torch, on a GPU")] = False,
+    soak: Annotated[bool, typer.Option("--soak", help="a thousand saves: what is left behind?")] = False,
+    gpu: Annotated[bool, typer.Option("--gpu", help="compare the Triton katas with torch")] = False,
 ) -> None:
-    """Measure what a start, a save and the tokenizers cost."""
+    """For authors: measure a start, a save and the tokenizers."""
     if gpu:
         from dojo.bench.gpu import run_gpu
 

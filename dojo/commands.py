@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import ast
+import re
+import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dojo.curriculum.katas import Dojo, DojoError, Kata, find_dojo, open_dojo
-from dojo.learner.progress import Status, current, is_optional, last_written, next_kata, status, statuses
+from dojo.learner.progress import (
+    Status,
+    current,
+    is_optional,
+    last_written,
+    next_kata,
+    not_green,
+    status,
+    statuses,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from dojo.learner.record import Record
+    from dojo.upstream.move import Updated
 
 STYLES = {"todo": "yellow", "amber": "bold yellow", "red": "red", "green": "green"}
 # A mark for each colour, for those who don't see it, and one for terminals without such characters.
@@ -86,20 +98,25 @@ def where(dojo: Dojo) -> None:
         say(f"and {len(again) - 3} more to judge again: dojo list")
     at = current(all_of_them)
     if at is None:
-        say("Every kata is green. dojo update brings new ones, where there are any.", "green")
+        say("Every kata is green. To look for new ones: dojo update", "green")
         return
     say(f"{at.kata.stem}  {at.kata.title}: {_state(at)}")
-    _how_to_begin(at)
+    _how_to_begin(at, all_of_them)
 
 
 def _state(one: Status) -> str:
-    if one.last is None:
-        return "todo"
-    count = f"{one.colour}, {one.greens} of {one.tests} tests green"
+    if one.last is None or (one.colour == "todo" and not one.greens):
+        return f"{one.colour}; {one.note}" if one.note else one.colour
+    count = f"{one.colour}, {one.greens} of {one.total} tests green"
     return f"{count}; {one.note}" if one.note else count
 
 
-def _how_to_begin(one: Status) -> None:
+def _how_to_begin(one: Status, all_of_them: list[Status]) -> None:
+    if one.step is not None:
+        say(f"  {one.step}")
+    if missing := [kata.name for kata in not_green(one.kata, all_of_them)]:
+        are = "isn't" if len(missing) == 1 else "aren't"
+        say(f"  It builds on {' and '.join(missing)}, which {are} green yet: the reference's is used.")
     say(f"  edit   {_relative(one.kata)}")
     say(f"  judge  {_run_command(one.kata)}")
     say(f"  hint   dojo hint {one.kata.name}")
@@ -107,25 +124,54 @@ def _how_to_begin(one: Status) -> None:
 
 def show_next(dojo: Dojo) -> None:
     with _record(dojo) as record:
-        one = next_kata(statuses(dojo, record))
+        all_of_them = statuses(dojo, record)
+    one = next_kata(all_of_them)
     if one is None:
-        say("Every kata is green. dojo update brings new ones, where there are any.", "green")
+        say("Every kata is green. To look for new ones: dojo update", "green")
         return
     if is_optional(one.kata):
         say("Only optional katas are left; this is the first of them.")
+    paragraphs = _lesson_of(one.kata).split("\n\n")
+    say(f"{one.kata.stem}  {one.kata.title}: {_state(one)}", "bold")
+    say(f"{one.kata.module}, about {one.kata.minutes} minutes", "dim")
+    # The first paragraph is the title; the next two say what it needs and what it is about.
+    shown = 3
+    while shown < len(paragraphs) and paragraphs[shown - 1].rstrip().endswith(":"):
+        shown += 1  # and the drawing or the formula that it leads to
+    for paragraph in paragraphs[1:shown]:
+        say("")
+        _show_paragraph(paragraph)
+    if len(paragraphs) > shown:
+        say("\nThe rest of the lesson is in the file.")
+    say("")
+    _how_to_begin(one, all_of_them)
+
+
+def _show_paragraph(paragraph: str) -> None:
+    """A paragraph of a lesson: prose as wide as the terminal, drawings and formulas as they are."""
+    from rich.text import Text
+
+    drawn = paragraph.startswith(" ")
+    if drawn and max(map(len, paragraph.splitlines())) > console().width:
+        say("    (a wide drawing: see the file)", "dim")
+        return
+    text, end = Text(), 0
+    plain = paragraph if drawn else " ".join(paragraph.split())
+    for bold in re.finditer(r"\*\*(.+?)\*\*", plain):
+        text.append(plain[end : bold.start()]).append(bold[1], "bold")
+        end = bold.end()
+    console().print(text.append(plain[end:]), soft_wrap=drawn)
+
+
+def _lesson_of(kata: Kata) -> str:
+    """The lesson in the learner's file, or in the stub where that can't be read; empty where neither can."""
     from dojo.curriculum.stubs import lesson
 
-    path = one.kata.path if one.kata.path.exists() else one.kata.stub
-    paragraphs = lesson(path.read_text(encoding="utf-8", errors="replace")).split("\n\n")
-    about = f"{one.kata.module}, about {one.kata.minutes} minutes"
-    say(f"{one.kata.stem}  {one.kata.title}  ({about}): {_state(one)}")
-    # The first paragraph is the title; the next two say what it is about.
-    for paragraph in paragraphs[1:3]:
-        say(f"\n{paragraph}")
-    if len(paragraphs) > 3:
-        say("\n… the rest of the lesson stands in the file.")
-    say("")
-    _how_to_begin(one)
+    for path in (kata.path, kata.stub):
+        with suppress(OSError):
+            if text := lesson(path.read_text(encoding="utf-8", errors="replace")):
+                return text
+    return ""
 
 
 def show_list(dojo: Dojo, module: str | None) -> None:
@@ -135,50 +181,103 @@ def show_list(dojo: Dojo, module: str | None) -> None:
     chosen = dojo.modules if module is None else dojo.modules_like(module)
     with _record(dojo) as record:
         all_of_them = statuses(dojo, record)
+    at = current(all_of_them)
     out = console()
     for i, name in enumerate(chosen):
         katas = [one for one in all_of_them if one.kata.module == name]
         if i:
             out.print()
-        say(f"{name}  {sum(one.done for one in katas)}/{len(katas)} green", "bold")
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        for column in ({"no_wrap": True}, {"no_wrap": True}, {"ratio": 1}, {"style": "dim"}):
-            table.add_column(**column)
+        say(f"{name}  {sum(one.done for one in katas)}/{len(katas)} green, {_time(katas)}", "bold")
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+        # The file's name says what the title says: where there is little room, one of them is enough.
+        titles = out.width >= 80
+        for justify, style in (("left", ""), ("left", ""), ("right", "dim")):
+            table.add_column(no_wrap=True, justify=justify, style=style)  # type: ignore[arg-type]
+        if titles:
+            table.add_column(overflow="fold")
+        table.add_column(style="dim")
         for one in katas:
-            notes = [f"{one.greens}/{one.tests}"] if one.tests and one.colour != "green" else []
+            notes = [f"{one.greens}/{one.total}"] if one.tests and one.colour not in ("green", "todo") else []
             notes += ["optional"] if is_optional(one.kata) else []
             notes += [one.note] if one.note else []
             colour = Text(f"{_mark(one.colour)} {one.colour}", STYLES[one.colour])
-            table.add_row(colour, Text(one.kata.stem), Text(one.kata.title), Text(", ".join(notes)))
+            minutes = f"{one.kata.minutes} min"
+            cells = [colour, Text(one.kata.stem), Text(minutes), *([Text(one.kata.title)] if titles else [])]
+            table.add_row(*cells, Text(", ".join(notes)))
         out.print(table)
+        if at is not None and at.kata.module == name and at.step is not None:
+            say(f"You are at {at.kata.name}, {at.step}.", wrap=True)
+
+
+def _time(katas: list[Status]) -> str:
+    """What the katas take in all, and what is left: "about 12 h, 9 h left"."""
+    whole, left = (sum(one.kata.minutes for one in some) for some in (katas, [o for o in katas if not o.done]))
+    return f"about {_hours(whole)}" + (f", {_hours(left)} left" if 0 < left < whole else "")
+
+
+def _hours(minutes: int) -> str:
+    if minutes < 60:
+        return f"{minutes} min"
+    hours = minutes / 60
+    return f"{hours:.0f} h" if hours >= 10 or minutes % 60 == 0 else f"{hours:.1f} h"
 
 
 # --- help ---------------------------------------------------------------------------------------------
 
 
-def show_hint(dojo: Dojo, name: str | None, again: bool) -> None:
+def show_hint(dojo: Dojo, name: str | None, again: bool, step: str | None = None) -> None:
+    """Show the next hint: of the step that the learner is at, or of `step`, where the kata's hints are by steps."""
     from dojo.learner.record import RecordError
 
     with _record(dojo) as record:
         kata = _chosen(dojo, name, record, current)
-        hints = [f"{hint.step}: {hint.text}" if hint.step else hint.text for hint in kata.hints]
-        if not hints:
+        if not kata.hints:
             raise DojoError(f"{kata.name} has no hints; expected three in {kata.toml}")
-        seen = record.hints_seen(kata.name)
+        about, why = _step_of_hint(kata, record, step)
+        hints = [hint.text for hint in kata.hints if hint.step == about]
+        seen = min(record.hints_seen(kata.name, about), len(hints))
         say(f"{kata.stem}  {kata.title}", "bold")
+        if why:
+            say(why, wrap=True)
+        label = f"{about}, hint" if about else "hint"
+        option = f" --step {about}" if about and step else ""
         if again and seen:
-            for tier, hint in enumerate(hints[:seen], 1):
-                say(f"hint {tier} of {len(hints)}: {hint}", wrap=True)
+            for tier, text in enumerate(hints[:seen], 1):
+                say(f"{label} {tier} of {len(hints)}: {text}", wrap=True)
             return
         if seen >= len(hints):
-            say(f"All {len(hints)} hints are shown: dojo hint {kata.name} --again repeats them.")
+            say(f"All {len(hints)} hints are shown. To see them again: dojo hint {kata.name}{option} --again")
             say(f"What is left is the reference: dojo diff {kata.name}")
             return
-        say(f"hint {seen + 1} of {len(hints)}: {hints[seen]}", wrap=True)
+        say(f"{label} {seen + 1} of {len(hints)}: {hints[seen]}", wrap=True)
         try:
-            record.see_hint(kata.name, seen + 1)
+            record.see_hint(kata.name, seen + 1, about)
         except RecordError as error:
             say(f"dojo: {error}", stderr=True)
+
+
+def _step_of_hint(kata: Kata, record: Record, wanted: str | None) -> tuple[str, str]:
+    """The step whose hints are meant ("" for those about the whole kata), and a sentence where that needs one."""
+    there = list(dict.fromkeys(hint.step for hint in kata.hints))
+    if wanted is not None:
+        if wanted not in there or not wanted:
+            known = ", ".join(filter(None, there))
+            which = f"there are hints for {known}" if known else "its hints are about the whole kata"
+            raise DojoError(f"{kata.name} has no hints for a step '{wanted}': {which}")
+        return wanted, ""
+    at = status(kata, record).step
+    if there == [""]:
+        return "", ""
+    if at is None:
+        return there[-1], "Every step is written." if kata.steps else ""
+    if at.name in there:
+        return at.name, ""
+    if "" in there:
+        return "", ""
+    # A step that is too small for hints of its own: those of the steps around it may help.
+    names = list(kata.steps)
+    near = min(there, key=lambda step: abs(names.index(step) - at.number + 1))
+    return near, f"You are at {at.name}, which has no hints: its docstring says all. This is about {near}."
 
 
 def _chosen(dojo: Dojo, name: str | None, record: Record, default: object) -> Kata:
@@ -286,7 +385,7 @@ def do_init(folder: Path) -> None:
         raise DojoError("no clone is known to begin from: go to the clone of ML Dojo, and `dojo init` there")
     made = init(open_dojo(clone.clone), folder)
     say(f"{made.root} has the stubs of {len(made.katas)} katas; the tests stay in {made.clone}.")
-    say(f"  cd {folder}")
+    say(f"  cd {shlex.quote(str(folder))}")
     if made.katas:
         say(f"  {_run_command(made.katas[0])}")
 
@@ -297,7 +396,23 @@ def do_update(dojo: Dojo, source: str | None) -> None:
 
     if dojo.apart and source is not None:
         raise DojoError(f"--from is for a clone; this folder takes its lessons from {dojo.clone}")
-    done = update_apart(dojo) if dojo.apart else update(dojo, source)
+    _tell_update(dojo, update_apart(dojo) if dojo.apart else update(dojo, source))
+
+
+def finish_update(dojo: Dojo) -> None:
+    """Bring an update that was killed to its end, and tell what it brought."""
+    from dojo.upstream.update import finish_interrupted
+
+    done = finish_interrupted(dojo)
+    if done is not None:
+        say("An update was interrupted. It is finished now:")
+        _tell_update(dojo, done)
+        for path in done.edited:
+            say(f"edited     {path} since then: a copy of it is in {_kept(dojo, done.kept.folder)}")
+        say("")
+
+
+def _tell_update(dojo: Dojo, done: Updated) -> None:
     news = done.news
     if not news:
         say(f"Up to date with {done.source}." if done.before is None else f"Updated from {done.source}.")

@@ -54,6 +54,11 @@ class Hooks:
     def pytest_report_collectionfinish(self, config: pytest.Config) -> list[str]:
         return self.judge.borrowed()
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self, session: pytest.Session) -> Generator[None, Any, Any]:
+        with self.judge.collecting():
+            return (yield)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         self.judge.select(items)

@@ -105,8 +105,9 @@ class TestWhereAmI:
 class TestNext:
     def test_shows_the_lesson_and_what_to_type(self, dojo):
         said = run("next")
-        assert "k01_mean  The mean  (module_01_numbers, about 5 minutes): todo" in said
+        assert "k01_mean  The mean: todo\nmodule_01_numbers, about 5 minutes\n" in said
         assert "The mean of x₁ … xₙ is their sum over n" in said
+        assert max(map(len, said.splitlines())) <= 60
         for line in (f"  edit   {MEAN}", "  judge  pytest katas/module_01/mean -x", "  hint   dojo hint mean"):
             assert line in said.splitlines()
 
@@ -123,10 +124,10 @@ class TestList:
         judged(dojo)
         judged(dojo, "median", "amber")
         lines = [" ".join(line.split()) for line in run("list").splitlines()]
-        assert "✓ green k01_mean The mean" in lines
-        assert "! amber k02_median The median 1/2" in lines
-        assert "· todo k01_count Counting words" in lines
-        assert "module_01_numbers 1/2 green" in lines
+        assert "✓ green k01_mean 5 min" in lines
+        assert "! amber k02_median 5 min 1/2" in lines
+        assert "· todo k01_count 5 min" in lines
+        assert "module_01_numbers 1/2 green, about 10 min, 5 min left" in lines
 
     @pytest.mark.parametrize("module", ["module_02", "katas/module_02_words/"])
     def test_one_module(self, dojo, module):
@@ -177,6 +178,130 @@ class TestHint:
         toml = dojo.kata("count").toml
         toml.write_text(toml.read_text().replace('"str.split"', '"x[bold] y[/] :smile: [0]"'))
         assert "x[bold] y[/] :smile: [0]" in run("hint", "count")
+
+
+STEPS = """\
+title = "The mean"
+steps = { mean = 5, spread = 12 }
+
+[hints]
+mean = ["Add them up.", "Then divide.", "sum(numbers) / len(numbers)"]
+spread = ["How far are they?", "Take the largest.", "max(abs(x - m))"]
+"""
+
+
+class TestSteps:
+    @pytest.fixture(autouse=True)
+    def steps(self, dojo):
+        toml = dojo.kata("mean").toml
+        toml.write_text(STEPS + "\n[[mistakes]]" + toml.read_text().split("[[mistakes]]", 1)[1])
+
+    def written(self, dojo, *functions):
+        solve(dojo)
+        path = dojo.kata("mean").path
+        if "spread" not in functions:
+            head, _ = path.read_text().split("def spread")
+            path.write_text(head + "def spread(numbers):\n    raise NotImplementedError\n")
+
+    def judge(self, dojo, **colours):
+        ids = {"mean": "TestMean::test_matches_statistics[1]", "spread": "test_spread_looks_to_both_sides"}
+        kata = dojo.kata("mean")
+        with Record(dojo.state / "record.sqlite") as record:
+            hashes = hash_file(kata.path), hash_file(kata.test)
+            found = {ids[name]: colour for name, colour in colours.items()}
+            record.add(Attempt("mean", "2026-01-01T00:00:00", "yours", found, 0.1, *hashes, 0, False))
+            record.note_size("mean", hashes[1], 5)
+
+    def test_all_say_the_same(self, dojo, in_dojo):
+        self.written(dojo, "mean")
+        self.judge(dojo, mean="green", spread="todo")
+        step = "step 2 of 2: spread, about 12 minutes"
+        assert f"  {step}" in run().splitlines()
+        assert f"  {step}" in run("next").splitlines()
+        assert f"You are at mean, {step}." in " ".join(run("list").split())
+        assert f"dojo: mean, {step}" in in_dojo(dojo.root, "katas/module_01", "-x").stdout.splitlines()
+        assert "spread, hint 1 of 3: How far are they?" in run("hint")
+
+    def test_a_run_that_stopped_early_counts_the_kata_s_tests(self, dojo):
+        self.written(dojo, "mean", "spread")
+        self.judge(dojo, mean="red")
+        assert "red, 0 of 5 tests green" in run()
+        assert "0/5" in run("list")
+        assert "step 1 of 2: mean" in run()
+
+    def test_a_real_run_with_x_notes_how_many_tests_there_are(self, dojo, in_dojo):
+        self.written(dojo, "mean")
+        in_dojo(dojo.root, "katas/module_01/mean", "-x")
+        with Record(dojo.state / "record.sqlite") as record:
+            assert record.size("mean", hash_file(dojo.kata("mean").test)) == 5
+
+    def test_hints_are_about_the_step_and_counted_by_it(self, dojo):
+        for tier in (1, 2, 3):
+            assert f"mean, hint {tier} of 3" in run("hint", "mean")
+        assert "All 3 hints are shown" in run("hint", "mean")
+        self.written(dojo, "mean")
+        self.judge(dojo, mean="green", spread="todo")
+        assert "spread, hint 1 of 3" in run("hint", "mean")
+        assert "mean, hint 3 of 3" in run("hint", "mean", "--again", "--step", "mean")
+        assert run("hint", "mean", "--again").count(" of 3: ") == 1
+        with Record(dojo.state / "record.sqlite") as record:
+            assert record.hints_seen("mean") == 3  # the highest tier of any step: what a review goes by
+            assert (record.hints_seen("mean", "spread"), record.hints_seen("mean", "")) == (1, 0)
+        assert "there are hints for mean, spread" in run("hint", "mean", "--step", "median", status=2).replace(
+            "\n", " "
+        )
+
+    def test_hints_seen_before_they_were_by_step_are_no_steps(self, dojo):
+        with Record(dojo.state / "record.sqlite") as record:
+            record.see_hint("mean", 2)
+            assert record.hints_seen("mean") == 2
+        assert "mean, hint 1 of 3" in run("hint", "mean")
+
+    def test_a_step_without_hints_gets_those_of_its_neighbour(self, dojo):
+        toml = dojo.kata("mean").toml
+        toml.write_text("".join(line for line in toml.read_text().splitlines(True) if not line.startswith("spread =")))
+        self.written(dojo, "mean")
+        self.judge(dojo, mean="green", spread="todo")
+        said = " ".join(run("hint").split())
+        assert "You are at spread, which has no hints" in said and "mean, hint 1 of 3" in said
+
+    def test_prerequisites_that_are_not_green_are_named(self, dojo):
+        judged(dojo, "median", "red")
+        for command in ((), ("hint", "median")):
+            said = " ".join(run(*command).split())
+            assert ("It builds on mean, which isn't green yet: the reference's is used." in said) is (command == ())
+        solve(dojo)
+        judged(dojo)
+        assert "builds on" not in run()
+
+    def test_list_sums_the_minutes_of_a_module(self, dojo):
+        minutes = dojo.kata("mean").minutes
+        assert minutes > 17  # the steps, and the reading
+        assert f"module_01_numbers  0/2 green, about {minutes + 5} min" in run("list")
+
+
+def test_an_optional_kata_that_is_not_begun_is_passed_over_by_all(dojo, in_dojo):
+    toml = dojo.kata("mean").toml
+    toml.write_text("optional = true\n" + toml.read_text())
+    assert "k02_median" in run() and "k02_median" in run("next")
+    said = in_dojo(dojo.root, "katas/module_01", "-x").stdout
+    assert "dojo: mean is optional and not begun, so it is passed over" in said
+    assert "todo   k02_median" in said and "k01_mean" not in said
+    assert "todo   k01_mean" in in_dojo(dojo.root, "katas/module_01/mean", "-x").stdout  # named, it is judged
+    assert "todo   k01_mean" in in_dojo(dojo.root, "katas/module_01").stdout
+    dojo.kata("mean").path.write_text("def mean(numbers):\n    return 0.0\n")
+    assert "red    k01_mean" in in_dojo(dojo.root, "katas/module_01", "-x").stdout  # begun, it counts
+
+
+def test_a_drawing_that_is_too_wide_is_left_to_the_file(dojo):
+    stub = dojo.kata("mean").path
+    head, tail = stub.read_text().split("Worked by hand", 1)
+    stub.write_text(
+        head.replace("balance.", "**balance**:\n\n    " + "──▶ " * 16 + "\n\nMore.") + "Worked by hand" + tail
+    )
+    said = run("next")
+    assert "(a wide drawing: see the file)" in said and max(map(len, said.splitlines())) <= 60
+    assert "**" not in said
 
 
 class TestDiff:
@@ -234,7 +359,6 @@ class TestFiles:
         said = run("update")
         for line in (
             "new        katas/module_02_words/k02_sort",
-            "lesson     mean is renewed",
             "k02_median.py is now katas/module_01_numbers/k03_median.py",
             "tests      mean has other tests: judge it again",
             "removed    count",
@@ -245,6 +369,7 @@ class TestFiles:
             "git show refs/dojo/before-update/",
         ):
             assert line in said
+        assert "renewed" not in said  # one thing is said of one file
         assert "Up to date with origin/main" in run("update")
 
     def test_update_with_an_error(self, dojo):

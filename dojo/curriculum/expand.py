@@ -96,29 +96,38 @@ SELECTING = ("collectonly", "keyword", "markexpr", "deselect", "lf", "failedfirs
 """Options under which the first test that runs may not be the first of a file."""
 
 
-def up_to_first_untouched(args: list[str], dojo: Dojo, cwd: Path, option: object) -> tuple[list[str], str | None]:
-    """`args` without the katas that -x can't reach, and the name of the kata that it stops at, if any are left out.
+def up_to_first_untouched(
+    args: list[str], dojo: Dojo, cwd: Path, option: object
+) -> tuple[list[str], str | None, list[str]]:
+    """`args` without the katas that -x can't reach, the name of the kata that it stops at, if any are left out,
+    and the names of optional katas that are passed over.
 
     All tests of an untouched stub fail, so a run with -x ends at the first such
     kata at the latest: collecting the tests of those after it would only take time.
+    An optional one that wasn't named itself is no reason to end there.
     """
     if getattr(option, "maxfail", 0) != 1 or any(getattr(option, name, None) for name in SELECTING):
-        return args, None
+        return args, None, []
     katas = {kata.test: kata for kata in dojo.katas}
     kept: list[str] = []
+    passed: list[str] = []
     for i, arg in enumerate(args):
         if "::" in arg:
-            return args, None
+            return args, None, []
         target = Path(_normal(Path(cwd, arg)))
         files = [target] if target in katas else [kata.test for kata in dojo.katas if target in kata.test.parents]
         if not files:
-            return args, None
+            return args, None, []
         for j, file in enumerate(files):
+            is_last = j + 1 == len(files) and i + 1 == len(args)
+            begun = not untouched(katas[file].path)
+            if not begun and not is_last and file != target and katas[file].optional:
+                passed.append(katas[file].name)
+                continue
             kept.append(_shown(file, arg, cwd))
-            if untouched(katas[file].path):
-                left_out = j + 1 < len(files) or i + 1 < len(args)
-                return kept, katas[file].name if left_out else None
-    return args, None
+            if not begun:
+                return kept, None if is_last else katas[file].name, passed
+    return (kept, None, passed) if passed else (args, None, [])
 
 
 def untouched(file: Path) -> bool:
@@ -129,7 +138,7 @@ def untouched(file: Path) -> bool:
 
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     return bool(functions) and all(map(is_stub, functions))

@@ -7,6 +7,8 @@ learner's stubs only, and its table names the clone that has the tests.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +25,27 @@ WORDS_A_MINUTE = 150  # of a lesson, read by somebody who knows the field a litt
 
 class DojoError(Exception):
     """Something the user can put right; its text says what was given and what was expected."""
+
+
+CURES = {
+    errno.ENOSPC: "The disk is full: make room, and try again.",
+    getattr(errno, "EDQUOT", -1): "Your quota of disk space is used up: make room, and try again.",
+    errno.EROFS: "The file system is read-only: work in a folder that you can write to.",
+    errno.EACCES: "You have no right to that: see `ls -l`, and give yourself the right with chmod.",
+    errno.EPERM: "You have no right to that: see `ls -l`, and give yourself the right with chmod.",
+    errno.EMFILE: "Too many files are open: close some programs, and try again.",
+    errno.EISDIR: "A folder stands where a file is expected: move it away.",
+    errno.ENOTDIR: "A file stands where a folder is expected: move it away.",
+    errno.ENOENT: "Something there is missing.",
+}
+
+
+def said(error: OSError) -> str:
+    """What the system refused, in one line: the path, the reason and the cure."""
+    reason = error.strerror or str(error) or type(error).__name__
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    cure = CURES.get(error.errno or 0, "")
+    return f"{place}{reason}. {cure}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -85,15 +108,27 @@ class Kata:
         """The TOML as it stands; empty where the file is missing.  DojoError where it isn't TOML."""
         return read_toml(self.toml) if self.toml.exists() else {}
 
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """The TOML, for what is only shown: empty where it can't be read, as one damaged file hides no other kata."""
+        try:
+            return self.meta
+        except DojoError:
+            return {}
+
+    @property
+    def optional(self) -> bool:
+        return self.about.get("optional") is True
+
     @property
     def title(self) -> str:
-        title = self.meta.get("title")
+        title = self.about.get("title")
         return title if isinstance(title, str) else self.name.replace("_", " ").capitalize()
 
     @property
     def steps(self) -> dict[str, int]:
         """The functions in the order of writing, each with its minutes; empty where the TOML has none."""
-        steps = self.meta.get("steps")
+        steps = self.about.get("steps")
         return dict(steps) if isinstance(steps, dict) else {}
 
     @cached_property
@@ -103,9 +138,12 @@ class Kata:
         A TOML without steps says `minutes` itself; 30 where it says nothing.
         """
         if not self.steps:
-            minutes = self.meta.get("minutes")
+            minutes = self.about.get("minutes")
             return minutes if isinstance(minutes, int) else DEFAULT_MINUTES
-        words = len(self.stub.read_text(encoding="utf-8").split()) if self.stub.exists() else 0
+        try:
+            words = len(self.stub.read_text(encoding="utf-8", errors="replace").split())
+        except OSError:
+            words = 0
         return sum(self.steps.values()) + round(words / WORDS_A_MINUTE)
 
     @cached_property
@@ -236,3 +274,5 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DojoError(f"{path} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise DojoError(said(error)) from error

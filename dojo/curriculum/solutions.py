@@ -25,7 +25,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dojo.curriculum.katas import STEM, Dojo, DojoError, Kata
+from dojo.curriculum.katas import STEM, Dojo, DojoError, Kata, said
 
 
 class Unloadable:
@@ -162,7 +162,12 @@ class SolutionLoader(SourceFileLoader):
 
     def get_code(self, fullname: str) -> Any:
         path = self.get_filename(fullname)
-        return self.source_to_code(self.get_data(path), path)
+        try:
+            return self.source_to_code(self.get_data(path), path)
+        except OSError as error:
+            if self.kata is None:
+                raise
+            raise ImportError(_unreadable(Path(path), self.kata, error), path=path) from None
 
     def source_to_code(self, data: Any, path: Any = "<string>") -> Any:  # type: ignore[override]
         tree = ast.parse(data, path)
@@ -206,6 +211,15 @@ class SolutionLoader(SourceFileLoader):
         return limit(self.solutions.dojo.deadline)
 
 
+def _unreadable(file: Path, kata: Kata, error: OSError) -> str:
+    """What to say of a solution that isn't there, or that can't be read."""
+    if not isinstance(error, FileNotFoundError):
+        return said(error)
+    others = sorted(path.name for path in file.parent.glob(f"*{kata.name}*.py") if not path.name.startswith("test_"))
+    renamed = f" Did you rename it? There is {' and '.join(others)}." if others else ""
+    return f"{file.name} is missing.{renamed} This puts the stub back: dojo reset {kata.name}"
+
+
 def _stand_in(module: ModuleType, kata: Kata, reason: BaseException | None) -> Callable[[str], Any]:
     def __getattr__(name: str) -> Any:
         # The reference has the stub's names, and nobody edits it.
@@ -234,7 +248,7 @@ def unwritten(file: Path) -> bool:
     """Whether a function in `file` is still a stub: nothing but a docstring and `raise NotImplementedError`."""
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError):
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return any(is_stub(node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 

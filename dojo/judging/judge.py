@@ -55,6 +55,7 @@ class Judge:
         self.in_file: dict[Path, int] = {}  # the number of tests in each file that was collected whole
         self.patience: float | None = None  # seconds for each test, where the proofs set them
         self.stops_at: str | None = None  # the kata after which -x can't go on
+        self.passed: list[str] = []  # optional katas, not begun, that -x passes over
         self._current: pytest.Item | None = None
 
     @classmethod
@@ -85,7 +86,7 @@ class Judge:
                 sys.path.insert(0, folder)
         config.args[:] = expand(config.args, self.dojo, cwd)
         if tree is None:
-            config.args[:], self.stops_at = up_to_first_untouched(config.args, self.dojo, cwd, option)
+            config.args[:], self.stops_at, self.passed = up_to_first_untouched(config.args, self.dojo, cwd, option)
         self.native = option.tbstyle != "auto" or not self._only_katas(config)
         if not self.native:
             # The engine's report takes the place of pytest's tracebacks and of its list of failures.
@@ -107,8 +108,41 @@ class Judge:
         if self.impl is None:
             where = "your solutions" + (f" in {self.dojo.root}" if self.dojo.apart else "")
             stop = f", up to {self.stops_at}, the first that isn't begun (-x)" if self.stops_at else ""
-            return [f"dojo: judging {where}{stop}"]
+            passed = [f"dojo: {name} is optional and not begun, so it is passed over" for name in self.passed]
+            return [f"dojo: judging {where}{stop}", *passed, *self._where_am_i()]
         return [f"dojo: judging the solutions in {self.solutions.tree}"]
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Around the collection: pytest takes every `[` of an argument for a parameter's, so no path may have one."""
+        config, clone = self.config, self.dojo.clone
+        if not any("[" in arg.split("::", 1)[0] for arg in config.args):
+            yield
+            return
+        before, args = config.invocation_params, list(config.args)
+        for i, arg in enumerate(args):
+            path, *rest = arg.split("::", 1)
+            config.args[i] = "::".join([os.path.relpath(before.dir / path, clone), *rest])
+        config.invocation_params = type(before)(args=before.args, plugins=before.plugins, dir=clone)
+        try:
+            yield
+        finally:
+            config.invocation_params = before
+            config.args[:] = args
+
+    def _where_am_i(self) -> list[str]:
+        """The step that the learner is at, of the first kata of the run that isn't green; and an interrupted update."""
+        from dojo.learner.progress import first_open
+
+        said = []
+        files = [Path(os.path.normpath(self.config.invocation_params.dir / arg)) for arg in self.config.args]
+        katas = [kata for kata in map(self.dojo.kata_of_test, files) if kata is not None]
+        at = first_open(self.dojo, katas) if len(katas) == len(files) else None
+        if at is not None and at.step is not None:
+            said.append(f"dojo: {at.kata.name}, {at.step}")
+        if (self.dojo.state / "update" / "journal.json").exists():
+            said.append("dojo: an update was interrupted, so these files may be half old, half new: `dojo` finishes it")
+        return said
 
     def borrowed(self) -> list[str]:
         lent = sorted(self.solutions.borrowed.items())

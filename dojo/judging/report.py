@@ -276,6 +276,8 @@ def write_down(judge: Run) -> str | None:
                         whole=one.whole,
                     )
                 )
+                if one.in_file:
+                    record.note_size(name, hash_file(kata.test), one.in_file)
     except Exception as error:
         print(f"dojo: this run isn't in the record: {error}", file=sys.stderr)
         return f"this run isn't in the record: {error}"

@@ -21,7 +21,9 @@ PLACES = (
     "GIT_PREFIX",
 )
 # The learner's hooks and signatures are for their own commits.
-OPTIONS = ("-c", f"core.hooksPath={os.devnull}", "-c", "commit.gpgSign=false", "-c", "core.quotePath=false")
+# What we write is UTF-8, whatever encoding the learner's own commits have: git would note the wrong one in ours.
+OPTIONS = ("-c", f"core.hooksPath={os.devnull}", "-c", "commit.gpgSign=false", "-c", "core.quotePath=false",
+           "-c", "i18n.commitEncoding=UTF-8", "-c", "i18n.logOutputEncoding=UTF-8")  # fmt: skip
 NOBODY = {"name": "ML Dojo learner", "email": "learner@localhost"}
 
 
@@ -37,6 +39,9 @@ class Git:
         if shutil.which("git") is None:
             raise GitError("this needs git, which isn't installed here: see https://git-scm.com/downloads")
         run = self._run(("rev-parse", "--show-toplevel"))
+        complaint = _words(run.stderr)
+        if run.returncode and complaint and "not a git repository" not in complaint:
+            raise GitError(f"git won't work in {root}: {complaint}")  # "dubious ownership" comes with its cure
         if run.returncode or Path(os.fsdecode(run.stdout).strip()).resolve() != root.resolve():
             raise GitError(f"{root} isn't a git clone: expected a folder made by `git clone`")
 
@@ -47,7 +52,7 @@ class Git:
     def raw(self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
         run = self._run(arguments, stdin, env)
         if run.returncode:
-            said = " ".join(run.stderr.decode("utf-8", "replace").split()) or f"exit status {run.returncode}"
+            said = _words(run.stderr) or f"exit status {run.returncode}"
             raise GitError(f"git {arguments[0]}: {said}")
         return run.stdout
 
@@ -60,7 +65,7 @@ class Git:
         self, arguments: tuple[str, ...], stdin: bytes = b"", env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[bytes]:
         clean = {name: value for name, value in os.environ.items() if name not in PLACES}
-        clean["LC_ALL"] = "C"
+        clean["LC_ALL"] = "C"  # its words are read here: English ones
         if not sys.stdin or not sys.stdin.isatty():
             clean["GIT_TERMINAL_PROMPT"] = "0"  # nobody is there to type a password
         return subprocess.run(
@@ -99,12 +104,20 @@ class Git:
             at = line_end + 1 + size + 1
         return found
 
-    def paths(self, *arguments: str) -> list[str]:
+    def paths(self, *arguments: str, env: Mapping[str, str] | None = None) -> list[str]:
         """The paths that a command with -z prints."""
-        return [path for path in self(*arguments).split("\0") if path]
+        return [path for path in self(*arguments, env=env).split("\0") if path]
 
     def remotes(self) -> list[str]:
         return self("remote").split()
+
+    def project(self) -> str | None:
+        """The remote that the project's news come from: `upstream`, `origin`, the branch's own, or the only one."""
+        remotes = self.remotes()
+        branch = self.maybe("symbolic-ref", "--quiet", "--short", "HEAD")
+        own = self.maybe("config", f"branch.{branch}.remote") if branch else None
+        known = [remote for remote in ("upstream", "origin", own) if remote in remotes]
+        return known[0] if known else remotes[0] if len(remotes) == 1 else None
 
     # --- what is made -------------------------------------------------------------------------------
 
@@ -123,3 +136,7 @@ class Git:
                     env[name] = stand_in
         arguments = [part for parent in parents for part in ("-p", parent)]
         return self("commit-tree", tree, *arguments, "-F", "-", stdin=message.encode(), env=env)
+
+
+def _words(stderr: bytes) -> str:
+    return " ".join(stderr.decode("utf-8", "replace").split())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from dojo.checks.verdict import COLOURS, Colour
-from dojo.curriculum.katas import Dojo, DojoError, Kata
+from dojo.curriculum.katas import Dojo, DojoError, Kata, said
 from dojo.learner.record import Attempt, Record, hash_file
+from dojo.learner.steps import Step, prerequisites, step_at
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,11 @@ class Status:
     last: Attempt | None = None
     greens: int = 0  # tests
     tests: int = 0  # that have been judged
+    total: int = 0  # tests that there are, as far as is known
+    colours: Mapping[str, str] = field(default_factory=dict)  # of each test of this file that was judged
     edited_since: bool = False  # the file isn't the one that was judged
     tests_changed: bool = False  # the tests aren't the ones that judged it
+    problem: str = ""  # why the file can't be read
 
     @property
     def done(self) -> bool:
@@ -35,8 +39,15 @@ class Status:
         return self.done and not self.edited_since
 
     @property
+    def step(self) -> Step | None:
+        """The step that the learner is at; None where all are done, or the kata has none."""
+        return None if self.done or self.problem else step_at(self.kata, {} if self.edited_since else self.colours)
+
+    @property
     def note(self) -> str:
         """What should be said besides the colour; mostly nothing."""
+        if self.problem:
+            return self.problem
         if self.tests_changed and self.colour == "green":
             return "the tests changed: judge it again"
         if self.edited_since:
@@ -45,7 +56,17 @@ class Status:
 
 
 def status(kata: Kata, record: Record) -> Status:
-    """The status of the learner's own file, by the record and the files as they are."""
+    """The status of the learner's own file, by the record and the files as they are.
+
+    One that can't be read is amber, and says why: it is no reason to show none of the others.
+    """
+    try:
+        return _status(kata, record)
+    except OSError as error:
+        return Status(kata, "amber", hints=record.hints_seen(kata.name), problem=said(error))
+
+
+def _status(kata: Kata, record: Record) -> Status:
     last, colours, whole = _standing(kata, record)
     hints = record.hints_seen(kata.name)
     if last is None:
@@ -64,7 +85,9 @@ def status(kata: Kata, record: Record) -> Status:
         hints=hints,
         last=last,
         greens=sum(c == "green" for c in colours.values()),
-        tests=sum(c in COLOURS for c in colours.values()),
+        tests=(judged := sum(c in COLOURS for c in colours.values())),
+        total=judged if whole else max(judged, record.size(kata.name, last.tests_hash)),
+        colours=colours,
         edited_since=edited,
         tests_changed=hash_file(kata.test) != last.tests_hash,
     )
@@ -107,7 +130,7 @@ def next_kata(all_of_them: Iterable[Status]) -> Status | None:
 
 
 def is_optional(kata: Kata) -> bool:
-    return kata.meta.get("optional") is True
+    return kata.optional
 
 
 def current(all_of_them: list[Status]) -> Status | None:
@@ -130,6 +153,24 @@ def _when(one: Status) -> tuple[str, tuple[str, int, str]]:
 def is_green(kata: Kata, record: Record) -> bool:
     """Whether the learner's file as it is now is known to pass the tests as they are now."""
     return status(kata, record).sure
+
+
+def first_open(dojo: Dojo, katas: Iterable[Kata]) -> Status | None:
+    """The first of `katas` that isn't done, by the record; where there is none, the first of all."""
+    database = dojo.state / "record.sqlite"
+    if not database.exists():
+        return next((Status(kata, "todo") for kata in katas), None)
+    try:
+        with Record(database) as record:
+            return next((one for one in (status(kata, record) for kata in katas) if not one.done), None)
+    except DojoError:
+        return None
+
+
+def not_green(kata: Kata, all_of_them: Iterable[Status]) -> list[Kata]:
+    """The katas that this one builds on and that aren't done yet, in order."""
+    wanted = prerequisites(kata)
+    return [one.kata for one in all_of_them if one.kata in wanted and not one.done]
 
 
 def known_green(dojo: Dojo, kata: Kata) -> bool:

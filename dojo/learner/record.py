@@ -3,8 +3,8 @@
 One file, `.dojo/record.sqlite`, in WAL mode: a process that is killed in the middle
 of a write leaves the log as it was before, and two processes can write at once.  A
 corrupt file is moved aside, never deleted, and a fresh one begun.  Where the folder
-can't be written, what is there can still be read, and practice goes on without a
-record.
+can't be written, has no locks, or another program holds the file, what is there can
+still be read, and practice goes on without a record, at once.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from dojo.checks.verdict import COLOURS, Colour, summary
-from dojo.curriculum.katas import DojoError
+from dojo.curriculum.katas import DojoError, said
 
 T = TypeVar("T")
 
 SCHEMA = 1
-BUSY_SECONDS = 20.0
+BUSY_SECONDS = 5.0  # to wait for another process that writes, which takes it milliseconds
+OPENING_SECONDS = 0.3, 1.0  # to wait for the file to be let go of, the first time and the second
 MAGIC = b"SQLite format 3\0"
+HELD = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+REFUSED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR,
+           sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOLFS)  # fmt: skip
 CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 # The triggers make the log what it says it is: nothing is changed or deleted afterwards.
@@ -46,6 +50,10 @@ CREATE TRIGGER attempts_last BEFORE DELETE ON attempts BEGIN SELECT RAISE(ABORT,
 CREATE TRIGGER hints_stay BEFORE UPDATE ON hints BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER hints_last BEFORE DELETE ON hints BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 """
+# Not of the log, so it may change; older versions of ml-dojo leave it alone.
+SIZES = """CREATE TABLE IF NOT EXISTS sizes (
+    kata TEXT NOT NULL, tests_hash TEXT NOT NULL, tests INTEGER NOT NULL, PRIMARY KEY (kata, tests_hash)
+)"""
 FIELDS = "kata, at, tree, colours, seconds, file_hash, tests_hash, hints, whole"
 
 
@@ -137,14 +145,40 @@ class Record:
         ]
         self._write(f"INSERT INTO attempts ({FIELDS}) VALUES (?,?,?,?,?,?,?,?,?)", rows)
 
-    def see_hint(self, kata: str, tier: int) -> None:
-        """Note that the hint of `tier`, from 1, was shown.  Raises RecordError where that isn't possible."""
-        self._write("INSERT INTO hints (kata, tier, at) VALUES (?,?,?)", [(kata, tier, now())])
+    def see_hint(self, kata: str, tier: int, step: str = "") -> None:
+        """Note that the hint of `tier`, from 1, was shown; of one step, where hints are given by steps.
 
-    def hints_seen(self, kata: str) -> int:
-        """The highest tier of the kata's hints that was shown; 0 where none was."""
-        rows = self._read("SELECT MAX(tier) FROM hints WHERE kata = ?", (kata,))
+        Raises RecordError where that isn't possible.
+        """
+        name = f"{kata}:{step}" if step else kata
+        self._write("INSERT INTO hints (kata, tier, at) VALUES (?,?,?)", [(name, tier, now())])
+
+    def hints_seen(self, kata: str, step: str | None = None) -> int:
+        """The highest tier of the hints that was shown; 0 where none was.
+
+        step  of this step alone ("": of those about the whole kata); None: of any
+        """
+        if step is not None:
+            rows = self._read("SELECT MAX(tier) FROM hints WHERE kata = ?", (f"{kata}:{step}" if step else kata,))
+        else:  # ";" comes after ":": the range holds every step's
+            query = "SELECT MAX(tier) FROM hints WHERE kata = ? OR (kata > ? AND kata < ?)"
+            rows = self._read(query, (kata, f"{kata}:", f"{kata};"))
         return int(rows[0][0] or 0)
+
+    def note_size(self, kata: str, tests_hash: str, tests: int) -> None:
+        """Note how many tests the kata has, by the hash of their file: a run with -x judges only a part.
+
+        Raises RecordError where that isn't possible.
+        """
+        if self.size(kata, tests_hash) != tests:
+            self._write("INSERT OR REPLACE INTO sizes VALUES (?,?,?)", [(kata, tests_hash, tests)])
+
+    def size(self, kata: str, tests_hash: str) -> int:
+        """The number of the kata's tests; 0 where that isn't known."""
+        if not _has_sizes(self._db):
+            return 0
+        rows = self._read("SELECT tests FROM sizes WHERE kata = ? AND tests_hash = ?", (kata, tests_hash))
+        return int(rows[0][0]) if rows else 0
 
     def attempts(self, kata: str | None = None, tree: str | None = "yours") -> list[Attempt]:
         """The attempts at `kata` (None: at any) with `tree` (None: with any), the oldest first."""
@@ -203,6 +237,10 @@ class Record:
                     self._set_aside(error)
                     self._db = self._open()
                     continue
+                if first and done == "read":  # what can be read without a lock is better than nothing
+                    self._db.close()
+                    self._db = self._open_to_read(error) if self.writable else self._empty()
+                    continue
                 raise RecordError(f"the record {self.path} can't be {done}: {error}") from error
         raise AssertionError("the second turn returns or raises")
 
@@ -211,37 +249,42 @@ class Record:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             return self._open_to_read(error)
-        for _ in range(3):
+        waits = iter(OPENING_SECONDS)
+        wait = next(waits)
+        for _ in range(4):
             self._inode = _inode(self.path)
             try:
-                db = self._connect()
+                db = self._connect(wait)
                 self._inode = _inode(self.path)
                 return db
             except sqlite3.Error as error:
                 if _is_corrupt(error):
                     self._set_aside(error)
-                elif _primary(error) in (
-                    sqlite3.SQLITE_READONLY,
-                    sqlite3.SQLITE_CANTOPEN,
-                    sqlite3.SQLITE_PERM,
-                ):
+                elif _primary(error) in HELD:
+                    wait = next(waits, 0.0)
+                    if not wait or not _has_locks(self.path):
+                        return self._open_to_read(error)
+                elif _primary(error) in REFUSED:
                     return self._open_to_read(error)
                 else:
                     raise RecordError(f"the record {self.path} can't be opened: {error}") from error
         raise RecordError(f"the record {self.path} is corrupt, and so is each that was begun in its place")
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, wait: float) -> sqlite3.Connection:
         # SQLite might throw away what lies in the -wal file of a database that it can't make out.
         if (head := _head(self.path)) and head != MAGIC:
             raise NotADatabase(f"{self.path.name} begins with {head!r}, not as a database does")
         # With isolation_level None, transactions are where the code says BEGIN and nowhere else.
-        db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        db = sqlite3.connect(self.path, timeout=wait, isolation_level=None)
         try:
             if not self._known(db):
                 self._begin(db)
             _switch_to_wal(db)
+            if not _has_sizes(db):
+                db.execute(SIZES)
             # In WAL mode this survives a killed process; a power cut may cost the last attempts, no more.
             db.execute("PRAGMA synchronous = NORMAL")
+            db.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
         except BaseException:
             db.close()
             raise
@@ -281,7 +324,10 @@ class Record:
     def _open_to_read(self, reason: Exception) -> sqlite3.Connection:
         """What can be read where nothing can be written; an empty log in memory where there is no file."""
         self.writable = False
-        self.notes.append(f"the record {self.path} can't be written ({reason}): practice goes on without it")
+        why = said(reason) if isinstance(reason, OSError) else str(reason)
+        if isinstance(reason, sqlite3.Error) and _primary(reason) in HELD:
+            why = "another program holds it" if _has_locks(self.path) else "its file system has no locks"
+        self.notes.append(f"the record {self.path} can't be written ({why.rstrip('.')}): practice goes on without it")
         if self.path.is_file():
             with suppress(sqlite3.Error):
                 from urllib.parse import quote
@@ -291,13 +337,17 @@ class Record:
                 db = sqlite3.connect(uri, uri=True, isolation_level=None)
                 if self._known(db):
                     return db
+        return self._empty()
+
+    def _empty(self) -> sqlite3.Connection:
         db = sqlite3.connect(":memory:", isolation_level=None)
         self._begin(db)
+        db.execute(SIZES)
         return db
 
     def _set_aside(self, error: Exception) -> None:
         """Move the corrupt file away with what belongs to it, unless another process has done so already."""
-        with _locked(self.path):
+        with one_at_a_time(self.path):
             if self._inode is None or _inode(self.path) != self._inode:
                 return
             kept = free_name(self.path, f"corrupt-{datetime.now():%Y%m%d-%H%M%S}")
@@ -335,6 +385,22 @@ def _inode(path: Path) -> int | None:
         return None
 
 
+def _has_locks(path: Path) -> bool:
+    """Whether files can be locked where the record is: some network folders don't have that."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        with open(path.with_name(f"{path.name}.lock"), "w") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def _primary(error: sqlite3.Error) -> int:
     """SQLite's error code without its finer points; 0 where there is none."""
     return int(getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
@@ -352,6 +418,10 @@ def _head(path: Path) -> bytes:
         return b""
 
 
+def _has_sizes(db: sqlite3.Connection) -> bool:
+    return bool(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sizes'").fetchone())
+
+
 def _switch_to_wal(db: sqlite3.Connection) -> None:
     """Turn WAL on, which lasts.  Some network folders don't have it: then the default mode serves as well."""
     for wait in (0.0, 0.05, 0.1, 0.2, 0.4):
@@ -367,13 +437,14 @@ def _switch_to_wal(db: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time, where the system has such locks."""
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """One process at a time in the block, by a lock beside `path`; no hindrance where the system has no such locks."""
     try:
         import fcntl
     except ImportError:
         yield
         return
     with open(path.with_name(f"{path.name}.lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from dojo.curriculum.katas import STEM, Dojo, DojoError, Kata
+from dojo.curriculum.katas import STEM, Dojo, DojoError, Kata, said
 from dojo.curriculum.solutions import is_stub
 from dojo.learner.git import Git, GitError
 
@@ -25,21 +25,30 @@ BRANCHES = ("main", "master")
 class Kept:
     """A folder for copies, made when the first is put there."""
 
-    def __init__(self, dojo: Dojo) -> None:
+    def __init__(self, dojo: Dojo, folder: Path | None = None) -> None:
+        """folder  one that is there already; None: a new one, named after the time"""
+        self.paths: list[str] = []
+        if folder is not None:
+            self.folder = folder
+            if folder.exists():
+                self.paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+            return
         stamp, n = f"{datetime.now():%Y%m%d-%H%M%S}", 1
         self.folder = dojo.state / "kept" / stamp
         while self.folder.exists():
             n += 1
             self.folder = dojo.state / "kept" / f"{stamp}-{n}"
-        self.paths: list[str] = []
 
     def add(self, path: str, content: bytes) -> Path:
         """Keep `content` as the file `path` of the dojo.  Raises DojoError where it can't be written."""
-        target = self.folder / path
+        target, n = self.folder / path, 1
+        while target.exists() and target.read_bytes() != content:  # a copy is never written over
+            n += 1
+            target = self.folder / f"{path}.{n}"
         try:
             write(target, content)
         except OSError as error:
-            raise DojoError(f"no copy of {path} can be made as {target}: {error}. Nothing was changed.") from error
+            raise DojoError(f"no copy of {path} can be made as {target}: {said(error)} Nothing was changed.") from error
         self.paths.append(path)
         return target
 
@@ -72,13 +81,9 @@ def name_of(path: str) -> str | None:
 
 def upstream(git: Git) -> str | None:
     """The last known state of the project that this is a clone of: a ref, or None."""
-    remotes = git.remotes()
-    for remote in ("upstream", "origin"):
-        if remote in remotes:
-            for branch in ("HEAD", *BRANCHES):
-                if git.commit(ref := f"refs/remotes/{remote}/{branch}"):
-                    return ref
-    return None
+    remote = git.project()
+    refs = (f"refs/remotes/{remote}/{branch}" for branch in ("HEAD", *BRANCHES) if remote)
+    return next((ref for ref in refs if git.commit(ref)), None)
 
 
 def origin_of_stubs(git: Git) -> str:

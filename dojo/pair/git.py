@@ -8,6 +8,7 @@ from where it was seen to be, forwards, or with what it was kept in a ref.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def open_git(dojo: Dojo) -> Git:
     if dojo.apart:
         raise GitError(
             f"{dojo.root} is a folder apart from the clone, whose branches an evening needs: "
-            f"cd {dojo.clone} and try again"
+            f"cd {shlex.quote(str(dojo.clone))} and try again"
         )
     git = Git(dojo.root)
     if git.commit("HEAD") is None:

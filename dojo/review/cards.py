@@ -6,9 +6,9 @@ gets better:
 
     formula   the kata's name and the left side of the lines' first equation: its right
               side, and the words around it, may change
-    mistake   the kata's name and the patch (find and swap): the sentence may change, and
-              so may the order.  A patch changes only where the reference itself does; then
-              the card is a new one, as what it shows is other code.
+    mistake   the kata's name and the mistake's own `key`: sentence, patch and order may change.
+              Where the TOML has no key yet, the patch (find and swap) stands for it: then
+              another name of a local variable in the reference makes another card.
 
 Where two of one kata have the same key, the later ones are counted.  Neither the
 number of a kata nor its module is in it: renumbering keeps what was learned.
@@ -26,7 +26,7 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
-from dojo.curriculum.katas import Dojo, DojoError, Kata
+from dojo.curriculum.katas import Dojo, DojoError, Kata, said
 from dojo.curriculum.patches import Patch, mistakes
 from dojo.review.deck import Flashcard, is_package, package
 
@@ -44,7 +44,7 @@ def export(dojo: Dojo, out: Path, module: str | None, solved: bool) -> None:
     try:
         write(out, package(found))
     except OSError as error:
-        raise DojoError(f"the deck can't be written to {out}: {error}") from error
+        raise DojoError(f"the deck can't be written to {out}: {said(error)}") from error
     count = Counter(card.kind for card in found)
     figures = " and ".join(f"{n} {kind}{'' if n == 1 else 's'}" for kind, n in sorted(count.items()))
     say(f"{out} has {figures} of {len(katas)} kata{'' if len(katas) == 1 else 's'}.")
@@ -95,24 +95,33 @@ def cards_of(kata: Kata) -> list[Flashcard]:
 RELATION = re.compile(r"\s(?:\+?=|←|≈|≤|→)\s")
 MATHEMATICS = re.compile(r"[=←≈∑Σ∏∫√]| · ")
 NO_FORMULA = re.compile(r"(?i)(worked by hand|shapes\b|sources?:)")
+PART = re.compile(r"\*\*([^*]+?)[.:?]?\*\*")  # the heading of a lesson's part, at a paragraph's beginning
+DRAWN = re.compile(r"[\u2500-\u257F\u25B2\u25B6\u25BC\u25C0]")  # lines and the heads of arrows
 LEAD = 320
 LISTED = re.compile(r"(?m)^\s*\d+\. ")
 
 
 def _formulas(kata: Kata) -> Iterator[Flashcard]:
+    """Cards of the lesson's formula part; where a lesson has no such parts yet, of all of it."""
     paragraphs = [p for p in re.split(r"\n[ \t]*\n", _lesson(kata)) if p.strip()]
     source = next((p for p in paragraphs if re.match(r"Sources?:", p)), "")
-    lead = ""
+    has_parts = any(PART.match(p) for p in paragraphs)
+    part = lead = ""
     for paragraph in paragraphs[1:]:
         if not all(line.startswith("    ") for line in paragraph.splitlines()):
-            lead = " ".join(paragraph.split())
+            heading = PART.match(paragraph)
+            part = heading[1] if heading else part
+            text = " ".join(paragraph[heading.end() if heading else 0 :].split())
+            lead = text.lstrip(" .:,") or lead  # a heading alone says nothing of what follows
+        elif has_parts and not re.match(r"The formulas?\b", part):
+            continue
         elif not NO_FORMULA.search(lead[:60]) and is_formula(paragraph):
-            yield _formula(kata, lead, paragraph, source)
+            yield _formula(kata, lead[:1].upper() + lead[1:], paragraph, source)
 
 
 def is_formula(paragraph: str) -> bool:
-    """Whether an indented paragraph of a lesson is mathematics: no example with numbers, no list of steps."""
-    if LISTED.search(paragraph) or not MATHEMATICS.search(paragraph):
+    """Whether an indented paragraph of a lesson is mathematics: no drawing, no example, no list of steps."""
+    if DRAWN.search(paragraph) or LISTED.search(paragraph) or not MATHEMATICS.search(paragraph):
         return False
     equations = [part for part in _parts(paragraph) if RELATION.search(part)]
     return not equations or any(not _is_data(RELATION.split(part, 1)[1]) for part in equations)
@@ -205,7 +214,7 @@ def _mistakes(kata: Kata) -> Iterator[Flashcard]:
             shown = escape(code) or "(without these lines)"
             answer += f'\n<span class="label">{label}</span><pre class="{label}">{shown}</pre>'
         question = f"<p>{where}</p>\n<p>“{_prose(symptom)}”</p>\n<p>{asked}</p>"
-        key = "→".join(re.sub(r"\s+", " ", text).strip() for edit in patch.edits for text in edit)
+        key = patch.key or "→".join(re.sub(r"\s+", " ", text).strip() for edit in patch.edits for text in edit)
         yield Flashcard(kata, "mistake", key, question, answer, _place(kata))
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dojo.commands import _record, _relative, _short, console, say, show_changes
-from dojo.curriculum.katas import Dojo, DojoError, Kata
+from dojo.curriculum.katas import Dojo, DojoError, Kata, said
 from dojo.learner.record import Attempt, Record, RecordError, hash_file
 from dojo.learner.reviews import BEGUN, GIVEN_UP, MARK, REVIEW, log_of, put_mark, under_review
 from dojo.learner.workspace import Kept, pristine_stub, write
@@ -129,7 +129,7 @@ def begin(kata: Kata, again: bool) -> None:
         try:
             write(path, stub)
         except OSError as error:
-            raise DojoError(f"no stub can be written to {path}: {error}") from error
+            raise DojoError(f"no stub can be written to {path}: {said(error)}") from error
     solved, today = local_day(memory.last_solved), local_day(clock())
     ago = "today" if solved == today else f"on {solved}"
     say(f"{kata.stem}  {kata.title}: solved {ago}, {memory.remembered:.0%} remembered", "bold", wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 
 from dojo.curriculum.katas import Dojo, Kata
@@ -24,4 +25,5 @@ def memories(dojo: Dojo, record: Record) -> dict[str, Memory]:
 
 def expected_of(kata: Kata) -> Expected:
     """What the kata's TOML says, as far as a rating needs it."""
-    return Expected(len(kata.hints), float(kata.minutes))
+    tiers = Counter(hint.step for hint in kata.hints)  # hints are counted within a step, where they are by steps
+    return Expected(max(tiers.values(), default=0), float(kata.minutes))

@@ -8,13 +8,19 @@ compares with.
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
-from dojo.curriculum.katas import Dojo, DojoError, open_dojo
+from dojo.curriculum.katas import Dojo, DojoError, open_dojo, said
 from dojo.learner.workspace import STUB_PATH, Kept, pristine_stubs, write
+from dojo.upstream.move import Journal, Move, Updated
 from dojo.upstream.renewal import Plan, plan
-from dojo.upstream.update import Updated
+
+STUBS = ".dojo/stubs"
+UNFINISHED = ".dojo/init"
+"""A file that is there while `dojo init` is filling a folder."""
 
 IGNORED = """\
 __pycache__/
@@ -46,6 +52,10 @@ def init(clone: Dojo, folder: Path) -> Dojo:
         raise DojoError(f"{folder} is a dojo already: `dojo update` in it takes up new lessons")
     if folder.exists() and not folder.is_dir():
         raise DojoError(f"{folder} is a file; expected a new folder, or an empty one")
+    if (folder / UNFINISHED).exists():  # an earlier try was killed: what it left is the project's own
+        for name in (".dojo", "katas", ".gitignore", "README.md"):
+            left = folder / name
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
     if folder.is_dir() and (first := next(folder.iterdir(), None)) is not None:
         raise DojoError(f"{folder} isn't empty (it has {first.name}); expected a new folder, or an empty one")
     if folder.is_relative_to(clone.clone):
@@ -54,10 +64,24 @@ def init(clone: Dojo, folder: Path) -> Dojo:
     files["pyproject.toml"] = _config(clone.clone).encode()
     files[".gitignore"] = IGNORED.encode()
     files["README.md"] = README.format(clone=clone.clone).encode()
-    for path, content in files.items():
-        if STUB_PATH.fullmatch(path) or path.startswith("katas/"):
-            write(folder / ".dojo" / "stubs" / path, content)
-        write(folder / path, content)
+    # Made beside it and renamed at the end: what is cut short leaves nothing that a second try would stumble over.
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        for path, content in files.items():
+            if STUB_PATH.fullmatch(path) or path.startswith("katas/"):
+                write(beside / STUBS / path, content)
+            write(beside / path, content)
+        if not folder.is_dir():
+            beside.rename(folder)
+        else:  # it may be the folder that the learner's shell is in, so it stays; what makes it a dojo comes last
+            write(beside / UNFINISHED, b"")
+            for name in sorted(os.listdir(beside), key=lambda name: (name == "pyproject.toml", name != ".dojo")):
+                os.replace(beside / name, folder / name)
+            (folder / UNFINISHED).unlink()
+    except OSError as error:
+        raise DojoError(f"{folder} can't be made: {said(error)}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return open_dojo(folder)
 
 
@@ -66,7 +90,6 @@ def update_apart(dojo: Dojo) -> Updated:
 
     Raises DojoError, with the files as they were, where that isn't possible.
     """
-    katas = dojo.root / "katas"
     base = _files(dojo.state / "stubs")
     yours = _files(dojo.root)
     new = {**pristine_stubs(dojo), **_readmes(dojo)}
@@ -80,28 +103,18 @@ def update_apart(dojo: Dojo) -> Updated:
             done.kept.add(path, (dojo.root / path).read_bytes())
     gone = [path for path in yours if path not in made.files and (STUB_PATH.fullmatch(path) or path in base)]
     changes = {p: c for p, c in {**made.files, **made.beside}.items() if yours.get(p) != c}
-    before = {p: (dojo.root / p).read_bytes() for p in (*changes, *gone) if (dojo.root / p).exists()}
-    try:
+    # The stubs as they came move in the same step: they are what the next update compares with.
+    changes |= {f"{STUBS}/{path}": content for path, content in new.items() if base.get(path) != content}
+    gone += [f"{STUBS}/{path}" for path in base.keys() - new.keys()]
+    if not changes and not gone:
+        return done
+
+    def lay(folder: Path) -> None:
         for path, content in changes.items():
-            write(dojo.root / path, content)
-        for path in gone:
-            (dojo.root / path).unlink(missing_ok=True)
-        for module in katas.glob("module_*"):
-            if module.is_dir() and not any(module.iterdir()):
-                module.rmdir()
-    except OSError as error:
-        for path in (*changes, *gone):
-            if path in before:
-                write(dojo.root / path, before[path])
-            else:
-                (dojo.root / path).unlink(missing_ok=True)
-        raise DojoError(f"the files can't be updated: {error}. They are as they were.") from error
-    # Last: killed before this point, the next update finds the old base, and does the same again.
-    for path in base.keys() - new.keys():
-        (dojo.state / "stubs" / path).unlink(missing_ok=True)
-    for path, content in new.items():
-        if base.get(path) != content:
-            write(dojo.state / "stubs" / path, content)
+            write(folder / path, content)
+
+    kept = done.kept.folder.relative_to(dojo.root).as_posix()
+    Move(dojo).move(Journal(done.source, made.news, kept, [*gone, *changes]), lay, None)
     return done
 
 

@@ -21,7 +21,7 @@ class News:
     """What an update brought, for the learner to read."""
 
     added: list[str] = field(default_factory=list)  # katas, by path without .py
-    renewed: list[str] = field(default_factory=list)  # names of katas with a new lesson
+    renewed: list[str] = field(default_factory=list)  # names of katas with a new lesson, without a conflict
     tests: list[str] = field(default_factory=list)  # names of katas with other tests
     moved: dict[str, tuple[str, str]] = field(default_factory=dict)  # name → old path, new path
     removed: list[str] = field(default_factory=list)  # names
@@ -70,6 +70,8 @@ def plan(base: Files, yours: Files, new: Files) -> Plan:
             if conflicts:
                 made.beside[new_stub_beside(path)] = new[path]
                 news.conflicts[name] = (new_stub_beside(path), conflicts)
+                if name in news.renewed:
+                    news.renewed.remove(name)  # one thing is said of one file
         if (where := mine or old) not in (None, path):
             news.moved[name] = (str(where), path)
     for name, path in y.items():

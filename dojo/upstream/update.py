@@ -2,35 +2,26 @@
 
 Everything is worked out beforehand, in git's object store and an index of its own:
 a commit with the learner's edits, and a merge of it with the project's new state.
-The checkout moves only at the end, in one step, by a fast-forward to that merge.
-Should anything fail before, nothing has been touched; should that step fail, it is
-taken back.
+The checkout moves only at the end, in one step that is written down first (dojo.upstream.move):
+should anything fail before, nothing has been touched; should that step fail, it is
+taken back; should it be killed, the next command brings it to its end.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from dojo.curriculum.katas import Dojo, DojoError
 from dojo.learner.git import Git, GitError
 from dojo.learner.workspace import BRANCHES, STUB_PATH, Kept, write
+from dojo.upstream.move import Journal, Move, Updated
 from dojo.upstream.renewal import News, plan
 
 BEFORE = "refs/dojo/before-update/"
-
-
-@dataclass
-class Updated:
-    """What `update` did."""
-
-    source: str  # "origin/main"
-    news: News
-    kept: Kept
-    before: str | None = None  # the ref of the state before, where there was something to do
 
 
 def update(dojo: Dojo, source: str | None = None) -> Updated:
@@ -63,12 +54,7 @@ def update(dojo: Dojo, source: str | None = None) -> Updated:
     git("update-ref", done.before, head)
     for path, content in merge.keep.items():
         kept.add(path, content)
-    _move(git, head, snapshot, result)
-    for path, content in merge.beside.items():
-        beside = dojo.root / path
-        if beside.exists() and beside.read_bytes() != content:
-            kept.add(path, beside.read_bytes())
-        write(beside, content)
+    _move(dojo, git, done, merge, (head, snapshot, result))
     return done
 
 
@@ -101,10 +87,11 @@ def _source(git: Git, source: str | None) -> tuple[str, str]:
         if remote is None:
             raise DojoError(f"--from {source}: expected REMOTE/BRANCH with one of the remotes {', '.join(remotes)}")
         return remote, source.removeprefix(f"{remote}/")
-    remote = next((r for r in ("upstream", "origin") if r in remotes), None)
+    remote = git.project()
     if remote is None:
+        which = f"it has {', '.join(remotes)}, and none is called upstream or origin" if remotes else "it has no remote"
         raise DojoError(
-            "the clone knows neither a remote `upstream` nor `origin` to update from: "
+            f"the clone doesn't say where the project's news come from: {which}. "
             "git remote add upstream ADDRESS, or dojo update --from REMOTE/BRANCH"
         )
     prefix = f"refs/remotes/{remote}/"
@@ -147,6 +134,10 @@ def _snapshot(git: Git, head: str, target: str, index: dict[str, str]) -> str:
     """A commit with the learner's edits in katas/ on top of `head`; that itself where there are none."""
     git("read-tree", head, env=index)
     git("add", "--update", "--", "katas", env=index)
+    # A file that was deleted counts as one that wasn't edited: nobody deletes a kata to be rid of it.
+    deleted = git.paths("diff", "--cached", "--name-only", "--no-renames", "--diff-filter=D", "-z", head, env=index)
+    if deleted:
+        git("update-index", "-z", "--index-info", stdin=_entries(git, head, deleted), env=index)
     # Files of the learner's that git doesn't know yet, and that the project now has, too.
     new = set(git.paths("ls-tree", "-r", "-z", "--name-only", target, "--", "katas"))
     theirs = [p for p in git.paths("ls-files", "-z", "--others", "--", "katas") if p in new]
@@ -247,7 +238,8 @@ def _check_nothing_in_the_way(git: Git, snapshot: str, result: str, head: str) -
     edited = set(git.paths("diff", "--name-only", "--no-renames", "-z", head))
     edited |= {p for p in git.paths("ls-files", "-z", "--others") if p in changed}
     known = set(git.paths("ls-tree", "-r", "-z", "--name-only", snapshot, "--", "katas"))
-    in_the_way = sorted(path for path in changed & edited if path not in known)
+    # What was deleted can't be lost: it comes back.
+    in_the_way = sorted(p for p in changed & edited if p not in known and os.path.lexists(git.root / p))
     if in_the_way:
         raise DojoError(
             f"you have edited {', '.join(in_the_way)}, which the update changes, too. "
@@ -256,31 +248,59 @@ def _check_nothing_in_the_way(git: Git, snapshot: str, result: str, head: str) -
         )
 
 
-def _move(git: Git, head: str, snapshot: str, result: str) -> None:
-    """Move branch, index and files from `head`, with the edits that `snapshot` holds, to `result`."""
-    index = git.root / git("rev-parse", "--git-path", "index")
-    before = index.read_bytes() if index.exists() else None
+def _move(dojo: Dojo, git: Git, done: Updated, merge: _Merge, commits: tuple[str, str, str]) -> None:
+    """Move branch, index and files from the learner's commit, with the edits that the snapshot holds, to the result."""
+    head, snapshot, result = commits
     changed = git.paths("diff", "--name-only", "--no-renames", "-z", snapshot, result)
-    try:
-        git("update-ref", "-m", "dojo update: your solutions", "HEAD", snapshot, head)
-        tracked = git.paths("diff", "--name-only", "--no-renames", "-z", head, snapshot)
-        git("add", "--update", "--", "katas")  # also where an update was killed at this point before
-        if tracked:
-            git("add", "--all", "--force", "--", *tracked)
-        git("merge", "--ff-only", "--quiet", result)
-    except (GitError, OSError, KeyboardInterrupt) as error:
-        _take_back(git, head, snapshot, changed)
-        if before is not None:
-            index.write_bytes(before)
-        raise DojoError(f"the files can't be updated: {error}. They are as they were.") from error
+    staged = {
+        *git.paths("diff", "--name-only", "--no-renames", "-z", head, result),
+        *git.paths("diff", "--name-only", "--no-renames", "-z", head, snapshot),
+        # Also where an update by an older version was killed, or the learner staged something.
+        *git.paths("diff", "--name-only", "--no-renames", "--cached", "-z", head, "--", "katas"),
+    }
+    beside = {path: text for path, text in merge.beside.items() if _content(dojo.root / path) != text}
+    for path in beside:
+        if (there := _content(dojo.root / path)) is not None:
+            done.kept.add(path, there)
+
+    def lay(folder: Path) -> None:
+        with _index() as index:
+            git("read-tree", result, env=index)
+            there = set(git.paths("ls-files", "-z", env=index))
+            names = "\0".join([*(path for path in changed if path in there), ""])
+            # git writes them, with the ends of lines that the learner's configuration wants.
+            git("checkout-index", "-z", "--stdin", f"--prefix={folder.as_posix()}/",
+                stdin=names.encode("utf-8", "surrogateescape"), env=index)  # fmt: skip
+        for path, content in beside.items():
+            write(folder / path, content)
+
+    journal = Journal(
+        done.source,
+        done.news,
+        done.kept.folder.relative_to(dojo.root).as_posix(),
+        [*changed, *beside],
+        done.before,
+        head,
+        result,
+        git("symbolic-ref", "HEAD"),
+        sorted(staged),
+    )
+    Move(dojo).move(journal, lay, git)
 
 
-def _take_back(git: Git, head: str, snapshot: str, changed: list[str]) -> None:
-    files = git.files(snapshot, *changed) if changed else {}
-    for path in changed:
-        target = git.root / path
-        if path not in files:
-            target.unlink(missing_ok=True)
-        elif not target.exists() or target.read_bytes() != files[path]:
-            write(target, files[path])
-    git("update-ref", "-m", "dojo update: taken back", "HEAD", head)
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _entries(git: Git, tree: str, paths: list[str]) -> bytes:
+    """The lines for `git update-index --index-info` that make `paths` what they are in `tree`."""
+    listed = git("ls-tree", "-r", "-z", tree, "--", *paths).split("\0")
+    return "\0".join(listed).encode("utf-8", "surrogateescape")
+
+
+def finish_interrupted(dojo: Dojo) -> Updated | None:
+    """Bring an update that was killed to its end; None where there is none.
+
+    Raises DojoError where that isn't possible.
+    """
+    return Move(dojo).finish()

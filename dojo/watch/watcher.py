@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import subprocess
 import sys
@@ -23,12 +24,15 @@ from dojo.watch.saves import Saves
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from dojo.learner.steps import Step
     from dojo.watch.screen import Frame, Screen
 
 STYLES = {"todo": "yellow", "amber": "bold yellow", "red": "bold red", "green": "bold green"}
 KEYS = (("enter", "run"), ("h", "hint"), ("d", "diff"), ("n", "next"), ("l", "list"), ("a", "all"), ("q", "quit"))
 NOTHING_RAN = {2: "was interrupted", 3: "failed inside pytest", 4: "was asked for wrongly", 5: "found no tests"}
 SECONDS_OF_A_COMMAND = 30
+BLOCK = re.compile(r"-{2,} dojo -{2,}$")  # the heading of the engine's block, between what pytest prints
+PYTESTS = re.compile(r"[=!]{3,} |\d+ (passed|failed|skipped|error)")
 
 
 class Watch:
@@ -44,6 +48,7 @@ class Watch:
         self.passed_on = ""  # the kata that has just turned green, in a sentence
         self.all_of_module = False
         self.was_done = False
+        self._step: Step | None = None
         self.known: set[Kata] = set()  # katas whose imports the runner has been told of
         warm = hasattr(os, "fork") and not cold
         if not warm and not cold:
@@ -95,7 +100,8 @@ class Watch:
         """Judge the kata (or what is begun of its module) as the files are now; a run that goes on is cancelled."""
         self.all_of_module = all_of_module
         self.runner.cancel()
-        self.was_done = self.status().done
+        before = self.status()
+        self.was_done, self._step = before.done, before.step
         self.verdict = self.ended = None
         new = self.kata not in self.known
         if new:
@@ -143,6 +149,7 @@ class Watch:
     def end(self, ended: Ended) -> Kata | None:
         """Take note of a run's end; the kata to go on with, where this one has turned green."""
         self.ended, self.verdict = ended, self.status()
+        self._step = self.verdict.step
         turned_green = (
             ended.finished and ended.status == 0 and not self.was_done and not self.all_of_module and self.verdict.done
         )
@@ -153,6 +160,10 @@ class Watch:
         if after is None:
             self.passed_on += ". Every kata is green."
         return after
+
+    def step(self) -> str:
+        """The step that the learner is at, with its minutes; empty where all are done, or the kata has none."""
+        return "" if self.all_of_module or self._step is None else str(self._step)
 
     # --- in words -----------------------------------------------------------------------------------
 
@@ -173,8 +184,7 @@ class Watch:
         if self.all_of_module:
             return ("all green" if status == 0 else "not all green") + f", {seconds}", "red" if status else "green"
         one = self.verdict
-        # A run that stops at the first failure (-x) hasn't counted the tests; its own last lines have.
-        counted = f" {one.greens}/{one.tests}" if one.last is not None and one.last.whole else ""
+        counted = f" {one.greens}/{one.total}" if one.last is not None and one.total > one.greens else ""
         # Without a record that can be written, the exit status is all there is.
         colour = "green" if status == 0 else one.colour if one.colour != "green" else "red"
         return f"{colour}{counted}, {seconds}", colour
@@ -238,6 +248,9 @@ class Full:
             elif isinstance(event, Ended):
                 if self._partial:
                     self.output.append_text(Text.from_ansi(self._partial))
+                self.output, begins = failure_first(self.output)
+                if begins:
+                    self.top, self.follow = 0, False
                 after = self.watch.end(event)
                 if after is not None:
                     said = self.watch.passed_on
@@ -342,11 +355,14 @@ class Full:
             header.append(Text(f"{_mark('green')} {watch.passed_on}", STYLES["green"]))
         mark = _mark(colour) if watch.ended is not None else "…" if _mark("todo") == "·" else "."
         header.append(Text.assemble((f"{mark} {words}", STYLES[colour]), "  ", (name, "bold")))
+        if watch.step():
+            header.append(Text(f"  {watch.step()}", "dim"))
         header += [Text(note, "yellow") for note in watch.notes[-2:]]
         rule = ("─" if _mark("todo") == "·" else "-") * self.screen.width
         header.append(Text(rule, "dim"))
         footer = [Text(rule, "dim"), self._footer()]
-        return Frame(header, self.page if self.page is not None else self.output, footer, self.top, self.follow)
+        output = self.output if watch.ended is not None else without_header(self.output)
+        return Frame(header, self.page if self.page is not None else output, footer, self.top, self.follow)
 
     def _footer(self) -> Text:
         from rich.text import Text
@@ -361,6 +377,36 @@ class Full:
         return text
 
 
+def without_header(output: Text) -> Text:
+    """The output of a run that goes on, from where its tests begin."""
+    from rich.text import Text
+
+    lines = list(output.split("\n", allow_blank=True))
+    begins = next((i for i, line in enumerate(lines) if line.plain.startswith("collected ")), len(lines))
+    return Text("\n").join(lines[begins + 1 :])
+
+
+def failure_first(output: Text) -> tuple[Text, bool]:
+    """A run's output with the engine's block at its top and pytest's own lines below; whether there is a block."""
+    from rich.text import Text
+
+    lines = list(output.split("\n", allow_blank=True))
+    begins = next((i for i, line in enumerate(lines) if BLOCK.match(line.plain)), None)
+    if begins is None:
+        return output, False
+    ends = next((i for i, line in enumerate(lines) if i > begins and PYTESTS.match(line.plain)), len(lines))
+    block, before, after = lines[begins + 1 : ends], lines[:begins], lines[ends:]
+    while block and not block[-1].plain.strip():
+        block.pop()
+    # The header says where pytest is and what it has loaded, not what the learner did.
+    said = next((i for i, line in enumerate(before) if line.plain.startswith("collected ")), -1) + 1
+    told = [line for line in before[:said] if line.plain.startswith("dojo: lent ")]
+    rest = [line for line in (*told, *before[said:], *after) if line.plain.strip()]
+    for line in rest:
+        line.stylize("dim")
+    return Text("\n").join([*block, Text(""), *rest]), True
+
+
 # --- without one --------------------------------------------------------------------------------------
 
 
@@ -370,6 +416,7 @@ class Plain:
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self.listening = True
+        self.said = ""  # by the run that goes on
 
     def run(self) -> None:
         """Until Ctrl-C; with --manual, until the end of the input."""
@@ -399,16 +446,21 @@ class Plain:
         from shutil import get_terminal_size
 
         print(f"dojo: judging {self.watch.kata.stem}", flush=True)
+        self.said = ""
         self.watch.start(get_terminal_size().columns)
 
     def take(self, event: Any) -> None:
         if isinstance(event, Output):
-            with contextlib.suppress(UnicodeEncodeError):
-                print(event.text, end="", flush=True)
+            self.said += event.text
         elif isinstance(event, Ended):
+            from rich.text import Text
+
             kata = self.watch.kata
+            with contextlib.suppress(UnicodeEncodeError):
+                print(failure_first(Text(self.said.rstrip("\n")))[0].plain, flush=True)
             after = self.watch.end(event)
-            print(f"dojo: {kata.stem}  {self.watch.state()[0]}", flush=True)
+            step = f"; {self.watch.step()}" if after is None and self.watch.step() else ""
+            print(f"dojo: {kata.stem}  {self.watch.state()[0]}{step}", flush=True)
             if after is not None:
                 self.watch.open(after)
                 self.begin()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 
 import pytest
 
@@ -12,6 +13,7 @@ from dojo.learner.workspace import Kept, name_of, new_stub_beside, pristine_stub
 from dojo.proofs.lint import problems
 from dojo.upstream.apart import init
 from tests.synthetic import FILES, commit, git, make_dojo, project_and_clone
+from tests.upstream.killing import killed
 
 MEAN = "katas/module_01_numbers/k01_mean.py"
 
@@ -208,11 +210,7 @@ class TestNew:
     def test_makes_four_files_and_a_line_in_the_readme(self, clone):
         paths = scaffold(clone, "standard_deviation", "module_01")
         stem = "module_01_numbers/k03_standard_deviation"
-        assert paths[:1] + paths[2:4] == [
-            f"katas/{stem}.py",
-            f"reference/{stem}.py",
-            f"reference/{stem}.toml",
-        ]
+        assert paths[:1] + paths[2:4] == [f"katas/{stem}.py", f"reference/{stem}.py", f"reference/{stem}.toml"]
         kata = open_dojo(clone.root).kata("standard_deviation")
         assert kata.title == "Standard deviation"
         for file in (kata.stub, kata.test, kata.reference):
@@ -224,6 +222,29 @@ class TestNew:
         assert "README" not in left
         assert "isn't a stub" not in left
         assert "mistakes" in left
+
+    @pytest.mark.parametrize("point", range(0, 14, 2))
+    def test_killed_it_can_be_given_again(self, clone, point):
+        killed(point, lambda: scaffold(clone, "mode", "module_01"))
+        if "mode" not in [kata.name for kata in open_dojo(clone.root).katas]:
+            scaffold(open_dojo(clone.root), "mode", "module_01")
+        kata = open_dojo(clone.root).kata("mode")
+        assert all(path.exists() for path in (kata.stub, kata.test, kata.reference, kata.toml))
+        assert kata.stub.with_name("README.md").read_text().count("k03_mode") == 1
+
+    def test_writes_all_or_nothing(self, clone, monkeypatch):
+        replace, left = os.replace, [2]
+
+        def full(source, target):
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(28, "No space left on device", str(target))
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", full)
+        with pytest.raises(DojoError, match=r"No space left.*make room.*Nothing was written"):
+            scaffold(clone, "mode", "module_01")
+        assert git(clone.root, "status", "--porcelain") == ""
 
     def test_in_a_new_module(self, clone):
         scaffold(clone, "agent", "module_13_agents")

@@ -166,6 +166,50 @@ class TestDeck:
         assert list((tmp_path / "tmp").iterdir()) == []
 
 
+PARTS = '''"""The mean
+
+**Before you start.**  You need n = 3 fingers.
+
+**The idea.**  Share out what there is:
+
+    all of it = what each gets, n times
+
+**The formula.**
+
+    m = Σ xᵢ / n
+
+    x₁ ──▶ m = x̄
+    x₂ ──▶
+
+which in one pass is
+
+    m ← m + (x - m) / n
+
+**Why n?**  As in
+
+    s² = Σ (x - m)² / (n - 1)
+
+**Worked by hand**, of 1, 2 and 6: 3.
+
+Source: any first book.
+"""
+'''
+
+
+def test_formulas_come_from_their_part_alone_and_a_drawing_is_none(dojo):
+    stub = dojo.kata("mean").path
+    stub.write_text(PARTS)
+    formulas = [card for card in cards_of(dojo.kata("mean")) if card.kind == "formula"]
+    assert [card.key for card in formulas] == ["m", "m#2"]
+    assert "Share out what there is" in formulas[0].question  # a heading alone asks nothing
+    assert "Which in one pass is" in formulas[1].question
+    stub.write_text(PARTS.replace("**The formula.**", "**The formulas**, for n numbers:"))
+    formulas = [card for card in cards_of(dojo.kata("mean")) if card.kind == "formula"]
+    assert "For n numbers:" in formulas[0].question
+    stub.write_text(PARTS.replace("**The formula.**", "**More.**"))
+    assert not [card for card in cards_of(dojo.kata("mean")) if card.kind == "formula"]
+
+
 class TestSecondImport:
     def test_adds_nothing_twice(self, dojo):
         found = exported(dojo)
@@ -215,6 +259,17 @@ class TestSecondImport:
         toml.write_text(toml.read_text().replace('swap = "min(abs"', 'swap = "sum(abs"'))
         after = {card.guid for card in cards_of(open_dojo(dojo.root).kata("mean"))}
         assert len(before - after) == len(after - before) == 1
+
+    def test_a_renamed_variable_of_the_reference_is_an_update_where_the_mistake_has_a_key(self, dojo):
+        kata = dojo.kata("mean")
+        toml, reference = kata.toml, kata.reference
+        toml.write_text(toml.read_text().replace("[[mistakes]]\n", '[[mistakes]]\nkey = "n-plus-one"\n', 1))
+        first = [card for card in cards_of(open_dojo(dojo.root).kata("mean")) if card.key == "n-plus-one"]
+        for file in (toml, reference):
+            file.write_text(file.read_text().replace("numbers", "values"))
+        again = [card for card in cards_of(open_dojo(dojo.root).kata("mean")) if card.key == "n-plus-one"]
+        assert [card.guid for card in first] == [card.guid for card in again]
+        assert "len(values) + 1" in again[0].answer
 
     def test_the_same_left_side_twice_makes_two_cards(self, dojo):
         formulas = [card for card in cards_of(dojo.kata("mean")) if card.kind == "formula"]

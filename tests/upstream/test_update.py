@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from dojo.curriculum.katas import DojoError, open_dojo
-from dojo.learner.git import GitError
-from dojo.upstream import update as update_module
+from dojo.learner.git import Git, GitError
+from dojo.upstream import move as move_module
 from dojo.upstream.update import BEFORE, update
 from tests.synthetic import commit, git, make_dojo
 from tests.upstream.world import BODY, COUNT, LESSON, MEAN, MEDIAN, TEST_MEAN, World, unknown_to_git
@@ -254,6 +256,23 @@ class TestWhatComes:
         assert world.read(MEAN) == mine.replace(*LESSON[1:])
         assert git(world.clone, "status", "--porcelain") == ""
 
+    @pytest.mark.parametrize("news", [True, False])
+    def test_a_deleted_file_counts_as_unedited(self, world, news):
+        """It comes back where the project has a new version; no update takes it for an edit that is in the way."""
+        (world.clone / MEAN).unlink()
+        (world.clone / TEST_MEAN).unlink()
+        changes = [LESSON, (TEST_MEAN, "spread([1.0, 2.0, 6.0]), 3.0", "spread([1.0, 2.0, 9.0]), 5.0")]
+        world.publish(*(changes if news else [(COUNT, "How often", "How many times")]))
+        update(world.dojo)
+        assert (world.clone / MEAN).exists() == (world.clone / TEST_MEAN).exists() == news
+        assert git(world.clone, "diff", "--name-only", "HEAD", "origin/main") == ""
+        git(world.clone, "rm", "-q", "--cached", COUNT)
+        (world.clone / COUNT).unlink()
+        commit(world.clone)
+        world.publish((COUNT, "Counting words", "Words, counted"))
+        update(world.dojo)
+        assert world.read(COUNT) == (world.project / COUNT).read_text()
+
     def test_hooks_and_an_untidy_index_are_no_hindrance(self, world):
         for name in ("pre-commit", "reference-transaction"):
             hook = world.clone / ".git" / "hooks" / name
@@ -313,21 +332,46 @@ class TestNothingIsChanged:
         assert world.read("README.md") == "mine, not committed\n"
         assert git(world.clone, "status", "--porcelain") == " M README.md\n"
 
-    @pytest.mark.parametrize("step", ["add", "merge"])
+    @pytest.mark.parametrize("step", ["a file", "the branch", "the index"])
     def test_where_the_last_step_fails(self, world, monkeypatch, step):
         world.solve()
-        world.publish(LESSON)
-        call = update_module.Git.__call__
+        world.publish(LESSON, (COUNT, "How often", "How many times"))
+        replace, call, left = os.replace, Git.__call__, [1]
 
-        def failing(self, *arguments, **options):
-            if arguments[0] == step and "env" not in options:
-                if step == "merge":  # half of it is done already
-                    (world.clone / MEAN).write_text("half")
+        def no_file(source, target):
+            """The disk lets one file through, and then no more; what goes back needs no space."""
+            moving = (
+                "update/new" in str(source) and "update/new" not in str(target)
+                if step == "a file"
+                else str(target).endswith("/index")
+            )
+            left[0] -= moving
+            if moving and (step == "the index" or left[0] < 0):
+                raise OSError(28, "No space left on device", str(target))
+            replace(source, target)
+
+        def no_branch(self, *arguments, **options):
+            if step == "the branch" and arguments[0] == "update-ref" and "HEAD" in arguments:
                 raise GitError("no space left on device")
             return call(self, *arguments, **options)
 
-        monkeypatch.setattr(update_module.Git, "__call__", failing)
-        self.check(world, r"no space left.*as they were")
+        monkeypatch.setattr(os, "replace", no_file)
+        monkeypatch.setattr(Git, "__call__", no_branch)
+        self.check(world, r"(?i)no space left.*as they were")
+        monkeypatch.undo()
+        assert not (world.clone / ".git" / "index.lock").exists()
+        assert not (world.dojo.state / "update").exists()
+        update(world.dojo)
+        assert LESSON[2] in world.read(MEAN)
+
+    def test_where_another_git_is_at_work(self, world, monkeypatch):
+        monkeypatch.setattr(move_module, "PATIENCE", 0.2)
+        world.solve()
+        world.publish(LESSON)
+        lock = world.clone / ".git" / "index.lock"
+        lock.write_text("")
+        self.check(world, r"index\.lock is there.*delete that file")
+        assert lock.exists()
 
     def test_in_the_middle_of_a_merge(self, world):
         (world.clone / ".git" / "MERGE_HEAD").write_text(git(world.clone, "rev-parse", "HEAD"))

@@ -14,6 +14,7 @@ from dojo.upstream.apart import init, update_apart
 from dojo.upstream.driver import install
 from dojo.upstream.update import update
 from tests.synthetic import ROOT, commit, git
+from tests.upstream.killing import killed
 from tests.upstream.world import BODY, COUNT, LESSON, MEAN, MEDIAN, TEST_MEAN, World, unknown_to_git
 
 
@@ -69,16 +70,17 @@ class TestAFolderApart:
         world.solve(MEAN, apart.root)
         self.renew(world, LESSON, (COUNT, "How often", "How many times"))
         before = {p: p.read_bytes() for p in apart.root.rglob("*.py")}
-        write, left = apart_module.write, [1]
+        replace, left = os.replace, [1]
 
-        def failing(path, content):
-            if path.suffix == ".py" and content != before.get(path) and ".dojo" not in path.parts:
+        def failing(source, target):
+            """One file gets through; the way back needs no space."""
+            if "update/new" in str(source) and "update/new" not in str(target):
                 left[0] -= 1
                 if left[0] < 0:
-                    raise OSError("no space left on device")
-            write(path, content)
+                    raise OSError(28, "no space left on device")
+            replace(source, target)
 
-        monkeypatch.setattr(apart_module, "write", failing)
+        monkeypatch.setattr(os, "replace", failing)
         with pytest.raises(DojoError, match=r"no space left.*as they were"):
             update_apart(open_dojo(apart.root))
         kept = apart.state / "kept"
@@ -100,6 +102,28 @@ class TestAFolderApart:
             init(world.dojo, world.clone / "solutions")
         with pytest.raises(DojoError, match="is a file"):
             init(world.dojo, tmp_path / "full" / "thesis.tex")
+
+    @pytest.mark.parametrize("there", [True, False])
+    @pytest.mark.parametrize("point", range(0, 24, 3))
+    def test_killed_while_it_is_made_it_can_be_made_again(self, world, tmp_path, point, there):
+        folder = tmp_path / "mine"
+        if there:
+            folder.mkdir()
+        killed(point, lambda: init(world.dojo, folder))
+        made = init(world.dojo, folder) if not (folder / "pyproject.toml").exists() else open_dojo(folder)
+        assert [kata.path.exists() for kata in made.katas] == [True] * 3
+        assert (made.state / "stubs" / MEAN).exists()
+
+    def test_a_full_disk_while_it_is_made(self, world, tmp_path, monkeypatch):
+        def full(path, content):
+            raise OSError(28, "No space left on device", str(path))
+
+        monkeypatch.setattr(apart_module, "write", full)
+        with pytest.raises(DojoError, match=r"can't be made: .*No space left.* make room"):
+            init(world.dojo, tmp_path / "mine")
+        monkeypatch.undo()
+        assert not any("mine" in path.name for path in tmp_path.iterdir())
+        assert init(world.dojo, tmp_path / "mine").katas
 
     def test_a_conflict_with_quotes_in_the_path(self, world, tmp_path):
         odd = tmp_path / 'a "clone" of λ'

@@ -31,7 +31,7 @@ from dojo.watch.runner import (
 from dojo.watch.saves import Saves
 from dojo.watch.screen import fitted
 from dojo.watch.warm import ENGINE
-from dojo.watch.watcher import Watch
+from dojo.watch.watcher import Watch, failure_first
 from tests.building import two_katas
 from tests.terminal import ROOT, Terminal
 
@@ -99,10 +99,10 @@ class TestOnAScreen:
         t = terminal(two)
         t.until(r"todo.*k01_square(?s:.*)isn't written yet")
         (two / SQUARE).write_text(WRONG)
-        t.until(r"✗ red, [\d.]+ s  k01_square")
+        t.until(r"✗ red ?[\d/]*, [\d.]+ s  k01_square")
         t.until(r"yours +6|6 == 9|expected")
         (two / SQUARE).write_text(RIGHT)
-        t.until(r"✓ k01_square is green: 2 of 2\n· todo, [\d.]+ s  k01_area")
+        t.until(r"✓ k01_square is green: 2 of 2\n· todo ?[\d/]*, [\d.]+ s  k01_area")
         t.send("q")
         assert t.ended() == 0
         assert "\x1b[?1049l" in t.written and "\x1b[?25h" in t.written  # the terminal is as it was
@@ -124,7 +124,7 @@ class TestOnAScreen:
             ("import os\n\n\ndef square(x):\n    os._exit(3)\n", "✗ Python ended with status 3 in the middle"),
             ("import os\n\n\ndef square(x):\n    os._exit(0)\n", "✗ Python ended with status 0 in the middle"),
             ("import os\n\n\ndef square(x):\n    os.kill(os.getpid(), 11)\n", "ended by signal 11"),
-            ("def square(x):\n    while True:\n        pass\n", r"! amber, .*k01_square(?s:.*)an endless loop"),
+            ("def square(x):\n    while True:\n        pass\n", r"! amber ?[\d/]*, .*k01_square(?s:.*)an endless loop"),
             ("def square(x:\n", r"(red|amber).*k01_square(?s:.*)SyntaxError|never closed"),
         ],
     )
@@ -155,11 +155,11 @@ class TestOnAScreen:
         t.send("n")
         t.until(r"k01_area")
         t.send("n")
-        t.until(r"todo, [\d.]+ s  k01_square")
+        t.until(r"todo ?[\d/]*, [\d.]+ s  k01_square")
         t.send("a")
         t.until(r"not all green, [\d.]+ s  module_01_first")
         t.send("\r")
-        t.until(r"todo, [\d.]+ s  k01_square")
+        t.until(r"todo ?[\d/]*, [\d.]+ s  k01_square")
         t.send("q")
         assert t.ended() == 0
 
@@ -172,7 +172,8 @@ class TestOnAScreen:
         assert all(len(line) <= 60 for line in lines)
         assert any(re.fullmatch(r"=+ .*1 failed.* =+", line) for line in lines), t.text
         t.send("k" * 30)
-        t.until("test session starts")
+        t.until("k01_square  ")
+        assert "rootdir" not in t.text
         t.send("G")
         t.until("1 failed")
 
@@ -183,14 +184,14 @@ class TestOnAScreen:
 
     def test_without_colour(self, two, terminal):
         t = terminal(two, env={"NO_COLOR": "1"})
-        t.until(r"· todo, .*k01_square")
+        t.until(r"· todo ?[\d/]*, .*k01_square")
         (two / SQUARE).write_text(WRONG)
-        t.until(r"✗ red, .*k01_square")
+        t.until(r"✗ red ?[\d/]*, .*k01_square")
         assert not re.search(r"\x1b\[[\d;]*(3[0-7]|9[0-7])m", t.written)
 
     def test_on_a_terminal_without_such_characters(self, two, terminal):
         t = terminal(two, env={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
-        t.until(r"\. todo, .*k01_square")
+        t.until(r"\. todo ?[\d/]*, .*k01_square")
         (two / SQUARE).write_text(RIGHT)
         t.until(r"\+ k01_square is green")
 
@@ -263,6 +264,55 @@ def test_where_there_is_no_fork(two, monkeypatch):
         watch.close()
 
 
+RUN = """\
+============================= test session starts ==============================
+platform linux -- Python 3.11.7, pytest-9.2.0, pluggy-1.7.0
+dojo: judging your solutions
+dojo: lent by the reference: square, which area builds on
+rootdir: /somewhere
+plugins: one, two,
+three
+collected 2 items
+
+katas/test_k01_square.py R
+
+------------------------------------- dojo -------------------------------------
+red    k01_square  Square                                            0/2 green
+  test_of_three
+    square() is wrong
+  edit   katas/k01_square.py:2
+!!!!!!!!!!!!!!!!!!!!!!!!!! stopping after 1 failures !!!!!!!!!!!!!!!!!!!!!!!!!!!
+============================== 1 failed in 0.12s ===============================
+"""
+
+
+def test_the_failure_comes_first_and_pytests_header_not_at_all():
+    text, found = failure_first(Text(RUN))
+    lines = text.plain.splitlines()
+    assert found
+    assert lines[0].startswith("red    k01_square")
+    assert lines[3:6] == [
+        "  edit   katas/k01_square.py:2",
+        "",
+        "dojo: lent by the reference: square, which area builds on",
+    ]
+    assert lines[-1].startswith("=====") and "1 failed" in lines[-1]
+    for word in ("rootdir", "platform", "plugins", "three", "test session starts"):
+        assert word not in text.plain.replace("test_of_three", "")
+
+
+def test_a_run_without_a_block_is_shown_as_it_is():
+    text = Text("INTERNALERROR> a\nb")
+    assert failure_first(text) == (text, False)
+
+
+def test_the_title_says_the_step_and_its_minutes(two, terminal):
+    toml = two / "reference/module_01_first/k01_square.toml"
+    toml.write_text('title = "Square"\nsteps = { square = 7 }\n')
+    t = terminal(two)
+    t.until(r"k01_square  Square\n  step 1 of 1: square, about 7 minutes")
+
+
 def test_into_a_pipe(two):
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "dojo", "watch", "square", "--manual"], cwd=two, text=True,
@@ -272,8 +322,9 @@ def test_into_a_pipe(two):
     said, _ = process.communicate("", timeout=60)
     assert process.returncode == 0, said
     assert "dojo: judging k01_square" in said
-    assert re.search(r"dojo: k01_square  todo, [\d.]+ s\n", said), said
+    assert re.search(r"dojo: k01_square  todo ?[\d/]*, [\d.]+ s\n", said), said
     assert "\x1b" not in said
+    assert "rootdir" not in said
 
 
 def test_an_unknown_kata(two):
