@@ -12,6 +12,8 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from dojo.checks import source
+
 METHODS = ("numpy.ndarray.", "torch.Tensor.", "str.", "bytes.")
 """Types whose methods can be forbidden: by name alone, as a method's object has no type in the source."""
 
@@ -27,7 +29,7 @@ class Violation:
 def violations(file: Path, forbidden: tuple[str, ...]) -> list[Violation]:
     """The places in `file` that use what is forbidden, by line; none where it can't be parsed."""
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+        tree = source.parse(source.read(file))
     except (OSError, SyntaxError, ValueError):
         return []
     search = _Search(forbidden)
