@@ -30,6 +30,7 @@ def pytest_load_initial_conftests(
         load_what_the_run_needs(early_config, args)
         hooks = Hooks(Judge.at(early_config.rootpath, inside))
         early_config.pluginmanager.register(hooks, "dojo-hooks")
+        early_config.pluginmanager.register(LeavingOut(hooks.judge), "dojo-leaving-out")
     return (yield)
 
 
@@ -149,7 +150,7 @@ class Hooks:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: Any, sched: Any) -> None:
-        self.judge.workers.crashed(report)
+        self.judge.workers.crashed(report, sched)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         self.judge.write_down(session)
@@ -160,3 +161,14 @@ class Hooks:
         import numpy as np
 
         return np.random.default_rng(self.judge.seed_of(request.node))
+
+
+class LeavingOut:
+    """The second part of a hook that Hooks wraps: a class has one method of a name."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        return self.judge.contained.leave_out(item, nextitem) or None

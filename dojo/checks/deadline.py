@@ -113,13 +113,15 @@ class limit:
     """`with limit(seconds):` raises DeadlineExceeded in the block once it has run for that long; 0 sets no limit.
 
     wait_for_fixtures  only the code of solutions has to be done by then: a fixture may load a model
+    gentle             without the last resort: its thread doesn't live on in a fork, where ending it hangs
 
     Without SIGALRM (Windows), or away from the main thread, only the last resort is left,
     and a block that comes to its end too late raises there.
     """
 
-    def __init__(self, seconds: float, wait_for_fixtures: bool = False) -> None:
+    def __init__(self, seconds: float, wait_for_fixtures: bool = False, gentle: bool = False) -> None:
         self.seconds = seconds
+        self.gentle = gentle
         self.wait_for_fixtures = wait_for_fixtures
         self.suspended = False
         self.left = IMPORTS * (6 if wait_for_fixtures else 1)
@@ -143,7 +145,7 @@ class limit:
         return self
 
     def _set(self, seconds: float) -> None:
-        if _last_resort is not None:
+        if _last_resort is not None and not self.gentle:
             faulthandler.dump_traceback_later(seconds + GRACE, exit=True, file=_last_resort)
         if self.rings:
             signal.setitimer(signal.ITIMER_REAL, seconds, REPEAT)
@@ -153,7 +155,7 @@ class limit:
         """Turn the clock off."""
         if self.rings:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        if _last_resort is not None:
+        if _last_resort is not None and not self.gentle:
             faulthandler.cancel_dump_traceback_later()
 
     def _ring(self, number: int, frame: FrameType | None) -> None:

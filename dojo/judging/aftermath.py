@@ -125,6 +125,7 @@ def crash_verdict(kata: Kata, doing: dict[str, Any], status: int, stack: str, la
         "file": file,
         "line": line,
         "order": -1,
+        "crash": True,
         "total": doing.get("total", 0),
         "in_file": doing.get("in_file", 0),
         "judged": doing.get("judged"),

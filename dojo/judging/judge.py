@@ -306,7 +306,7 @@ class Judge:
             colour = colour_of(error, solution)
         whole, judged = self.in_file.get(item.path, 0), self.contained.judged(kata)
         try:
-            with deadline.limit(EXPLAINING):
+            with deadline.limit(EXPLAINING, gentle=True):
                 verdict = verdict_of(item, kata, solution, colour, error, whole, judged)
         except deadline.DeadlineExceeded as endless:
             # A learner's object may have an endless __repr__.

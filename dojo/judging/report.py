@@ -120,6 +120,8 @@ class Ran:
         self.seconds += seconds
         if verdict.get("judged"):
             self.judged.add(tuple(verdict["judged"]))
+        if self.verdicts.get(verdict["id"], {}).get("crash"):
+            return  # another worker was given the test as well; what the first has met stays
         if verdict["colour"] == "skipped":
             self.skipped.add(verdict["id"])
         else:

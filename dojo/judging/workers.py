@@ -75,8 +75,11 @@ class Workers:
         else:
             self.inside.bar(kata.name, [f"While {Path(verdict['file']).name} was being loaded:", *verdict["lines"]])
 
-    def crashed(self, report: Any) -> None:
-        """pytest-xdist tells of a test in which a worker died."""
+    def crashed(self, report: Any, scheduler: Any) -> None:
+        """pytest-xdist tells of a test in which a worker died; it isn't to be run once more."""
+        for unit in getattr(scheduler, "workqueue", {}).values():
+            if report.nodeid in unit:
+                unit[report.nodeid] = True
         verdict = self.verdicts.get(report.node.gateway.id)
         if verdict is not None:
             report.when = "call"
