@@ -18,7 +18,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-DEEPEST = 50_000
+from dojo.checks.forbid import Guarded
+
+DEEPEST = 20_000
 """Levels of recursion that a learner may ask for: endless recursion below that eats all memory first."""
 
 KEPT_OF_SYS = ("exit", "modules", "getrefcount", "getsizeof", "intern", "settrace", "setprofile", "getrecursionlimit")
@@ -49,8 +51,9 @@ class Ledger:
         for title, module, before in self.books:
             held = vars(module)
             for name, value in before.items():
-                if held.get(name) is not value:
-                    found.append((f"{title}.{name}", held.get(name)))
+                now = held.get(name)
+                if now is not value and type(now) is not Guarded:
+                    found.append((f"{title}.{name}", now))
                     held[name] = value
         return found
 
@@ -99,6 +102,17 @@ def cap_recursion() -> None:
 
     setrecursionlimit.capped = True  # type: ignore[attr-defined]
     sys.setrecursionlimit = setrecursionlimit
+
+
+def shorten(error: BaseException, ends: int = 50) -> None:
+    """Leave out the middle of a traceback of thousands of levels: it takes minutes to read, and its ends are enough."""
+    levels = []
+    trace = error.__traceback__
+    while trace is not None:
+        levels.append(trace)
+        trace = trace.tb_next
+    if len(levels) > 3 * ends:
+        levels[ends].tb_next = levels[-ends]
 
 
 def passed_through(error: BaseException, solution: Path) -> bool:

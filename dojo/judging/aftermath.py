@@ -159,9 +159,7 @@ def ended_by(status: int, stack: str, doing: dict[str, Any], file: str | None, l
     if internal := doing.get("internal"):
         return [f"After this, pytest couldn't go on: {internal}"]
     if status >= 0:
-        return [
-            f"Python was ended here with status {status}, as os._exit({status}) does, in the middle of it.{at}"
-        ]
+        return [f"Python was ended here with status {status}, as os._exit({status}) does, in the middle of it.{at}"]
     try:
         name = signal.Signals(-status).name
     except ValueError:

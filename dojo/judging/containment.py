@@ -154,6 +154,8 @@ class Containment:
             raise fence.NotJudged(fence.told_of_changes(changed)) from None
         if found is None:
             return
+        if isinstance(found, RecursionError):
+            fence.shorten(found)
         words = fence.way_out(found)
         if words and not self._is_meant(found) and fence.passed_through(found, solution):
             raise fence.NotJudged(f"Your code {words}.").with_traceback(found.__traceback__) from None
@@ -162,7 +164,7 @@ class Containment:
     def _is_meant(self, error: BaseException) -> bool:
         """Whether a person has ended the run: by Ctrl-C, or by leaving the debugger."""
         if isinstance(error, KeyboardInterrupt):
-            return self.inside.interrupted or not self.inside.knows_interrupts
+            return self.inside.was_interrupted()
         return self.inside.debugging
 
     @contextmanager

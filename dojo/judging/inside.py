@@ -23,6 +23,9 @@ from dojo.judging.slate import Slate
 ROOM = "DOJO_ROOM"
 """The variable that names the folder in which the workers of one run leave word."""
 
+HEARD = 0.2
+"""Seconds in which a Ctrl-C has reached the supervisor as well."""
+
 
 class Inside:
     """The ends that this process holds.
@@ -132,6 +135,21 @@ class Inside:
 
         signal.signal(signal.SIGINT, note)
         self.knows_interrupts = True
+
+    def was_interrupted(self) -> bool:
+        """Whether a person has pressed Ctrl-C.  The supervisor knows: it has heard it, too."""
+        if not self.interrupted:
+            return not self.knows_interrupts
+        slate = self.slate if self.news is not None else None
+        word = self.room / "interrupted" if self.room is not None and (self.room / "supervised").exists() else None
+        if slate is None and word is None:
+            return True
+        until = time.monotonic() + HEARD
+        while time.monotonic() < until:
+            if (slate is not None and slate.interrupted) or (word is not None and word.exists()):
+                return True
+            time.sleep(0.01)
+        return False
 
     def end(self, status: int) -> None:
         """Leave with pytest's status, where somebody waits for it: nothing that was left behind is run any more."""

@@ -17,8 +17,10 @@ from dojo.checks import deadline, guard
 from dojo.checks.accelerator import TritonMode, has_cuda
 from dojo.checks.compare import Wrong
 from dojo.checks.debugger import debugged
+from dojo.checks.forbid import Watch
+from dojo.checks.scratch import REFERENCE
 from dojo.checks.verdict import Colour, colour_of
-from dojo.curriculum.katas import Dojo, DojoError, Kata, open_dojo
+from dojo.curriculum.katas import STEM, Dojo, DojoError, Kata, open_dojo
 from dojo.curriculum.solutions import Solutions, find_tree
 from dojo.judging.containment import Containment
 from dojo.judging.inside import Inside
@@ -129,6 +131,7 @@ class Judge:
     def unconfigure(self) -> None:
         deadline.set_listener(None)
         self.workers.unconfigure()
+        _watch.restore()
         self.solutions.remove()
         self.triton_mode.remove()
 
@@ -208,7 +211,8 @@ class Judge:
             yield
             return
         self._current = item
-        self._check_from_scratch(item, kata)
+        names = self._forbidden(item, kata)
+        self._check_from_scratch(kata, names)
 
         def told(value: Any) -> bool:
             # A test that has asked for monkeypatch may have changed it itself.
@@ -223,6 +227,7 @@ class Judge:
                 kept = {n: guard.keeps_arguments(f) for n, f in functions.items() if n not in marker.args}
                 stack.enter_context(guard.replaced(item.module, kept))
             stack.enter_context(deadline.limit(self.deadline_of(item, kata)))
+            stack.enter_context(self._watching_calls(kata, names))
             self._seed(item)  # again, as a fixture of wider scope may have drawn numbers in this test's setup only
             yield
 
@@ -234,11 +239,16 @@ class Judge:
             return float(marker.args[0])
         return SLOW_DEADLINE if item.get_closest_marker("slow") else self.dojo.deadline
 
-    def _check_from_scratch(self, item: pytest.Item, kata: Kata) -> None:
+    def _forbidden(self, item: pytest.Item, kata: Kata) -> tuple[str, ...]:
+        """What the learner's file may not use: what the test's marks name, and the answers in the reference."""
+        if self.solutions.path(kata).is_relative_to(self.dojo.clone / "reference"):
+            return tuple(name for marker in item.iter_markers("from_scratch") for name in marker.args)
+        return (*(name for marker in item.iter_markers("from_scratch") for name in marker.args), REFERENCE)
+
+    def _check_from_scratch(self, kata: Kata, names: tuple[str, ...]) -> None:
         from dojo.checks.scratch import violations
 
         __tracebackhide__ = True
-        names = tuple(name for marker in item.iter_markers("from_scratch") for name in marker.args)
         if not names:
             return
         solution = self.solutions.path(kata)
@@ -246,13 +256,31 @@ class Judge:
         if key not in _scratch_cache:
             _scratch_cache[key] = violations(solution, names)
         if found := _scratch_cache[key]:
-            first = found[0]
-            what = "the operator @" if first.name == "@" else first.name
-            raise Wrong(
-                "forbidden",
-                f"Line {first.line} uses {what}: this kata asks you to write that from scratch.",
-                evidence=first.name,
-            )
+            raise _forbidden_use(found[0].name, found[0].line, found[0].helper)
+
+    @contextmanager
+    def _watching_calls(self, kata: Kata, names: tuple[str, ...]) -> Iterator[None]:
+        """Catch what the source didn't show: a forbidden function that the learner's code calls all the same."""
+        __tracebackhide__ = True
+        if self._is_replaying_now():  # a mistake of the TOML may use what it likes
+            yield
+            return
+        solution = self.solutions.path(kata)
+        beside = f"{solution.parent}{os.sep}"
+
+        def is_learners(file: str) -> bool:
+            if file == str(solution):
+                return True
+            name = file[len(beside) :] if file.startswith(beside) else ""
+            return bool(name) and not name.startswith(("test_", "conftest")) and not STEM.fullmatch(name[:-3])
+
+        try:
+            with _watch.over(names, is_learners):
+                yield
+        finally:
+            if _watch.caught:
+                name, file, line = _watch.caught[0]
+                raise _forbidden_use(name, line, Path(file) if file != str(solution) else None) from None
 
     def note_operands(self, op: str, left: object, right: object) -> None:
         """Keep the two sides of a failing `assert a == b` for the diagnosis."""
@@ -316,12 +344,16 @@ class Judge:
             report.longrepr = "\n".join(verdict["lines"])
 
     def _is_replaying(self, item: pytest.Item, error: BaseException | None, when: str) -> bool:
-        replay = sys.modules.get("dojo.checks.replay")
-        if replay is None or not self.config.stash.get(replay.REPLAYING, False):
+        if not self._is_replaying_now():
             return False
+        replay = sys.modules["dojo.checks.replay"]
         if error is not None and not isinstance(item.stash.get(replay.ERROR, None), BaseException):
             item.stash[replay.ERROR] = error
         return True
+
+    def _is_replaying_now(self) -> bool:
+        replay = sys.modules.get("dojo.checks.replay")
+        return replay is not None and bool(self.config.stash.get(replay.REPLAYING, False))
 
     def status(self, report: Any) -> tuple[str, str, Any] | None:
         """A letter and a word of our own for what isn't green; pytest's counts and exit codes stay."""
@@ -373,6 +405,16 @@ class Judge:
 
 _MARKUP = {"todo": "yellow", "amber": "yellow", "red": "red"}
 _scratch_cache: dict[Any, list[Any]] = {}
+_watch = Watch()
+
+
+def _forbidden_use(name: str, line: int, helper: Path | None) -> Wrong:
+    at = f"Line {line}{f' of {helper.name}' if helper else ''}"
+    if name == REFERENCE:
+        return Wrong("forbidden", f"{at} takes the answer from the reference: write your own.", evidence=name)
+    what = "the operator @" if name == "@" else name
+    said = f"{at} uses {what}: this kata asks you to write that from scratch."
+    return Wrong("forbidden", said, evidence=name)
 
 
 def _seed_torch(torch: Any, seed: int) -> None:

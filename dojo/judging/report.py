@@ -76,7 +76,7 @@ def verdict_of(
 
             finding.lines += said_of(kata.dojo, error)
         # A crash that one of the mistakes gives as well is worth its sentence.
-        if finding.line is not None and not isinstance(error, SyntaxError | ImportError | NotJudged):
+        if finding.line is not None and not isinstance(error, SyntaxError | ImportError | RecursionError | NotJudged):
             finding = _with_mistakes(finding, explain(item, kata, solution, error))
     else:
         finding = explain(item, kata, solution, error)

@@ -34,11 +34,19 @@ class Slate:
             file.truncate(SIZE)
             return cls(mmap.mmap(file.fileno(), SIZE))
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the one who reads has been told to end: the only word in that direction."""
+        return self.memory[SIZE - 1] == 1
+
+    def interrupt(self) -> None:
+        self.memory[SIZE - 1] = 1
+
     def write(self, doing: dict[str, Any]) -> None:
         if os.getpid() != self.owner:
             return
         text = json.dumps(doing).encode()
-        if len(text) > SIZE - 4:
+        if len(text) > SIZE - 8:
             text = json.dumps({key: doing[key] for key in ("pid", "phase", "kata", "until") if key in doing}).encode()
         self.memory[:4] = bytes(4)
         self.memory[4 : 4 + len(text)] = text
@@ -48,7 +56,7 @@ class Slate:
         """What was written last; {} for nothing, or where the writer is in the middle of it."""
         length = int.from_bytes(self.memory[:4], "little")
         try:
-            found = json.loads(self.memory[4 : 4 + min(length, SIZE - 4)])
+            found = json.loads(self.memory[4 : 4 + min(length, SIZE - 8)])
         except ValueError:
             return {}
         return found if isinstance(found, dict) else {}

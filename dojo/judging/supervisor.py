@@ -147,7 +147,7 @@ class Supervisor:
             os.set_blocking(end, False)
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        signal.signal(signal.SIGINT, lambda number, frame: self.interrupts.append(time.monotonic()))
+        signal.signal(signal.SIGINT, self._be_interrupted)
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._be_ended)
@@ -171,6 +171,13 @@ class Supervisor:
             signal.signal(self.ending, signal.SIG_DFL)
             os.kill(os.getpid(), self.ending)
         return self._conclude()
+
+    def _be_interrupted(self, number: int, frame: Any) -> None:
+        self.interrupts.append(time.monotonic())
+        self.slate.interrupt()
+        if self.room is not None:
+            with contextlib.suppress(OSError):
+                (self.room / "interrupted").touch()
 
     def _be_ended(self, number: int, frame: Any) -> None:
         self.ending = number

@@ -42,6 +42,8 @@ class Workers:
             self.room = self.inside.room = Path(tempfile.mkdtemp(prefix="dojo-"))
             os.environ[ROOM] = str(self.room)
             self.inside.tell(room=str(self.room))
+            if self.inside.news is not None:
+                (self.room / "supervised").touch()
         return None
 
     def unconfigure(self) -> None:

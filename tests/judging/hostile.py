@@ -78,7 +78,10 @@ class Submission:
 
     def put(self, folder: Path) -> Path:
         path = folder / "katas" / "module_01_vectors" / "k01_dot.py"
-        path.write_text(dedent(self.top) + SOLUTION.format(body=indent(dedent(self.body).rstrip() + "\n", "    ") if self.body else ""))
+        path.write_text(
+            dedent(self.top)
+            + SOLUTION.format(body=indent(dedent(self.body).rstrip() + "\n", "    ") if self.body else "")
+        )
         if self.file is not None:
             self.file(path)
         return path
