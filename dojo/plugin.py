@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> Generator[None, Any, Any]:
+    if "--impl" in args:
+        from dojo.judging.arguments import joined
+
+        if (meant := joined(early_config)) is not None:
+            raise SystemExit(int(pytest.main(meant, early_config.invocation_params.plugins)))
     config = early_config.rootpath / "pyproject.toml"
     if config.is_file() and "[tool.dojo]" in config.read_text(encoding="utf-8", errors="replace"):
         from dojo.judging import supervisor

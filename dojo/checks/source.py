@@ -25,7 +25,12 @@ def parse(source: bytes | str, filename: str = "<unknown>") -> ast.Module:
     try:
         return ast.parse(source, filename)
     except (RecursionError, MemoryError) as error:
-        raise SyntaxError(f"nested too deeply for Python to read ({type(error).__name__})") from None
+        raise too_deep(filename, error) from None
+
+
+def too_deep(filename: str, error: BaseException) -> SyntaxError:
+    """What Python says of a file on which its reader runs out of stack or memory."""
+    return SyntaxError(f"it is nested too deeply ({type(error).__name__})", (filename, 1, 1, ""))
 
 
 def digest(content: bytes) -> str:

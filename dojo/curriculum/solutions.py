@@ -65,6 +65,7 @@ class Solutions(MetaPathFinder):
         self.judged: dict[Path, bytes] = {}  # what was read of each solution, once
         self.around_load: Callable[[Kata, str], AbstractContextManager[None]] = lambda kata, path: nullcontext()
         self.borrowed: dict[str, set[str]] = {}  # the kata that is lent → the katas that import it
+        self.builds_on: dict[str, set[str]] = {}  # a kata → those of the same tree that it imports
         self._by_import = {kata.import_name: kata for kata in dojo.katas}
 
     def install(self) -> None:
@@ -139,6 +140,8 @@ class Solutions(MetaPathFinder):
         if not self.borrow or kata is None or kata is importer or not kata.reference.exists():
             return wanted
         if self._solved(kata):
+            if importer is not None:
+                self.builds_on.setdefault(importer.name, set()).add(kata.name)
             return wanted
         self.borrowed.setdefault(kata.name, set()).add(importer.name if importer else "a helper")
         return wanted.replace("katas.", "reference.", 1)
@@ -189,7 +192,7 @@ class SolutionLoader(SourceFileLoader):
         try:
             return compile(tree, path, "exec", dont_inherit=True)
         except (RecursionError, MemoryError) as error:
-            raise SyntaxError(f"nested too deeply for Python to read ({type(error).__name__})") from None
+            raise source.too_deep(str(path), error) from None
 
     def exec_module(self, module: ModuleType) -> None:
         if self.kata is None:

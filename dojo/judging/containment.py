@@ -6,6 +6,9 @@ in it leaves word; sets its deadline; and turns a solution's ways out of being j
 
 from __future__ import annotations
 
+import os
+import shlex
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +32,7 @@ BETWEEN = 60.0
 class Run(Protocol):
     """What this file asks of a Judge."""
 
+    config: pytest.Config
     dojo: Dojo
     solutions: Solutions
     in_file: dict[Path, int]
@@ -65,6 +69,7 @@ class Containment:
         if kata is None:
             yield
             return
+        self.inside.debugging = False
         self.inside.do(**self._doing(item, kata))
         try:
             yield
@@ -194,7 +199,13 @@ class Containment:
         return source.digest(content), self.tests_hash.get(kata, "")
 
     def hold(self) -> None:
-        """A person looks at the code: no clock runs."""
+        """A person looks at the code: no clock runs.  Raises NotJudged where there is no keyboard to look with."""
+        option = self.judge.config.option
+        if not option.usepdb and not option.trace and _no_keyboard():
+            again = shlex.join(["pytest", *map(str, self.judge.config.invocation_params.args)])
+            raise fence.NotJudged(
+                f"breakpoint() opens a debugger, and no keyboard reaches it here.\nIn a terminal of its own:  {again}"
+            )
         deadline.suspend()
         self.inside.debugging = True
         self.inside.tell(debugging=True)
@@ -214,6 +225,15 @@ class Containment:
         """The run ends before its time: by Ctrl-C, or by code that raises what Ctrl-C does."""
         if type(error).__name__ != "Interrupted" and not self._is_meant(error) and self.inside.last:
             self.inside.tell(raised={**self.inside.last, "raised": type(error).__name__})
+
+
+def _no_keyboard() -> bool:
+    """Whether what is read from the standard input is nothing at all: in `dojo watch`, in a worker."""
+    try:
+        given, null = os.fstat(0), os.stat(os.devnull)
+    except OSError:
+        return True
+    return stat.S_ISCHR(given.st_mode) and given.st_rdev == null.st_rdev
 
 
 def _digest(file: Path) -> str:

@@ -339,6 +339,8 @@ class Judge:
         except deadline.DeadlineExceeded as endless:
             # A learner's object may have an endless __repr__.
             verdict = verdict_of(item, kata, solution, "amber", endless, whole, judged)
+        if self.impl is not None and report.failed:
+            verdict["builds_on"] = sorted(self.solutions.builds_on.get(kata.name, ()))
         vars(report)["dojo"] = verdict
         if report.failed and not self.native:
             report.longrepr = "\n".join(verdict["lines"])

@@ -195,6 +195,7 @@ def tell(judge: Run, terminal: Any) -> None:
             continue
         shown_todo = shown_todo or colour == "todo"
         _failures(judge, terminal, one)
+        _prerequisites(judge, terminal, kata, one)
     if ran:
         _next_steps(judge, terminal, open_katas, katas, ran)
     for problem in judge.problems:
@@ -246,6 +247,19 @@ def _failures(judge: Run, terminal: Any, one: Ran) -> None:
     first = failing[0]
     place = f"{_relative(Path(first['file']), judge)}{':' + str(first['line']) if first['line'] else ''}"
     terminal.write_line(f"  edit   {place}")
+
+
+def _prerequisites(judge: Run, terminal: Any, kata: Kata, one: Ran) -> None:
+    """The katas of the same tree that this one builds on: where one of them is wrong, so is this."""
+    for name in sorted({name for verdict in one.failing() for name in verdict.get("builds_on", ())}):
+        other = judge.ran.get(name)
+        if other is None or not other.verdicts:
+            how = "which this run hasn't judged: if that is wrong, so is this"
+        elif other.colour != "green":
+            how = f"which is {other.colour}: see to that first"
+        else:
+            continue
+        terminal.write_line(f"  It builds on {name} of the same tree, {how}.")
 
 
 def _wrapped(line: str, width: int) -> Iterator[str]:

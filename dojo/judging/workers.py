@@ -36,6 +36,9 @@ class Workers:
         given = config.invocation_params.args
         if config.option.dist == "load" and not any(str(arg).startswith(("--dist", "-d")) for arg in given):
             config.option.dist = "loadfile"
+        if config.option.maxworkerrestart is None:
+            # Each kata ends one worker at most, so there is an end to it; xdist would give up after eight.
+            config.option.maxworkerrestart = str(10**6)
         import tempfile
 
         with contextlib.suppress(OSError):

@@ -76,8 +76,8 @@ class Submission:
     file: Callable[[Path], None] | None = None
     during: Callable[[Path], None] | None = field(default=None)  # done to the file a second after the start
 
-    def put(self, folder: Path) -> Path:
-        path = folder / "katas" / "module_01_vectors" / "k01_dot.py"
+    def put(self, folder: Path, stem: str = "k01_dot") -> Path:
+        path = folder / "katas" / "module_01_vectors" / f"{stem}.py"
         path.write_text(
             dedent(self.top)
             + SOLUTION.format(body=indent(dedent(self.body).rstrip() + "\n", "    ") if self.body else "")
@@ -155,7 +155,7 @@ SUBMISSIONS = [
     Submission("a process", f"import subprocess; subprocess.Popen(['sleep', '{MARK}'])", colour="green"),
     Submission("a fork", f"import os\nif os.fork() == 0: os.execvp('sleep', ['sleep', '{MARK}'])", colour="green"),
     Submission("a daemon", f"import subprocess; subprocess.Popen('setsid sleep {MARK} & disown', shell=True, executable='/bin/bash', start_new_session=True)", colour="green"),
-    Submission("a fork that goes on with the tests", "import os, time\nif os.fork() == 0: time.sleep(0.1)"),
+    Submission("a fork that goes on with the tests", "import os, time\nif os.fork() == 0: time.sleep(0.1)", colour="green"),
     # --- it isn't judged
     Submission("skip", "import pytest; pytest.skip('later')", says="skips the test"),
     Submission("xfail", "import pytest; pytest.xfail('later')", says="meant to fail"),
@@ -187,14 +187,21 @@ SUBMISSIONS = [
 ]  # fmt: skip
 
 
-def make_dojo(folder: Path) -> Path:
-    """A dojo of two katas: k01_dot for the submissions, and k02_double, which is green."""
+def make_dojo(folder: Path, *more: Submission) -> Path:
+    """A dojo of two katas: k01_dot for the submissions, and k02_double, which is green.
+
+    With submissions given, they are put in katas k03_dot3 … of their own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = (ROOT / "tests" / "playground" / "pyproject.toml").read_text()
     (folder / "pyproject.toml").write_text(config.replace("deadline = 2", f"deadline = {DEADLINE:g}"))
     right = SOLUTION.format(body="")
     add_kata(folder, "module_01_vectors", "k01_dot", right, TESTS, right)
     add_kata(folder, "module_01_vectors", "k02_double", OTHER, OTHER_TESTS, OTHER)
+    for n, submission in enumerate(more, start=3):
+        stem = f"k{n:02d}_dot{n}"
+        add_kata(folder, "module_01_vectors", stem, right, TESTS.replace("k01_dot", stem), right)
+        submission.put(folder, stem)
     return folder
 
 
@@ -209,6 +216,7 @@ class Ended:
     whole: bool
     kept: bool  # whether the learner's file is as it was
     left: list[str]  # processes
+    stem: str = "k01_dot"
 
     @property
     def colour(self) -> str:
@@ -226,7 +234,7 @@ class Ended:
         if self.status not in (0, 1):
             found.append(f"exit status {self.status}, expected 0 or 1")
         block = self.output.split("- dojo -")[-1] if "- dojo -" in self.output else ""
-        if not any(f"{colour:<6} k01_dot" in block for colour in expected.split(" or ")):
+        if not any(f"{colour:<6} {self.stem}" in block for colour in expected.split(" or ")):
             found.append(f"no block says {expected}")
         if submission.says and " ".join(submission.says.split()) not in " ".join(block.split()):
             found.append(f"it doesn't say {submission.says!r}")
@@ -249,13 +257,8 @@ def run(folder: Path, submission: Submission, *args: str, timeout: float = 120) 
     mark = f"{MARK}{os.getpid()}{threading.get_ident() % 10**6}"  # of this run alone: others may be at it beside it
     if before is not None and MARK.encode() in before:
         path.write_bytes(before := before.replace(MARK.encode(), mark.encode()))
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "DOJO_"))}
-    environment |= {"PYTHONPATH": str(ROOT), "COLUMNS": "100", "PYTHONDONTWRITEBYTECODE": "1"}
     start = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "katas", *args], cwd=folder, env=environment,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-    )  # fmt: skip
+    process = pytest_in(folder, *args)
     try:
         if submission.during is not None:
             _wait_until_loaded(folder)
@@ -266,11 +269,43 @@ def run(folder: Path, submission: Submission, *args: str, timeout: float = 120) 
         process.kill()
         output = process.communicate()[0]
     seconds = time.monotonic() - start
-    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=False).stdout
-    left = [line.strip() for line in listed.splitlines() if mark in line and "ps -eo" not in line]
     colours, whole = last_row(folder)
     kept = (path.read_bytes() if path.is_file() else None) == before
-    return Ended(process.returncode, output, seconds, colours, whole, kept, left)
+    return Ended(process.returncode, output, seconds, colours, whole, kept, processes_with(mark))
+
+
+def run_together(folder: Path, submissions: list[Submission], *args: str) -> list[Ended]:
+    """Judge many submissions in one run."""
+    make_dojo(folder, *submissions)
+    mark = f"{MARK}{os.getpid()}"
+    for path in (folder / "katas").rglob("k*.py"):
+        if path.is_file() and MARK.encode() in path.read_bytes():
+            path.write_bytes(path.read_bytes().replace(MARK.encode(), mark.encode()))
+    start = time.monotonic()
+    process = pytest_in(folder, *args)
+    output, _ = process.communicate(timeout=600)
+    seconds = time.monotonic() - start
+    left = processes_with(mark)
+    return [
+        Ended(process.returncode, output, seconds, *last_row(folder, f"dot{n}"), True, left, f"k{n:02d}_dot{n}")
+        for n in range(3, 3 + len(submissions))
+    ]
+
+
+def pytest_in(folder: Path, *args: str) -> subprocess.Popen[str]:
+    """`pytest katas ARGS`, begun in the dojo at `folder`."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "DOJO_"))}
+    environment |= {"PYTHONPATH": str(ROOT), "COLUMNS": "100", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", "katas", *args], cwd=folder, env=environment, text=True, errors="replace",
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def processes_with(mark: str) -> list[str]:
+    """The processes that sleep for `mark` seconds."""
+    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=False).stdout
+    return [line.strip() for line in listed.splitlines() if f"sleep {mark}" in line]
 
 
 def _wait_until_loaded(folder: Path) -> None:
