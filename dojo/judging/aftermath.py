@@ -43,9 +43,9 @@ class Terminal:
 class Aftermath:
     """A run as its supervisor knows it: what `dojo.judging.report` asks of a Judge."""
 
-    def __init__(self, config: Any, messages: list[dict[str, Any]]) -> None:
+    def __init__(self, config: Any, messages: list[dict[str, Any]], dojo: Dojo | None = None) -> None:
         about: dict[str, Any] = next((m["about"] for m in messages if "about" in m), {})
-        self.dojo: Dojo = open_dojo(config.rootpath)
+        self.dojo: Dojo = dojo or open_dojo(config.rootpath)
         self.config: Any = SimpleNamespace(
             invocation_params=config.invocation_params,
             option=SimpleNamespace(verbose=about.get("verbose", 0)),

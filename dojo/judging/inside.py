@@ -129,6 +129,7 @@ class Inside:
             return
 
         def note(number: int, frame: Any) -> None:
+            __tracebackhide__ = True  # the line that was interrupted is of interest
             self.interrupted = True
             self.tell(interrupted=True)
             signal.default_int_handler(number, frame)

@@ -23,11 +23,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from dojo.checks.debugger import debugged, traced
-from dojo.judging.inside import ROOM, Inside
+from dojo.judging.inside import Inside
 from dojo.judging.slate import Slate
+
+if TYPE_CHECKING:
+    from dojo.curriculum.katas import Dojo
 
 AFTER = 4.0
 """Seconds past a deadline after which a process is ended from outside; it has ended itself by then, if it can."""
@@ -45,7 +48,7 @@ INTERRUPT = 0.7
 """Seconds in which a child that has heard Ctrl-C says so; else it is told once more."""
 
 PATIENCE = 5.0
-"""Seconds that a child has to come to its end after Ctrl-C."""
+"""Seconds that a child has to come to its end after Ctrl-C; thrice as many where it has workers to end first."""
 
 PROGRAMS = ("pytest", "py.test", "pytest.exe")
 
@@ -136,6 +139,7 @@ class Supervisor:
         self.forwarded = 0
         self.ending: int | None = None  # the signal that ends this process
         self.overran: dict[str, Any] = {}
+        self.dojo: Dojo | None = None
         self._received = b""
         self._status: int | None = None
         os.set_blocking(news, False)
@@ -152,6 +156,7 @@ class Supervisor:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._be_ended)
         adopt_orphans()
+        self._get_ready()
         while self._status is None:
             ready = select.select([self.news, wake], [], [], LOOK)[0]
             if wake in ready:
@@ -171,6 +176,16 @@ class Supervisor:
             signal.signal(self.ending, signal.SIG_DFL)
             os.kill(os.getpid(), self.ending)
         return self._conclude()
+
+    def _get_ready(self) -> None:
+        """Load what the end needs while the child is at work, so that nobody waits for it then."""
+        with contextlib.suppress(Exception):  # said at the end, where it is needed
+            import dojo.judging.aftermath
+            import dojo.learner.record  # noqa: F401
+            from dojo.curriculum.katas import open_dojo
+
+            self.dojo = open_dojo(self.config.rootpath)
+            _ = self.dojo.katas
 
     def _be_interrupted(self, number: int, frame: Any) -> None:
         self.interrupts.append(time.monotonic())
@@ -229,7 +244,7 @@ class Supervisor:
             self.forwarded = len(self.interrupts)
             with contextlib.suppress(OSError):
                 os.kill(self.pid, signal.SIGINT)
-        if since > PATIENCE or (len(self.interrupts) > 2 and since > INTERRUPT):
+        if since > PATIENCE * (3 if self.room is not None else 1) or (len(self.interrupts) > 2 and since > INTERRUPT):
             self._kill(self.pid)
 
     def _see_to_deadlines(self) -> None:
@@ -269,7 +284,7 @@ class Supervisor:
             stack = os.pread(self.stack, 1 << 16, 0).decode(errors="replace")
         except OSError:
             stack = ""
-        aftermath = Aftermath(self.config, self.messages)
+        aftermath = Aftermath(self.config, self.messages, self.dojo)
         assert self._status is not None
         interrupted = bool(self.interrupts)
         if self.word is not None:
@@ -333,6 +348,3 @@ def _descendants(pid: int) -> list[int]:
     for one in found:
         found += [child for child, parent in parents.items() if parent == one]
     return found[1:]
-
-
-__all__ = ["ROOM", "Inside", "Supervisor", "fork", "wise"]
