@@ -162,9 +162,12 @@ class Containment:
         if isinstance(found, RecursionError):
             fence.shorten(found)
         words = fence.way_out(found)
-        if words and not self._is_meant(found) and fence.passed_through(found, solution):
-            raise fence.NotJudged(f"Your code {words}.").with_traceback(found.__traceback__) from None
-        raise found
+        try:
+            if words and not self._is_meant(found) and fence.passed_through(found, solution):
+                raise fence.NotJudged(f"Your code {words}.").with_traceback(found.__traceback__) from None
+            raise found
+        finally:
+            found = None  # or it would keep this frame, and with it all that the test has made
 
     def _is_meant(self, error: BaseException) -> bool:
         """Whether a person has ended the run: by Ctrl-C, or by leaving the debugger."""

@@ -385,7 +385,11 @@ class Judge:
 
     def write_down(self, session: pytest.Session) -> None:
         """Add the run to the record; in the process that reports, so that xdist's workers don't."""
-        if hasattr(session.config, "workerinput") or not self.ran or session.config.option.collectonly:
+        if hasattr(session.config, "workerinput") or session.config.option.collectonly:
+            return
+        if self.uncollected and not self.ran and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED  # what was asked for couldn't be judged
+        if not self.ran:
             return
         from dojo.judging.theirs import foreign
 
