@@ -130,10 +130,19 @@ class TestDeadline:
         run = in_dojo(dojo, "katas", "-x")
         assert "Not done after 2 s" in run.stdout
 
-    def test_code_that_no_signal_reaches_ends_the_process_with_a_stack(self, dojo, in_dojo):
+    def test_code_that_no_signal_reaches_is_amber_with_its_line(self, dojo, in_dojo):
+        path = solve(dojo, extra="def bounds(x):\n    import signal\n    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])\n"
+                                 "    while True:\n        pass")  # fmt: skip
+        run = in_dojo(dojo, "katas", "-k", "Bounds")
+        assert run.returncode == 1
+        assert "amber  k01_play" in run.stdout
+        line = int(re.search(r"It stood on line (\d+)", run.stdout)[1])
+        assert "while True" in "\n".join(path.read_text().splitlines()[line - 2 : line])
+
+    def test_without_a_supervisor_it_ends_the_process_with_a_stack(self, dojo, in_dojo):
         solve(dojo, extra="def bounds(x):\n    import signal\n    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])\n"
                           "    while True:\n        pass")  # fmt: skip
-        run = in_dojo(dojo, "katas", "-k", "Bounds")
+        run = in_dojo(dojo, "katas", "-k", "Bounds", "-s")
         assert run.returncode not in (0, None)
         assert "in bounds" in run.stdout + run.stderr
 

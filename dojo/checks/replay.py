@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol
 
+from dojo.checks import deadline
+
 ERROR = pytest.StashKey[BaseException | None]()
 """Where the engine's makereport hook leaves the error that the last phase of a test ended with."""
 
@@ -70,6 +72,8 @@ def replay(item: pytest.Item) -> Outcome:
 def become_quiet(config: pytest.Config) -> None:
     """In a child: write nothing to the parent's terminal, nor into what pytest has captured there."""
     config.stash[REPLAYING] = True
+    deadline.set_last_resort(None)  # whoever waits for this child ends it
+    deadline.set_listener(None)
     manager = config.pluginmanager
     if (capture := manager.get_plugin("capturemanager")) is not None:
         manager.unregister(capture)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from dojo.checks.compare import Wrong
 from dojo.checks.deadline import DeadlineExceeded
+from dojo.checks.fence import NotJudged
 
 Colour = Literal["todo", "amber", "red", "green"]
 COLOURS: tuple[Colour, ...] = ("amber", "red", "todo", "green")
@@ -58,7 +59,7 @@ def colour_of(error: BaseException | None, solution: Path) -> Colour:
         return "red"
     if isinstance(error, NotImplementedError) and _raised_in(error, solution):
         return "todo"
-    if isinstance(error, DeadlineExceeded | MemoryError | SyntaxError | ImportError | RecursionError):
+    if isinstance(error, NotJudged | DeadlineExceeded | MemoryError | SyntaxError | ImportError | RecursionError):
         return "amber"
     # An error that passed through the solution is a crash of it.  One that arose in the test alone
     # comes from an answer that the test can't use: a float where it unpacks two arrays, say.

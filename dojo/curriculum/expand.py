@@ -134,11 +134,12 @@ def untouched(file: Path) -> bool:
     """Whether every function in `file` is still a stub (and there is one)."""
     import ast
 
+    from dojo.checks import source
     from dojo.curriculum.solutions import is_stub
 
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = source.parse(source.read(file))
+    except (OSError, SyntaxError, ValueError):
         return False
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     return bool(functions) and all(map(is_stub, functions))

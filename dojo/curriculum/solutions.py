@@ -18,6 +18,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
@@ -25,6 +26,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from dojo.checks import source
 from dojo.curriculum.katas import STEM, Dojo, DojoError, Kata, said
 
 
@@ -60,7 +62,10 @@ class Solutions(MetaPathFinder):
         self.tree = tree
         self.borrow = borrow
         self.is_green = is_green
+        self.judged: dict[Path, bytes] = {}  # what was read of each solution, once
+        self.around_load: Callable[[Kata, str], AbstractContextManager[None]] = lambda kata, path: nullcontext()
         self.borrowed: dict[str, set[str]] = {}  # the kata that is lent → the katas that import it
+        self.builds_on: dict[str, set[str]] = {}  # a kata → those of the same tree that it imports
         self._by_import = {kata.import_name: kata for kata in dojo.katas}
 
     def install(self) -> None:
@@ -135,6 +140,8 @@ class Solutions(MetaPathFinder):
         if not self.borrow or kata is None or kata is importer or not kata.reference.exists():
             return wanted
         if self._solved(kata):
+            if importer is not None:
+                self.builds_on.setdefault(importer.name, set()).add(kata.name)
             return wanted
         self.borrowed.setdefault(kata.name, set()).add(importer.name if importer else "a helper")
         return wanted.replace("katas.", "reference.", 1)
@@ -163,14 +170,16 @@ class SolutionLoader(SourceFileLoader):
     def get_code(self, fullname: str) -> Any:
         path = self.get_filename(fullname)
         try:
-            return self.source_to_code(self.get_data(path), path)
+            data = source.read(Path(path))
         except OSError as error:
             if self.kata is None:
                 raise
             raise ImportError(_unreadable(Path(path), self.kata, error), path=path) from None
+        self.solutions.judged[Path(path)] = data
+        return self.source_to_code(data, path)
 
     def source_to_code(self, data: Any, path: Any = "<string>") -> Any:  # type: ignore[override]
-        tree = ast.parse(data, path)
+        tree = source.parse(data, path)
         lend_all = self.name.startswith("reference.")
         package = self.name.rsplit(".", 1)[0]
         for node in ast.walk(tree):
@@ -185,7 +194,10 @@ class SolutionLoader(SourceFileLoader):
                 node.module, node.level = wanted.replace("katas.", "reference.", 1), 0
             elif (lent := self.solutions.lend(wanted, self.kata)) != wanted:
                 node.module, node.level = lent, 0
-        return compile(tree, path, "exec", dont_inherit=True)
+        try:
+            return compile(tree, path, "exec", dont_inherit=True)
+        except (RecursionError, MemoryError) as error:
+            raise source.too_deep(str(path), error) from None
 
     def exec_module(self, module: ModuleType) -> None:
         if self.kata is None:
@@ -193,9 +205,9 @@ class SolutionLoader(SourceFileLoader):
             return
         reason: BaseException | None = None
         try:
-            with self._deadline():
+            with self.solutions.around_load(self.kata, self.path), self._deadline():
                 super().exec_module(module)
-        except (KeyboardInterrupt, GeneratorExit):
+        except KeyboardInterrupt:
             raise
         except BaseException as error:
             reason = error
@@ -247,8 +259,8 @@ def public_names(file: Path) -> list[str]:
 def unwritten(file: Path) -> bool:
     """Whether a function in `file` is still a stub: nothing but a docstring and `raise NotImplementedError`."""
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = source.parse(source.read(file))
+    except (OSError, SyntaxError, ValueError):
         return False
     return any(is_stub(node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 

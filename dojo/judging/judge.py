@@ -16,14 +16,23 @@ import pytest
 from dojo.checks import deadline, guard
 from dojo.checks.accelerator import TritonMode, has_cuda
 from dojo.checks.compare import Wrong
+from dojo.checks.debugger import debugged
+from dojo.checks.forbid import Watch
+from dojo.checks.scratch import REFERENCE
 from dojo.checks.verdict import Colour, colour_of
-from dojo.curriculum.katas import Dojo, DojoError, Kata, open_dojo
+from dojo.curriculum.katas import STEM, Dojo, DojoError, Kata, open_dojo
 from dojo.curriculum.solutions import Solutions, find_tree
+from dojo.judging.containment import Containment
+from dojo.judging.inside import Inside
+from dojo.judging.shadows import shadowing
+from dojo.judging.workers import Workers
 
 if TYPE_CHECKING:
     from dojo.judging.report import Ran
 
 SLOW_DEADLINE = 300.0
+EXPLAINING = 60.0
+"""Seconds for the diagnosis of a test."""
 MARKS = {"todo": "t", "amber": "A", "red": "R"}
 
 
@@ -42,8 +51,11 @@ def load_what_the_run_needs(config: pytest.Config, args: list[str]) -> None:
 class Judge:
     """Judges the katas of one run; the hooks of `dojo.plugin` call it in this order."""
 
-    def __init__(self, dojo: Dojo) -> None:
+    def __init__(self, dojo: Dojo, inside: Inside | None = None) -> None:
         self.dojo = dojo
+        self.inside = inside or Inside()
+        self.contained = Containment(self, self.inside)
+        self.workers = Workers(dojo, self.inside)
         self.solutions = Solutions(dojo)
         self.triton_mode = TritonMode()
         self.config: pytest.Config
@@ -57,11 +69,12 @@ class Judge:
         self.stops_at: str | None = None  # the kata after which -x can't go on
         self.passed: list[str] = []  # optional katas, not begun, that -x passes over
         self._current: pytest.Item | None = None
+        self._counted: tuple[Any, Counter[Path]] = (None, Counter())
 
     @classmethod
-    def at(cls, root: Path) -> Judge:
+    def at(cls, root: Path, inside: Inside | None = None) -> Judge:
         try:
-            return cls(open_dojo(root))
+            return cls(open_dojo(root), inside)
         except DojoError as error:
             raise pytest.UsageError(str(error)) from error
 
@@ -79,8 +92,11 @@ class Judge:
         except DojoError as error:
             raise pytest.UsageError(str(error)) from error
         self.solutions = Solutions(self.dojo, tree, not option.no_borrow, self._is_green)
+        self.solutions.around_load = self.contained.loading
         self.solutions.install()
         self.triton_mode.install()
+        if (shadow := shadowing(self.dojo)) is not None:
+            raise pytest.UsageError(shadow)
         for folder in dict.fromkeys((str(self.dojo.root), str(self.dojo.clone))):
             if folder not in sys.path:
                 sys.path.insert(0, folder)
@@ -92,8 +108,21 @@ class Judge:
             # The engine's report takes the place of pytest's tracebacks and of its list of failures.
             option.tbstyle = "no"
             option.reportchars = "".join(c for c in option.reportchars if c not in "fE")
-        if not option.usepdb:
-            deadline.set_last_resort(_duplicate_of_stderr())
+        deadline.set_homes(*{f"{folder}{os.sep}" for folder in (self.dojo.root, self.dojo.clone, tree) if folder})
+        deadline.set_listener(self.contained.limit)
+        if not debugged(option):
+            stack = self.inside.stack
+            deadline.set_last_resort(_duplicate_of_stderr() if stack is None else stack)
+        self.contained.worker = self.workers.configure(config)
+        self.inside.tell(
+            about={
+                "impl": self.impl,
+                "tree": str(tree) if tree else None,
+                "native": self.native,
+                "verbose": option.verbose,
+                "record": not option.collectonly,
+            }
+        )
 
     def _only_katas(self, config: pytest.Config) -> bool:
         katas = self.dojo.clone / "katas"
@@ -101,6 +130,9 @@ class Judge:
         return all(Path(os.path.normpath(path)).is_relative_to(katas) for path in paths)
 
     def unconfigure(self) -> None:
+        deadline.set_listener(None)
+        self.workers.unconfigure()
+        _watch.restore()
         self.solutions.remove()
         self.triton_mode.remove()
 
@@ -182,6 +214,12 @@ class Judge:
                 # One test, two devices: it runs on the GPU where there is one, and `-m gpu` selects it there.
                 item.add_marker(pytest.mark.gpu)
 
+    def number_of_tests(self, item: pytest.Item) -> int:
+        """The tests of the item's file that this run has selected."""
+        if item.session is not self._counted[0]:
+            self._counted = item.session, Counter(other.path for other in item.session.items)
+        return self._counted[1][item.path]
+
     def seed_of(self, item: pytest.Item) -> int:
         """The seed of a test: of its name within the kata, so that renumbering changes no input."""
         kata = self.kata_of(item)
@@ -209,20 +247,27 @@ class Judge:
             yield
             return
         self._current = item
-        self._check_from_scratch(item, kata)
+        names = self._forbidden(item, kata)
+        self._check_from_scratch(kata, names)
+
+        def told(value: Any) -> bool:
+            # A test that has asked for monkeypatch may have changed it itself.
+            own = "monkeypatch" not in getattr(item, "fixturenames", ())
+            return own or str(getattr(value, "__module__", "")).startswith("katas.")
+
         with ExitStack() as stack:
+            stack.enter_context(self.contained.fenced(self.solutions.path(kata), told))
             marker = item.get_closest_marker("pure")
             if marker is not None and isinstance(item, pytest.Function):
                 functions = guard.kata_functions(item.module, kata.import_name)
                 kept = {n: guard.keeps_arguments(f) for n, f in functions.items() if n not in marker.args}
                 stack.enter_context(guard.replaced(item.module, kept))
-            stack.enter_context(deadline.limit(self._deadline_of(item, kata)))
+            stack.enter_context(deadline.limit(self.deadline_of(item, kata)))
+            stack.enter_context(self._watching_calls(kata, names))
             self._seed(item)  # again, as a fixture of wider scope may have drawn numbers in this test's setup only
             yield
 
-    def _deadline_of(self, item: pytest.Item, kata: Kata) -> float:
-        if self.config.option.usepdb:
-            return 0.0
+    def deadline_of(self, item: pytest.Item, kata: Kata) -> float:
         if self.patience is not None:
             return self.patience
         marker = item.get_closest_marker("deadline")
@@ -230,11 +275,16 @@ class Judge:
             return float(marker.args[0])
         return SLOW_DEADLINE if item.get_closest_marker("slow") else self.dojo.deadline
 
-    def _check_from_scratch(self, item: pytest.Item, kata: Kata) -> None:
+    def _forbidden(self, item: pytest.Item, kata: Kata) -> tuple[str, ...]:
+        """What the learner's file may not use: what the test's marks name, and the answers in the reference."""
+        if self.solutions.path(kata).is_relative_to(self.dojo.clone / "reference"):
+            return tuple(name for marker in item.iter_markers("from_scratch") for name in marker.args)
+        return (*(name for marker in item.iter_markers("from_scratch") for name in marker.args), REFERENCE)
+
+    def _check_from_scratch(self, kata: Kata, names: tuple[str, ...]) -> None:
         from dojo.checks.scratch import violations
 
         __tracebackhide__ = True
-        names = tuple(name for marker in item.iter_markers("from_scratch") for name in marker.args)
         if not names:
             return
         solution = self.solutions.path(kata)
@@ -242,13 +292,31 @@ class Judge:
         if key not in _scratch_cache:
             _scratch_cache[key] = violations(solution, names)
         if found := _scratch_cache[key]:
-            first = found[0]
-            what = "the operator @" if first.name == "@" else first.name
-            raise Wrong(
-                "forbidden",
-                f"Line {first.line} uses {what}: this kata asks you to write that from scratch.",
-                evidence=first.name,
-            )
+            raise _forbidden_use(found[0].name, found[0].line, found[0].helper)
+
+    @contextmanager
+    def _watching_calls(self, kata: Kata, names: tuple[str, ...]) -> Iterator[None]:
+        """Catch what the source didn't show: a forbidden function that the learner's code calls all the same."""
+        __tracebackhide__ = True
+        if self._is_replaying_now():  # a mistake of the TOML may use what it likes
+            yield
+            return
+        solution = self.solutions.path(kata)
+        beside = f"{solution.parent}{os.sep}"
+
+        def is_learners(file: str) -> bool:
+            if file == str(solution):
+                return True
+            name = file[len(beside) :] if file.startswith(beside) else ""
+            return bool(name) and not name.startswith(("test_", "conftest")) and not STEM.fullmatch(name[:-3])
+
+        try:
+            with _watch.over(names, is_learners):
+                yield
+        finally:
+            if _watch.caught:
+                name, file, line = _watch.caught[0]
+                raise _forbidden_use(name, line, Path(file) if file != str(solution) else None) from None
 
     def note_operands(self, op: str, left: object, right: object) -> None:
         """Keep the two sides of a failing `assert a == b` for the diagnosis."""
@@ -259,6 +327,9 @@ class Judge:
 
     def note_uncollected(self, report: pytest.CollectReport) -> None:
         """Keep why a file's tests can't be loaded: pytest's own words are turned off with its tracebacks."""
+        if (lines := getattr(report, "dojo_missing", None)) is not None:
+            self.uncollected.append((report.nodeid, lines))
+            self.inside.tell(uncollected=report.nodeid, lines=lines)
         if not report.failed:
             return
         from dojo.curriculum.missing import said_of
@@ -266,6 +337,18 @@ class Judge:
         text = report.longreprtext.strip()
         last = text.splitlines()[-1].removeprefix("E").strip() if text else "for no reason that pytest gives"
         self.uncollected.append((report.nodeid, said_of(self.dojo, text) or [last]))
+        self.inside.tell(uncollected=report.nodeid, lines=self.uncollected[-1][1])
+
+    def skip_what_is_missing(self, collector: pytest.Collector, report: pytest.CollectReport) -> None:
+        """A test file that needs a package which isn't installed is left out, with what installs it."""
+        if not report.failed or self.dojo.kata_of_test(Path(collector.path)) is None:
+            return
+        from dojo.curriculum.missing import said_of
+
+        if lines := said_of(self.dojo, report.longreprtext):
+            report.outcome = "skipped"
+            report.longrepr = (str(collector.path), 0, f"Skipped: {' '.join(' '.join(lines).split())}")
+            vars(report)["dojo_missing"] = lines
 
     # --- its verdict --------------------------------------------------------------------------------
 
@@ -285,18 +368,30 @@ class Judge:
             error, colour = None, "skipped"
         elif call.when == "call":
             colour = colour_of(error, solution)
-        verdict = verdict_of(item, kata, solution, colour, error, self.in_file.get(item.path, 0))
+        whole, judged = self.in_file.get(item.path, 0), self.contained.judged(kata)
+        try:
+            with deadline.limit(EXPLAINING, gentle=True):
+                verdict = verdict_of(item, kata, solution, colour, error, whole, judged)
+        except deadline.DeadlineExceeded as endless:
+            # A learner's object may have an endless __repr__.
+            verdict = verdict_of(item, kata, solution, "amber", endless, whole, judged)
+        if self.impl is not None and report.failed:
+            verdict["builds_on"] = sorted(self.solutions.builds_on.get(kata.name, ()))
         vars(report)["dojo"] = verdict
         if report.failed and not self.native:
             report.longrepr = "\n".join(verdict["lines"])
 
     def _is_replaying(self, item: pytest.Item, error: BaseException | None, when: str) -> bool:
-        replay = sys.modules.get("dojo.checks.replay")
-        if replay is None or not self.config.stash.get(replay.REPLAYING, False):
+        if not self._is_replaying_now():
             return False
+        replay = sys.modules["dojo.checks.replay"]
         if error is not None and not isinstance(item.stash.get(replay.ERROR, None), BaseException):
             item.stash[replay.ERROR] = error
         return True
+
+    def _is_replaying_now(self) -> bool:
+        replay = sys.modules.get("dojo.checks.replay")
+        return replay is not None and bool(self.config.stash.get(replay.REPLAYING, False))
 
     def status(self, report: Any) -> tuple[str, str, Any] | None:
         """A letter and a word of our own for what isn't green; pytest's counts and exit codes stay."""
@@ -313,7 +408,8 @@ class Judge:
         verdict = getattr(report, "dojo", None)
         if verdict is None:
             return
-        self.ran.setdefault(verdict["kata"], Ran()).add(verdict, report)
+        self.ran.setdefault(verdict["kata"], Ran()).add(verdict, report.duration)
+        self.inside.tell(verdict=verdict, seconds=report.duration)
 
     # --- the end ------------------------------------------------------------------------------------
 
@@ -325,8 +421,23 @@ class Judge:
 
     def write_down(self, session: pytest.Session) -> None:
         """Add the run to the record; in the process that reports, so that xdist's workers don't."""
-        if hasattr(session.config, "workerinput") or not self.ran or session.config.option.collectonly:
+        if hasattr(session.config, "workerinput") or session.config.option.collectonly:
             return
+        if self.uncollected and not self.ran and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED  # what was asked for couldn't be judged
+        if not self.ran:
+            return
+        from dojo.judging.theirs import foreign
+
+        katas = {kata.name: kata for kata in self.dojo.katas}
+        green = [katas[name] for name, one in self.ran.items() if one.colour == "green"] if self.impl is None else []
+        for name, paths in foreign(self.dojo, green).items():
+            self.ran[name].foreign = paths
+            self.inside.tell(foreign=name, paths=paths)
+        if session.exitstatus == 0 and any(one.doubts() for one in self.ran.values()):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self.inside.news is not None:
+            return  # the supervisor writes
         from dojo.judging.report import write_down
 
         problem = write_down(self)
@@ -336,6 +447,16 @@ class Judge:
 
 _MARKUP = {"todo": "yellow", "amber": "yellow", "red": "red"}
 _scratch_cache: dict[Any, list[Any]] = {}
+_watch = Watch()
+
+
+def _forbidden_use(name: str, line: int, helper: Path | None) -> Wrong:
+    at = f"Line {line}{f' of {helper.name}' if helper else ''}"
+    if name == REFERENCE:
+        return Wrong("forbidden", f"{at} takes the answer from the reference: write your own.", evidence=name)
+    what = "the operator @" if name == "@" else name
+    said = f"{at} uses {what}: this kata asks you to write that from scratch."
+    return Wrong("forbidden", said, evidence=name)
 
 
 def _seed_torch(torch: Any, seed: int) -> None:

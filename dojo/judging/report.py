@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pytest
 
+from dojo.checks.fence import NotJudged
 from dojo.checks.verdict import Colour, summary
 from dojo.curriculum.katas import Kata
+from dojo.judging.theirs import words
 
 if TYPE_CHECKING:
     from dojo.curriculum.katas import Dojo
@@ -37,6 +39,7 @@ def verdict_of(
     colour: Colour | Literal["skipped"],
     error: BaseException | None,
     in_file: int = 0,
+    judged: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
     """What a test's report carries: plain values only, as xdist sends it from a worker."""
     verdict: dict[str, Any] = {
@@ -50,6 +53,7 @@ def verdict_of(
         "order": item.session.items.index(item) if colour != "green" else 0,
         "total": _tests_of(item),
         "in_file": in_file,
+        "judged": judged,
     }
     if colour in ("green", "skipped") or error is None:
         return verdict
@@ -65,19 +69,29 @@ def verdict_of(
 
     if colour == "amber":
         finding = not_judged(error, solution)
+        if isinstance(error, NotJudged):
+            finding.lines = str(error).splitlines()
+        finding.lines += advice(error)
         if isinstance(error, ModuleNotFoundError):
             from dojo.curriculum.missing import said_of
 
             finding.lines += said_of(kata.dojo, error)
         finding.lines += devices.said_of(error, solution)
         # A crash that one of the mistakes gives as well is worth its sentence.
-        if finding.line is not None and not isinstance(error, SyntaxError | ImportError):
+        if finding.line is not None and not isinstance(error, SyntaxError | ImportError | RecursionError | NotJudged):
             finding = _with_mistakes(finding, explain(item, kata, solution, error))
     else:
         finding = explain(item, kata, solution, error)
     finding.lines += getattr(error, "__notes__", [])  # of a rank: which one, and where the others stand
     verdict["lines"], verdict["line"] = finding.lines, finding.line
     return verdict
+
+
+def advice(error: BaseException) -> list[str]:
+    """What to do about an error that says so itself only to those who know pytest."""
+    if "reading from stdin" in str(error) or isinstance(error, EOFError):
+        return ["input() waits for the keyboard, and a kata reads none: its functions are given all they need."]
+    return []
 
 
 def _with_mistakes(finding: Any, explained: Any) -> Any:
@@ -99,11 +113,17 @@ class Ran:
     seconds: float = 0.0
     tests: int = 0  # in the kata's file, as far as this run selected them
     in_file: int = 0  # all of them, or 0 where the run didn't collect the file whole
+    judged: set[tuple[str, str]] = field(default_factory=set)  # hashes of the solution and of the tests
+    foreign: list[str] = field(default_factory=list)  # tests that aren't the project's
 
-    def add(self, verdict: dict[str, Any], report: pytest.TestReport) -> None:
+    def add(self, verdict: dict[str, Any], seconds: float) -> None:
         self.tests = max(self.tests, verdict["total"])
         self.in_file = max(self.in_file, verdict["in_file"])
-        self.seconds += report.duration
+        self.seconds += seconds
+        if verdict.get("judged"):
+            self.judged.add(tuple(verdict["judged"]))
+        if self.verdicts.get(verdict["id"], {}).get("crash"):
+            return  # another worker was given the test as well; what the first has met stays
         if verdict["colour"] == "skipped":
             self.skipped.add(verdict["id"])
         else:
@@ -117,11 +137,18 @@ class Ran:
     @property
     def whole(self) -> bool:
         """Whether every test of the kata that can be judged here was."""
-        return len(self.verdicts) + len(self.skipped) == self.in_file
+        return len(self.verdicts) + len(self.skipped) == self.in_file and len(self.judged) <= 1 and not self.foreign
 
     @property
     def colour(self) -> Colour:
-        return summary([v["colour"] for v in self.verdicts.values()])
+        colour = summary([v["colour"] for v in self.verdicts.values()])
+        return "amber" if colour == "green" and (self.foreign or len(self.judged) > 1) else colour
+
+    def doubts(self) -> list[str]:
+        """Why it isn't green though every test that ran is."""
+        if len(self.judged) > 1:
+            return ["The file was changed while it was being judged: judge it again."]
+        return words(self.foreign) if self.foreign else []
 
     @property
     def greens(self) -> int:
@@ -170,6 +197,7 @@ def tell(judge: Run, terminal: Any) -> None:
             continue
         shown_todo = shown_todo or colour == "todo"
         _failures(judge, terminal, one)
+        _prerequisites(judge, terminal, kata, one)
     if ran:
         _next_steps(judge, terminal, open_katas, katas, ran)
     for problem in judge.problems:
@@ -201,6 +229,11 @@ def _headline(terminal: Any, kata: Kata, one: Ran) -> None:
 
 def _failures(judge: Run, terminal: Any, one: Ran) -> None:
     failing = one.failing()
+    if not failing:
+        for line in one.doubts():
+            for part in _wrapped(line, min(terminal._tw.fullwidth, 100) - 2):
+                terminal.write_line(f"  {part}")
+        return
     full = failing if judge.config.option.verbose > 0 else failing[:1]
     for verdict in full:
         terminal.write_line(f"  {verdict['test']}", bold=True)
@@ -216,6 +249,19 @@ def _failures(judge: Run, terminal: Any, one: Ran) -> None:
     first = failing[0]
     place = f"{_relative(Path(first['file']), judge)}{':' + str(first['line']) if first['line'] else ''}"
     terminal.write_line(f"  edit   {place}")
+
+
+def _prerequisites(judge: Run, terminal: Any, kata: Kata, one: Ran) -> None:
+    """The katas of the same tree that this one builds on: where one of them is wrong, so is this."""
+    for name in sorted({name for verdict in one.failing() for name in verdict.get("builds_on", ())}):
+        other = judge.ran.get(name)
+        if other is None or not other.verdicts:
+            how = "which this run hasn't judged: if that is wrong, so is this"
+        elif other.colour != "green":
+            how = f"which is {other.colour}: see to that first"
+        else:
+            continue
+        terminal.write_line(f"  It builds on {name} of the same tree, {how}.")
 
 
 def _wrapped(line: str, width: int) -> Iterator[str]:
@@ -254,30 +300,33 @@ def _next_steps(
 def write_down(judge: Run) -> str | None:
     """Add an attempt at each kata of the run to the record; a sentence where that wasn't possible."""
     tree = "yours" if judge.impl is None else str(judge.solutions.tree)
-    katas = {kata.name: kata for kata in judge.dojo.katas}
     try:
-        from dojo.learner.record import Attempt, Record, hash_file
+        from dojo.learner.record import Attempt, Record
 
         with Record(judge.dojo.state / "record.sqlite") as record:
             for name, one in judge.ran.items():
                 if not one.verdicts:
                     continue
-                kata = katas[name]
+                colours = {test: v["colour"] for test, v in one.verdicts.items()}
+                if one.doubts():
+                    colours["(" + one.doubts()[0].split(":")[0] + ")"] = "amber"
+                # The hashes are of the bytes that were judged; the files may have changed since.
+                file_hash, tests_hash = next(iter(one.judged), ("", ""))
                 record.add(
                     Attempt(
                         kata=name,
                         at=datetime.now(UTC).isoformat(timespec="milliseconds"),
                         tree=tree,
-                        colours={test: v["colour"] for test, v in one.verdicts.items()},
+                        colours=colours,
                         seconds=round(one.seconds, 3),
-                        file_hash=hash_file(judge.solutions.path(kata)),
-                        tests_hash=hash_file(kata.test),
+                        file_hash=file_hash,
+                        tests_hash=tests_hash,
                         hints=record.hints_seen(name),
                         whole=one.whole,
                     )
                 )
-                if one.in_file:
-                    record.note_size(name, hash_file(kata.test), one.in_file)
+                if one.in_file and tests_hash:
+                    record.note_size(name, tests_hash, one.in_file)
     except Exception as error:
         print(f"dojo: this run isn't in the record: {error}", file=sys.stderr)
         return f"this run isn't in the record: {error}"

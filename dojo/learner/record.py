@@ -9,7 +9,6 @@ still be read, and practice goes on without a record, at once.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from dojo.checks import source
 from dojo.checks.verdict import COLOURS, Colour, summary
 from dojo.curriculum.katas import DojoError, said
 
@@ -89,7 +89,7 @@ class Attempt:
 def hash_file(path: Path) -> str:
     """The first 16 hex digits of the file's SHA-256; empty where there is no file."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        return source.digest(source.read(path)) if path.is_file() else ""
     except (FileNotFoundError, NotADirectoryError):
         return ""
 

@@ -276,7 +276,13 @@ class WarmRunner(Runner):
         self._stop()
 
 
-COLD = f"import sys, pytest; sys.exit({FINISHED} + pytest.main(sys.argv[1:]))"
+COLD = f"""
+import os, sys
+from dojo.judging import supervisor
+supervisor.asked_for, supervisor.leave = True, lambda status: os._exit({FINISHED} + status)
+import pytest
+sys.exit({FINISHED} + pytest.main(sys.argv[1:]))
+"""
 
 
 class ColdRunner(Runner):

@@ -27,14 +27,15 @@ import socket
 import sys
 from typing import Any
 
+from dojo.judging import supervisor
 from dojo.watch.runner import FINISHED
 
 ENGINE = (
-    "dojo.checks.compare", "dojo.checks.deadline", "dojo.checks.guard", "dojo.checks.replay",
-    "dojo.checks.scratch", "dojo.checks.verdict", "dojo.curriculum.expand", "dojo.curriculum.missing",
-    "dojo.curriculum.solutions", "dojo.curriculum.swap", "dojo.diagnosis.explain", "dojo.diagnosis.fitting",
-    "dojo.diagnosis.relations", "dojo.judging.judge", "dojo.judging.report", "dojo.learner.progress",
-    "dojo.learner.record", "dojo.plugin", "dojo.testing",
+    "dojo.checks.compare", "dojo.checks.deadline", "dojo.checks.fence", "dojo.checks.forbid", "dojo.checks.guard",
+    "dojo.checks.replay", "dojo.checks.scratch", "dojo.checks.verdict", "dojo.curriculum.expand",
+    "dojo.curriculum.missing", "dojo.curriculum.solutions", "dojo.curriculum.swap", "dojo.diagnosis.explain",
+    "dojo.diagnosis.fitting", "dojo.diagnosis.relations", "dojo.judging.aftermath", "dojo.judging.judge",
+    "dojo.judging.report", "dojo.learner.progress", "dojo.learner.record", "dojo.plugin", "dojo.testing",
 )  # fmt: skip
 """What every run imports sooner or later."""
 
@@ -224,10 +225,11 @@ def _work(asked: dict[str, Any], output: int) -> None:
     sys.stderr = open(2, "w", closefd=False, encoding="utf-8", errors="replace", buffering=1)  # noqa: SIM115
     os.environ["COLUMNS"] = str(asked["columns"])
     sys.argv = ["pytest", *asked["args"]]
+    supervisor.leave = lambda status: os._exit(FINISHED + status)
     importlib.invalidate_caches()
     import pytest
 
-    status = int(pytest.main(asked["args"]))
+    status = int(pytest.main(asked["args"]))  # supervised, this process ends in it
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(FINISHED + status)

@@ -4,7 +4,16 @@ import pytest
 
 from dojo.checks.scratch import violations
 
-FORBIDDEN = ("numpy.linalg.svd", "scipy", "numpy.ndarray.dot", "str.encode", "@", "builtins.sum", "numpy.float16")
+FORBIDDEN = (
+    "numpy.linalg.svd",
+    "scipy",
+    "numpy.ndarray.dot",
+    "str.encode",
+    "@",
+    "builtins.sum",
+    "numpy.float16",
+    "reference",
+)
 
 CAUGHT = [
     ("import numpy as np\nu = np.linalg.svd(a)", "numpy.linalg.svd", 2),
@@ -27,6 +36,28 @@ CAUGHT = [
     ("y = x.astype('half')", "numpy.float16", 1),
     ("y = x.view('<f2')", "numpy.float16", 1),
     ("import numpy as np\ny = np.zeros(3, dtype='e')", "numpy.float16", 2),
+    ("import numpy as np\ny = np.linalg._linalg.svd(a)", "numpy.linalg.svd", 2),
+    ("from numpy.linalg._linalg import svd as f", "numpy.linalg.svd", 1),
+    ("import numpy as np\nn = np\nn.linalg.svd(a)", "numpy.linalg.svd", 3),
+    ("import numpy as np\nf = vars(np.linalg)['svd']", "numpy.linalg.svd", 2),
+    ("import numpy as np\nf = np.linalg.__dict__['svd']", "numpy.linalg.svd", 2),
+    ("import importlib\nf = importlib.import_module('numpy').linalg.svd", "numpy.linalg.svd", 2),
+    ("from importlib import import_module as load\nf = load('scipy.special').expit", "scipy", 2),
+    ("f = __import__('scipy')", "scipy", 1),
+    ("import sys\nf = sys.modules['scipy']", "scipy", 2),
+    ("import operator\nc = operator.matmul(a, b)", "@", 2),
+    ("from operator import matmul\nc = matmul(a, b)", "@", 1),
+    ("c = a.__matmul__(b)", "@", 1),
+    ("c = b.__rmatmul__(a)", "@", 1),
+    ("import numpy as np\nc = np.ndarray.dot(a, b)", "numpy.ndarray.dot", 2),
+    ("from numpy import ndarray\nc = ndarray.dot(a, b)", "numpy.ndarray.dot", 2),
+    ("c = getattr(a, 'dot')(b)", "numpy.ndarray.dot", 1),
+    ("import operator\nc = operator.methodcaller('dot', b)(a)", "numpy.ndarray.dot", 2),
+    ("from reference.module_01.k01_a import *", "reference", 1),
+    ("import reference.module_01.k01_a as a", "reference", 1),
+    ("import importlib\na = importlib.import_module('reference.module_01.k01_a')", "reference", 2),
+    ("exec(open('reference/module_01/k01_a.py').read())", "reference", 1),
+    ("from pathlib import Path\nexec((Path('.') / 'reference' / 'k.py').read_text())", "reference", 2),
 ]
 FREE = [
     "import numpy as np\nq = np.linalg.qr(a)",
@@ -36,6 +67,8 @@ FREE = [
     "# numpy.linalg.svd is named in a comment\ns = 'np.linalg.svd(a)'",
     "import numpy as np\nnp.dot(a, b)",
     "from scipyx import f",
+    '"""See reference/module_01."""\nkind = \'reference\'',
+    "import operator\nc = operator.mul(a, b)",
     "y = x.astype('float32').view('not a dtype')\nprint('float16')",
 ]
 
@@ -58,3 +91,17 @@ def test_a_file_that_cannot_be_read_is_judged_elsewhere(tmp_path):
     (tmp_path / "k.py").write_text("def f(:\n")
     assert violations(tmp_path / "k.py", FORBIDDEN) == []
     assert violations(tmp_path / "none.py", FORBIDDEN) == []
+
+
+def test_it_follows_helpers_beside_the_kata(tmp_path):
+    (tmp_path / "k01_a.py").write_text("from .helpers import f\n")
+    (tmp_path / "helpers.py").write_text("from . import more\n\ndef f(a):\n    return more.g(a)\n")
+    (tmp_path / "more.py").write_text("import numpy as np\n\ndef g(a):\n    return np.linalg.svd(a)\n")
+    (found,) = violations(tmp_path / "k01_a.py", FORBIDDEN)
+    assert (found.name, found.line, found.helper) == ("numpy.linalg.svd", 4, tmp_path / "more.py")
+
+
+def test_another_kata_is_judged_by_its_own_rules(tmp_path):
+    (tmp_path / "k02_b.py").write_text("from .k01_a import f\n")
+    (tmp_path / "k01_a.py").write_text("import numpy as np\nf = np.linalg.svd\n")
+    assert violations(tmp_path / "k02_b.py", FORBIDDEN) == []

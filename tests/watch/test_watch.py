@@ -121,9 +121,18 @@ class TestOnAScreen:
     @pytest.mark.parametrize(
         ("code", "said"),
         [
-            ("import os\n\n\ndef square(x):\n    os._exit(3)\n", "✗ Python ended with status 3 in the middle"),
-            ("import os\n\n\ndef square(x):\n    os._exit(0)\n", "✗ Python ended with status 0 in the middle"),
-            ("import os\n\n\ndef square(x):\n    os.kill(os.getpid(), 11)\n", "ended by signal 11"),
+            (
+                "import os\n\n\ndef square(x):\n    os._exit(3)\n",
+                r"! amber ?[\d/]*, .*k01_square(?s:.*)ended here with status 3",
+            ),
+            (
+                "import os\n\n\ndef square(x):\n    os._exit(0)\n",
+                r"! amber ?[\d/]*, .*k01_square(?s:.*)ended here with status 0",
+            ),
+            (
+                "import os\n\n\ndef square(x):\n    os.kill(os.getpid(), 11)\n",
+                r"! amber ?[\d/]*, .*k01_square(?s:.*)ended by SIGSEGV",
+            ),
             ("def square(x):\n    while True:\n        pass\n", r"! amber ?[\d/]*, .*k01_square(?s:.*)an endless loop"),
             ("def square(x:\n", r"(red|amber).*k01_square(?s:.*)SyntaxError|never closed"),
         ],
