@@ -104,7 +104,8 @@ def prove(
     """The proofs of `katas`, and problems that belong to none of them.  Runs pytest in this process."""
     import pytest
 
-    from dojo.proofs.session import Options, ProofSession
+    from dojo.proofs.proving import ProofSession
+    from dojo.proofs.session import Options
 
     if not hasattr(os, "fork"):
         raise DojoError("the proofs need fork(), which this system lacks: run them on Linux or macOS")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dojo.checks.deadline import DeadlineExceeded
 from dojo.checks.replay import become_quiet, replay
@@ -21,12 +21,10 @@ from dojo.curriculum.swap import module_from_source, swap_in
 from dojo.proofs.carried import carrying
 from dojo.proofs.mutants import BAKED, FirstValues, Mutant, equivalents, text_mutants
 from dojo.proofs.pool import Job, run_jobs
+from dojo.proofs.reach import Reach
 from dojo.proofs.result import MutantCount
+from dojo.proofs.session import Session
 from dojo.proofs.wrong_on_purpose import WRAPPED, spoil_in, targets
-
-if TYPE_CHECKING:
-    from dojo.proofs.reach import Reach
-    from dojo.proofs.session import ProofSession
 
 SECONDS = 45.0
 """For all tests on one mutant."""
@@ -38,7 +36,7 @@ CRASHES = 8
 """Tests that a mutant may crash before it counts as one that only crashes."""
 
 
-def prove_mutants(session: ProofSession, kata: Kata) -> None:
+def prove_mutants(session: Session, kata: Kata) -> None:
     """Run the tests on every mutant of the kata, and add what happened to its result."""
     ends: dict[Mutant, tuple[str, str]] = {}
     killers: Counter[str] = Counter()
@@ -50,7 +48,7 @@ def prove_mutants(session: ProofSession, kata: Kata) -> None:
     _count(session, kata, ends)
 
 
-def mutants_of(kata: Kata, session: ProofSession) -> list[Mutant]:
+def mutants_of(kata: Kata, session: Session) -> list[Mutant]:
     """Every mutant of the kata's reference: of its text, then of its answers."""
     source = kata.reference.read_text(encoding="utf-8")
     mutants = text_mutants(source)
@@ -62,7 +60,7 @@ def mutants_of(kata: Kata, session: ProofSession) -> list[Mutant]:
     return mutants
 
 
-def _jobs(session: ProofSession, kata: Kata, killers: Counter[str]) -> Iterator[Job]:
+def _jobs(session: Session, kata: Kata, killers: Counter[str]) -> Iterator[Job]:
     module_level = _module_level_lines(kata)
     usual = session.seconds[kata]
     reach = session.reach[kata]
@@ -104,7 +102,7 @@ def _module_level_lines(kata: Kata) -> set[int]:
     return lines
 
 
-def _try(session: ProofSession, kata: Kata, mutant: Mutant, items: list[Any]) -> tuple[str, str]:
+def _try(session: Session, kata: Kata, mutant: Mutant, items: list[Any]) -> tuple[str, str]:
     """In a child: "killed", "crashed", "timed out", "survived" or "nothing" (there is nothing to spoil)."""
     original = sys.modules[kata.import_name]
     baked = FirstValues()
@@ -148,7 +146,7 @@ def _try(session: ProofSession, kata: Kata, mutant: Mutant, items: list[Any]) ->
     return ended, by
 
 
-def _count(session: ProofSession, kata: Kata, ends: dict[Mutant, tuple[str, str]]) -> None:
+def _count(session: Session, kata: Kata, ends: dict[Mutant, tuple[str, str]]) -> None:
     result = session.results[kata.name]
     count = result.mutants = MutantCount()
     tally = result.tally("mutants")
