@@ -261,8 +261,9 @@ def check(
     katas: Annotated[list[str] | None, typer.Argument(metavar="[KATA]...", help="none: all")] = None,
     module: Annotated[list[str] | None, typer.Option(help="the katas of this module")] = None,
     mutants: Annotated[bool, typer.Option("--mutants/--no-mutants", help="also every small change")] = False,
-    changed: Annotated[str | None, typer.Option(metavar="BASE", help="mutants of what changed since")] = None,
-    mutants_of_changed: Annotated[bool, typer.Option(help="mutants not proven before as they are")] = False,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="only what changed since it was proven, mutants too")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="how many")] = 5,
     jobs: Annotated[int | None, typer.Option(min=1, help="processes side by side")] = None,
@@ -275,7 +276,6 @@ def check(
         katas or [],
         modules=module or [],
         mutants=mutants,
-        mutants_of_changed=mutants_of_changed,
         changed=changed,
         as_json=json,
         seeds=seeds,

@@ -11,13 +11,23 @@ from dojo.curriculum.katas import STEM, Dojo, DojoError
 STUB = '''\
 """{title}
 
-TODO: the idea in plain words, the formula, and why it is so.
+**Before you start.**  You need TODO: katas, with the line that imports them, and mathematics.
 
-Worked by hand:
+**The idea.**  TODO: why anyone wants this, and what the method does.
+
+**The formula.**  TODO, with every symbol named.
+
+**Why …?**  TODO: what a good student asks.
+
+**Worked by hand**:
 
     TODO
 
-Shapes: TODO
+**Shapes**: TODO
+
+**Steps.**
+
+    {name}   20 min   TODO: a word on what is hard
 
 Source: TODO
 """
@@ -50,7 +60,7 @@ def {name}(x: float) -> float:
 TOML = """\
 title   = "{title}"
 level   = 1
-minutes = 20
+steps   = {{ {name} = 20 }}
 topics  = []
 
 hints = [
@@ -59,13 +69,14 @@ hints = [
     "TODO: nearly the answer",
 ]
 
-# Four mistakes or more, that people really make, and what to tell them:
+# Eight mistakes or more, that people really make, and what to tell them:
 # [[mistakes]]
+# key = "a-name-that-stays"
 # find = "stands exactly once in the reference"
 # swap = "makes it wrong"
 # says = "What the learner should hear."
 
-# Two variants or more, that are right as well:
+# Three variants or more, that are right as well:
 # [[variants]]
 # find = ""
 # swap = ""

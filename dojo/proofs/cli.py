@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from contextlib import redirect_stdout
@@ -22,44 +21,60 @@ def run_check(
     *,
     modules: list[str] | None = None,
     mutants: bool = False,
-    mutants_of_changed: bool = False,
-    changed: str | None = None,
+    changed: bool = False,
     as_json: bool = False,
-    seeds: int = 5,
+    seeds: int = proven.SEEDS,
     jobs: int | None = None,
 ) -> int:
     """Prove the katas `names` (and of `modules`; none given: all), and print a table or JSON.
 
-    mutants             also proof 6, for all of them
-    mutants_of_changed  for those only that changed since their mutants were last proven
-    changed             for those only whose files differ from this git revision
-    Returns 0 where everything is proven, else 1.  Raises DojoError for an unknown kata.
+    mutants  also proof 6, for all of them
+    changed  only those that aren't listed as proven with what they depend on now, and of these the
+             mutants of those whose mutants aren't
+    What is proven is listed.  Returns 0 where everything is proven, else 1.  Raises DojoError for an unknown kata.
     """
     katas = _chosen(dojo, names, modules or [])
-    chosen = katas if mutants else []
-    if changed:
-        chosen = changed_since(katas, changed)
-    elif mutants_of_changed:
-        chosen = proven.unproven(katas)
     start = time.perf_counter()
+    present = proven.hashes(katas)
+    chosen, with_mutants = proven.stale(katas, present) if changed else (katas, katas if mutants else [])
+    known = len(katas) - len(chosen)
     results, problems = prove(
-        dojo, katas, seeds=seeds, mutants_of=frozenset(kata.name for kata in chosen), jobs=jobs,
+        dojo, chosen, seeds=seeds, mutants_of=frozenset(kata.name for kata in with_mutants), jobs=jobs,
         show_progress=not as_json,
     )  # fmt: skip
     problems += lint.repeated_names(dojo)
     seconds = time.perf_counter() - start
     ok = not problems and all(result.ok for result in results)
-    sound = {result.kata for result in results if result.ok and result.mutants is not None}
-    if sound:
-        proven.write_down(dojo, [kata for kata in katas if kata.name in sound])
+    _list(chosen, results, present, seeds)
     if as_json:
-        report = {"ok": ok, "seconds": round(seconds, 2), "problems": problems, "katas": [r.as_dict() for r in results]}
+        report = {
+            "ok": ok, "seconds": round(seconds, 2), "proven_before": known, "problems": problems,
+            "katas": [r.as_dict() for r in results],
+        }  # fmt: skip
         print(json.dumps(lint.as_json(report), indent=2, ensure_ascii=False))
     else:
         from dojo.proofs.table import show
 
-        show(results, problems, seconds)
+        show(results, problems, seconds, known)
     return 0 if ok else 1
+
+
+def _list(katas: list[Kata], results: list[KataProofs], present: dict[str, proven.Hashes], seeds: int) -> None:
+    """List those of `katas` that are proven, unless their files have changed meanwhile or tests were left out."""
+    by_name = {kata.name: kata for kata in katas}
+    sound = [result for result in results if result.ok and not result.left_out]
+    now = proven.hashes([by_name[result.kata] for result in sound])
+    found = {
+        result.kata: proven.Hashes(
+            present[result.kata].proofs if seeds >= proven.SEEDS else "",
+            present[result.kata].mutants if result.mutants is not None else "",
+        )
+        for result in sound
+        if now[result.kata] == present[result.kata]
+    }
+    found = {name: hashes for name, hashes in found.items() if hashes != proven.Hashes()}
+    if found:
+        proven.write_down(katas[0].dojo, found)
 
 
 def _chosen(dojo: Dojo, names: list[str], modules: list[str]) -> list[Kata]:
@@ -71,25 +86,6 @@ def _chosen(dojo: Dojo, names: list[str], modules: list[str]) -> list[Kata]:
     if not chosen:
         raise DojoError(f"{dojo.clone / 'katas'} has no katas to check")
     return chosen
-
-
-def changed_since(katas: list[Kata], base: str) -> list[Kata]:
-    """The katas of which a file differs between the revision `base` and the working tree."""
-    if not katas:
-        return []
-    clone = katas[0].dojo.clone
-    run = subprocess.run(
-        ["git", "-C", str(clone), "diff", "--name-only", "--no-renames", base, "--", "katas", "reference"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if run.returncode:
-        raise DojoError(f"git can't compare with '{base}': {run.stderr.strip()}")
-    new = subprocess.run(
-        ["git", "-C", str(clone), "ls-files", "--others", "--exclude-standard", "--", "katas", "reference"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    files = {(clone / line) for line in (run.stdout + new.stdout).splitlines()}
-    return [k for k in katas if files & {k.stub, k.test, k.reference, k.toml}]
 
 
 def prove(

@@ -24,7 +24,6 @@ from dojo.checks.replay import replay
 from dojo.curriculum.katas import Kata
 from dojo.curriculum.patches import Patch
 from dojo.curriculum.swap import module_from_source, swap_in
-from dojo.diagnosis.fitting import fitting_mistakes
 from dojo.proofs.carried import carrying
 from dojo.proofs.session import Seen, Session
 from dojo.proofs.wrong_on_purpose import TRIVIAL, spoil_in
@@ -76,6 +75,8 @@ def variant(session: Session, kata: Kata, patch: Patch, text: str) -> list[Seen]
 
 def mistake(session: Session, kata: Kata, patch: Patch, text: str) -> tuple[str, list[str]] | None:
     """Proof 4: the first test that fails, and the sentences that it tells the learner; ("", []) if none fails."""
+    from dojo.diagnosis.fitting import fitting_mistakes  # here alone, so that nothing else can depend on it
+
     reference = session.module(kata)
     mistaken = module_from_source(text, kata.import_name, kata.reference)
     swap_in(session.items[kata], reference, mistaken)

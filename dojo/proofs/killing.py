@@ -19,7 +19,8 @@ from dojo.curriculum.katas import Kata
 from dojo.curriculum.solutions import public_names
 from dojo.curriculum.swap import module_from_source, swap_in
 from dojo.proofs.carried import carrying
-from dojo.proofs.mutants import BAKED, FirstValues, Mutant, equivalents, text_mutants
+from dojo.proofs.explained import Mutant, equivalents
+from dojo.proofs.mutants import BAKED, FirstValues, text_mutants
 from dojo.proofs.pool import Job, run_jobs
 from dojo.proofs.reach import Reach
 from dojo.proofs.result import MutantCount

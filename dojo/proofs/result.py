@@ -61,6 +61,7 @@ class KataProofs:
     named: int = 0  # mistakes whose sentence the learner is told
     proofs: dict[str, Tally] = field(default_factory=dict)
     mutants: MutantCount | None = None
+    left_out: list[str] = field(default_factory=list)  # why tests were skipped that a complete machine runs
 
     def tally(self, proof: str) -> Tally:
         return self.proofs.setdefault(proof, Tally())

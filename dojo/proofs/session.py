@@ -25,6 +25,9 @@ from dojo.judging.judge import Judge
 from dojo.proofs.reach import Reach, Unit
 from dojo.proofs.result import KataProofs
 
+BY_DESIGN = ("slow:", "gpu:", "nccl:")
+"""How the reasons begin for which a test is skipped in the proofs on any machine, or on all without a GPU."""
+
 
 @dataclass
 class Options:
@@ -84,7 +87,10 @@ class Session:
         import gc
 
         self.config.stash[REPLAYING] = True
-        self.seconds[kata] = {item.nodeid: replay(item).seconds for item in self.items[kata]}
+        outcomes = {item.nodeid: replay(item) for item in self.items[kata]}
+        self.seconds[kata] = {test: outcome.seconds for test, outcome in outcomes.items()}
+        reasons = [outcome.reason.removeprefix("Skipped: ") for outcome in outcomes.values() if outcome.skipped]
+        self.results[kata.name].left_out = [text for text in reasons if not text.startswith(BY_DESIGN)]
         gc.collect()
         gc.freeze()
 
