@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import sys
 import time
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from io import StringIO
+from multiprocessing.connection import Connection
 from typing import Any
 
 from dojo.curriculum.katas import Dojo, DojoError, Kata
 from dojo.proofs import lint, proven
-from dojo.proofs.result import KataProofs
+from dojo.proofs.result import KataProofs, Options
 
 
 def run_check(
@@ -97,12 +99,7 @@ def prove(
     jobs: int | None = None,
     show_progress: bool = False,
 ) -> tuple[list[KataProofs], list[str]]:
-    """The proofs of `katas`, and problems that belong to none of them.  Runs pytest in this process."""
-    import pytest
-
-    from dojo.proofs.proving import ProofSession
-    from dojo.proofs.session import Options
-
+    """The proofs of `katas`, and problems that belong to none of them."""
     if not hasattr(os, "fork"):
         raise DojoError("the proofs need fork(), which this system lacks: run them on Linux or macOS")
     if mutants_of:
@@ -117,28 +114,59 @@ def prove(
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     missing = [kata for kata in katas if not kata.reference.exists() or not kata.stub.exists()]
-    ready = [kata for kata in katas if kata not in missing]
     progress = _Progress() if show_progress and sys.stderr.isatty() else None
     options = Options(seeds, mutants_of, jobs, progress)
+    results: list[KataProofs] = []
+    problems: list[str] = []
+    for module in dict.fromkeys(kata.module for kata in katas):
+        ready = [kata for kata in katas if kata.module == module and kata not in missing]
+        if ready:
+            found, told = _prove_module(dojo, ready, options)
+            results += found
+            problems += told
+        for kata in [kata for kata in missing if kata.module == module]:
+            result = KataProofs(kata.name, kata.module, kata.stem)
+            result.tally("metadata").problems += lint.problems(kata)
+            results.append(result)
+    if progress is not None:
+        progress.clear()
+    return results, problems
+
+
+def _prove_module(dojo: Dojo, katas: list[Kata], options: Options) -> tuple[list[KataProofs], list[str]]:
+    """The proofs of the katas of one module, in a process that imports only what these need."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_run_pytest, args=(there, dojo, katas, options))
+    process.start()
+    there.close()
+    try:
+        results, problems = here.recv()
+    except EOFError:
+        results, problems = [], [f"the process that proved {katas[0].module} died"]
+    process.join()
+    by_name = {result.kata: result for result in results}
+    return [by_name[kata.name] for kata in katas if kata.name in by_name], problems
+
+
+def _run_pytest(pipe: Connection, dojo: Dojo, katas: list[Kata], options: Options) -> None:
+    """In a process of its own: collect the tests once and prove them; send the results."""
+    import pytest
+
+    from dojo.proofs.proving import ProofSession
+
     session = ProofSession(options)
     arguments = [
-        *[str(kata.test) for kata in ready], f"--rootdir={dojo.clone}", "-c", str(dojo.clone / "pyproject.toml"),
+        *[str(kata.test) for kata in katas], f"--rootdir={dojo.clone}", "-c", str(dojo.clone / "pyproject.toml"),
         "--impl", "reference", "-q", "-s", "-p", "no:cacheprovider",
     ]  # fmt: skip
     said = StringIO()
-    with redirect_stdout(said):
-        status = pytest.main(arguments, plugins=[session]) if ready else 0
-    if progress is not None:
-        progress.clear()
-    results = [session.results[kata.name] for kata in katas if kata.name in session.results]
-    problems = list(session.problems)
-    if ready and not results and not problems:
-        problems.append(f"pytest ended with status {status} and proved nothing: {said.getvalue().strip()[-500:]}")
-    for kata in missing:
-        result = KataProofs(kata.name, kata.module, kata.stem)
-        result.tally("metadata").problems += lint.problems(kata)
-        results.append(result)
-    return results, problems
+    with redirect_stdout(said), suppress(KeyboardInterrupt):
+        status = pytest.main(arguments, plugins=[session])
+        results, problems = list(session.results.values()), list(session.problems)
+        if not results and not problems:
+            problems.append(f"pytest ended with status {status} and proved nothing: {said.getvalue().strip()[-500:]}")
+        pipe.send((results, problems))
 
 
 class _Progress:

@@ -1,9 +1,9 @@
 """The proofs, run inside a pytest session that has collected the tests of the katas once.
 
-A few workers, forked from the session, take one kata
-after another.  After one run of the kata's tests, which also makes every import
-and every first call that loads something, each proof is a job in a forked child of
-the worker (`experiments.py`).  Little is imported twice, and no patch can harm the next.
+Each kata has a process, forked from the session, a few of them at a time.  After one
+run of the kata's tests, which also makes every import and every first call that loads
+something, each proof is a job in a forked child of that process (`experiments.py`).
+Little is imported twice, and no patch can harm the next.
 
 What the clock decided against a kata (a time over the budget, a search for the
 mistake that wasn't done in time) is asked once more at the end, with nothing else
@@ -31,8 +31,8 @@ from dojo.proofs.experiments import JOB_SECONDS, Green
 from dojo.proofs.killing import prove_mutants
 from dojo.proofs.pool import Done, Job, run_jobs
 from dojo.proofs.reach import Reach, changed_units
-from dojo.proofs.result import KataProofs, Tally
-from dojo.proofs.session import Options, Seen, Session
+from dojo.proofs.result import KataProofs, Options, Tally
+from dojo.proofs.session import Seen, Session
 from dojo.proofs.tracing import record
 from dojo.proofs.workers import share_out
 from dojo.proofs.wrong_on_purpose import TRIVIAL, targets
@@ -47,7 +47,7 @@ class ProofSession:
     def __init__(self, options: Options) -> None:
         self.session = Session(options)
         self.problems: list[str] = []
-        self.again: dict[int, list[Job]] = {}
+        self.again: list[Job] = []  # of this process's kata
 
     @property
     def results(self) -> dict[str, KataProofs]:
@@ -78,7 +78,7 @@ class ProofSession:
         if report.failed:
             self.problems.append(f"{report.nodeid} can't be collected: {report.longreprtext.strip().splitlines()[-1]}")
 
-    # --- in a worker --------------------------------------------------------------------------------
+    # --- in the process of one kata --------------------------------------------------------------------------------
 
     def do(self, number: int) -> KataProofs | None:
         """Prove a kata, all but what the clock may have decided: then None."""
@@ -89,18 +89,18 @@ class ProofSession:
         self.session.reach[kata] = done.answer or Reach()
         for done in run_jobs(self._jobs(kata), self.session.options.jobs):
             if self._may_be_the_clock(done):
-                self.again.setdefault(number, []).append(done.job)
+                self.again.append(done.job)
             else:
                 self._take(done)
         if with_mutants:
             prove_mutants(self.session, kata)
-        return None if number in self.again else self.results[kata.name]
+        return None if self.again else self.results[kata.name]
 
-    def settle(self) -> list[tuple[int, KataProofs]]:
+    def settle(self, number: int) -> KataProofs:
         """Prove, one job at a time, what the clock may have decided."""
-        for done in run_jobs([job for jobs in self.again.values() for job in jobs], width=1):
+        for done in run_jobs(self.again, width=1):
             self._take(done)
-        return [(number, self.results[self.session.katas[number].name]) for number in self.again]
+        return self.results[self.session.katas[number].name]
 
     def _jobs(self, kata: Kata) -> Iterator[Job]:
         """Every proof of the kata but its mutants."""
@@ -233,15 +233,15 @@ class ProofSession:
                 tally.problems.append(f"{one.test} passes with a raise planted in every function: what does it test?")
 
 
-def _order(katas: list[Kata], worker: int) -> list[int]:
-    """The order in which a worker takes the katas.
+def _order(katas: list[Kata], place: int) -> list[int]:
+    """The order in which the katas are taken, in each of the places for a process.
 
-    The slowest first, lest one be left over at the end; but only the first worker starts with
+    The slowest first, lest one be left over at the end; but only the first place starts with
     those whose tests start processes themselves, as two of them at a time get in each other's way.
     """
     slowest_first = sorted(range(len(katas)), key=lambda number: -katas[number].budget)
     with_processes = {number for number, kata in enumerate(katas) if "processes" in kata.meta.get("needs", [])}
-    return sorted(slowest_first, key=lambda number: (number in with_processes) == (worker > 0))
+    return sorted(slowest_first, key=lambda number: (number in with_processes) == (place > 0))
 
 
 def _label(part: Any) -> str:

@@ -1,7 +1,8 @@
-"""What the proofs found, kata by kata."""
+"""What the proofs are asked for, and what they found, kata by kata."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,6 +17,16 @@ PROOFS = {
     "metadata": "metadata, lesson, README",
     "time": "within the budget",
 }
+
+
+@dataclass
+class Options:
+    """What to prove: over how many seeds, the mutants of which katas, in how many children."""
+
+    seeds: int = 5
+    mutants_of: frozenset[str] = frozenset()
+    jobs: int | None = None
+    on_progress: Callable[[str], None] | None = None
 
 
 @dataclass

@@ -8,7 +8,6 @@ found here; what the proofs do with it, and in which order, stands above, in
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -23,20 +22,10 @@ from dojo.curriculum.patches import Patch
 from dojo.curriculum.swap import swap_in
 from dojo.judging.judge import Judge
 from dojo.proofs.reach import Reach, Unit
-from dojo.proofs.result import KataProofs
+from dojo.proofs.result import KataProofs, Options
 
 BY_DESIGN = ("slow:", "gpu:", "nccl:")
 """How the reasons begin for which a test is skipped in the proofs on any machine, or on all without a GPU."""
-
-
-@dataclass
-class Options:
-    """What to prove: over how many seeds, the mutants of which katas, in how many children."""
-
-    seeds: int = 5
-    mutants_of: frozenset[str] = frozenset()
-    jobs: int | None = None
-    on_progress: Callable[[str], None] | None = None
 
 
 @dataclass
