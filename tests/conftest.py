@@ -57,6 +57,7 @@ def at_the_root() -> Iterator[None]:
     """
     for name in UNWANTED:
         os.environ.pop(name, None)
+        os.unsetenv(name)  # readline's isn't in os.environ
     os.environ.update(SURROUNDINGS)
     before = Path.cwd()
     os.chdir(ROOT)
