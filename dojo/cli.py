@@ -264,11 +264,16 @@ def check(
     changed: Annotated[
         bool, typer.Option("--changed", help="only what changed since it was proven, mutants too")
     ] = False,
+    labs: Annotated[bool, typer.Option("--labs", help="instead: run the notebooks")] = False,
     json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="how many")] = 5,
     jobs: Annotated[int | None, typer.Option(min=1, help="processes side by side")] = None,
 ) -> None:
     """Prove the katas: right is accepted, wrong is caught."""
+    if labs:
+        from dojo.proofs.labs import run_labs
+
+        raise typer.Exit(run_labs(here(), katas or [], changed=changed, as_json=json, jobs=jobs))
     from dojo.proofs.cli import run_check
 
     status = run_check(

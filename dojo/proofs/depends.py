@@ -12,6 +12,7 @@ hint or a comment doesn't change, since no mutant's end can change with them.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
@@ -78,9 +79,20 @@ class Depends:
         explained = json.dumps([names, [(e.change, e.within) for e in equivalents(kata.meta)]])
         return self._hash("mutants", [*own, explained.encode()], self.found(kata))
 
-    def lab(self, cells: str, found: Found) -> str:
-        """A hash of what a lab depends on, whose code is `cells`."""
-        return self._hash("labs", [cells.encode()], found)
+    def lab(self, path: Path, code: str) -> str:
+        """A hash of what the lab at `path` depends on, the code of whose cells is `code`."""
+        source = Source(path, "", code)
+        found = Found(self)
+        found.look_into(source)
+        for function, name in _asked_of_the_lab(source.tree) if source.tree is not None else [("kata", None)]:
+            if function != "kata":
+                module = "fixtures.data" if function == "data" else "fixtures.models"
+                names = frozenset({f"load_{name}"}) if function == "data" and name is not None else None
+                found.follow(Import(module, names))
+            for kata in self.dojo.katas if function == "kata" else ():
+                if name in (None, kata.name, kata.stem):
+                    found.follow(Import(kata.import_name, None))
+        return self._hash("labs", [meaning(code)], found)
 
     def _hash(self, kind: str, own: Iterable[bytes], found: Found) -> str:
         engine = self._engine(kind)
@@ -266,6 +278,22 @@ class Found:
         self.modules[wanted.module] = None if names is None else known | names
         for one in source.imports(names):
             self.follow(one)
+
+
+def _asked_of_the_lab(tree: ast.Module) -> Iterator[tuple[str, str | None]]:
+    """The calls of dojo.lab's functions, each with the name that is asked for; None where that isn't plain to see."""
+    functions = ("kata", "data", "pretrained")
+    called = {name: name for name in functions}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "dojo.lab":
+            called |= {alias.asname or alias.name: alias.name for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called.get(name) in functions:
+                argument = node.args[0] if node.args else node.keywords[0].value if node.keywords else None
+                plain = isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+                yield called[name], argument.value if plain else None  # type: ignore[union-attr]
 
 
 def _digest(parts: Iterable[bytes]) -> str:

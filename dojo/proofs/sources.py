@@ -72,10 +72,10 @@ class Import:
 class Source:
     """A Python file, read once."""
 
-    def __init__(self, path: Path, package: str) -> None:
+    def __init__(self, path: Path, package: str, text: str | None = None) -> None:
         self.path = path
         self.package = package  # what `from . import` begins with
-        self.text = path.read_text(encoding="utf-8") if path.exists() else ""
+        self.text = text if text is not None else path.read_text(encoding="utf-8") if path.exists() else ""
 
     @cached_property
     def tree(self) -> ast.Module | None:
