@@ -7,6 +7,7 @@ gets the others, too, as only a wrong answer that is called wrong counts in full
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections import Counter
@@ -44,6 +45,10 @@ BATCH = 24
 DEAR = 0.05
 """Seconds of a test above which a mutant gets a child of its own: a kill would have to be looked at twice."""
 
+SOON = 0.3
+"""Seconds of tests in which a mutant is killed in a child that it shares, or gets one of its own: most that survive
+these survive all, and they would be run twice."""
+
 CRASHES = 8
 """Tests that a mutant may crash before it counts as one that only crashes."""
 
@@ -53,7 +58,7 @@ class End:
     """How a mutant ended.
 
     how   "killed" by a wrong answer, "crashed" by nothing but crashes, "timed out", "survived",
-          or "nothing": there was nothing to spoil
+          "nothing": there was nothing to spoil, or "undecided": to be tried again with more time
     test  which ended it, "" for none
     sure  whether a kill was the mutant's own doing, where others had gone before it in the same child
     """
@@ -152,7 +157,7 @@ class Trial:
             items = self.tests_for(mutant)
             if number and (not items or self.usual[items[0].nodeid] > DEAR or threading.active_count() > 1):
                 return
-            end = _try(self.session, self.kata, mutant, items)
+            end = _try(self.session, self.kata, mutant, items, SOON if number else math.inf)
             if number and end.how == "killed":
                 end = replace(end, sure=self._reference_passes(end.test))
             self.note(end)
@@ -193,8 +198,11 @@ def _module_level_lines(kata: Kata) -> set[int]:
     return lines
 
 
-def _try(session: Session, kata: Kata, mutant: Mutant, items: list[pytest.Item]) -> End:
-    """In a child: run the tests on the mutant, until one of them calls it wrong."""
+def _try(session: Session, kata: Kata, mutant: Mutant, items: list[pytest.Item], seconds: float) -> End:
+    """In a child: run the tests on the mutant, until one of them calls it wrong.
+
+    After tests that usually take `seconds` in all, it is left "undecided".
+    """
     current = session.module(kata)
     baked = FirstValues()
     try:
@@ -214,12 +222,15 @@ def _try(session: Session, kata: Kata, mutant: Mutant, items: list[pytest.Item])
         if watch is not None:
             watch.applied |= there[1]
 
-    ended, by, crashes = "survived", "", 0
+    ended, by, crashes, spent = "survived", "", 0, 0.0
     # A size that is baked in over all tests may be one that harms none; then each test bakes its own.
     again = [True] * len(items) if BAKED in mutant.source else []
     tries = [*((item, False) for item in items), *zip(items, again, strict=False)]
     while tries and crashes <= CRASHES:
         item, afresh = tries.pop(0)
+        spent += session.seconds[kata][item.nodeid]
+        if spent > seconds:
+            return End("undecided")
         if afresh:
             baked.values.clear()
         session.judge.patience = 1.0 + PATIENCE * session.seconds[kata][item.nodeid]
