@@ -274,13 +274,17 @@ def check(
     katas: Annotated[list[str] | None, typer.Argument(metavar="[KATA]...", help="by default all")] = None,
     module: Annotated[list[str] | None, typer.Option(help="all katas of this module")] = None,
     mutants: Annotated[bool, typer.Option("--mutants/--no-mutants", help="try every small change, too")] = False,
-    changed: Annotated[str | None, typer.Option(metavar="BASE", help="mutants of what changed since")] = None,
-    mutants_of_changed: Annotated[bool, typer.Option(help="mutants not proven before")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="only what changed since, mutants too")] = False,
+    labs: Annotated[bool, typer.Option("--labs", help="run the notebooks instead")] = False,
     json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="how many seeds")] = 5,
     jobs: Annotated[int | None, typer.Option(min=1, help="how many processes")] = None,
 ) -> None:
     """For authors: prove that the tests judge rightly."""
+    if labs:
+        from dojo.proofs.labs import run_labs
+
+        raise typer.Exit(run_labs(here(), katas or [], changed=changed, as_json=json, jobs=jobs))
     from dojo.proofs.cli import run_check
 
     status = run_check(
@@ -288,7 +292,6 @@ def check(
         katas or [],
         modules=module or [],
         mutants=mutants,
-        mutants_of_changed=mutants_of_changed,
         changed=changed,
         as_json=json,
         seeds=seeds,

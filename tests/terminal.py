@@ -25,6 +25,7 @@ class Terminal:
         self.screen = pyte.Screen(columns, lines)
         self.stream = pyte.Stream(self.screen)
         self.written = ""
+        # Signals, umask and locale are as tests/conftest.py has set them, whatever the start.
         self.process = pexpect.spawn(
             sys.executable, ["-m", "dojo", *command], cwd=str(folder), dimensions=(lines, columns), encoding="utf-8",
             codec_errors="replace", timeout=30,
@@ -48,7 +49,7 @@ class Terminal:
     def text(self) -> str:
         return "\n".join(line.rstrip() for line in self.screen.display).rstrip()
 
-    def until(self, pattern: str, seconds: float = 30.0) -> str:
+    def until(self, pattern: str, seconds: float = 60.0) -> str:
         """Wait until the screen shows the pattern; the screen's text."""
         end = time.monotonic() + seconds
         while not re.search(pattern, self.text):
@@ -66,7 +67,7 @@ class Terminal:
         self.screen.resize(lines, columns)
         self.process.setwinsize(lines, columns)
 
-    def ended(self, seconds: float = 15.0) -> int:
+    def ended(self, seconds: float = 60.0) -> int:
         """Wait for the end of the process; its exit status, or the negative signal."""
         end = time.monotonic() + seconds
         while self.process.isalive():

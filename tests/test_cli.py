@@ -404,10 +404,10 @@ class TestForAuthors:
     def test_check_hands_its_options_on(self, dojo, monkeypatch):
         asked = {}
         monkeypatch.setattr(proofs, "run_check", lambda dojo, names, **options: asked.update(options, names=names) or 1)
-        run("check", "mean", "count", "--module", "module_01", "--mutants", "--changed", "main", "--json",
+        run("check", "mean", "count", "--module", "module_01", "--mutants", "--changed", "--json",
             "--jobs", "2", "--seeds", "3", status=1)  # fmt: skip
-        expected = {"names": ["mean", "count"], "modules": ["module_01"], "mutants": True, "changed": "main"}
-        expected |= {"mutants_of_changed": False, "as_json": True, "jobs": 2, "seeds": 3}
+        expected = {"names": ["mean", "count"], "modules": ["module_01"], "mutants": True, "changed": True}
+        expected |= {"as_json": True, "jobs": 2, "seeds": 3}
         assert asked == expected
 
     def test_bench(self, dojo, monkeypatch):

@@ -34,11 +34,12 @@ REPLAYING = pytest.StashKey[bool]()
 
 @dataclass
 class Outcome:
-    """How a replayed test ended: with `error`, or skipped, or neither, and after how many seconds."""
+    """How a replayed test ended: with `error`, or skipped for a reason, or neither, and after how many seconds."""
 
     error: BaseException | None
     skipped: bool
     seconds: float
+    reason: str = ""
 
 
 class _Sibling:
@@ -66,7 +67,8 @@ def replay(item: pytest.Item) -> Outcome:
     skipped = any(report.skipped for report in reports)
     if error is None and any(report.failed for report in reports):
         error = RuntimeError("the test's teardown failed")
-    return Outcome(None if skipped else error, skipped, seconds)
+    reasons = [report.longrepr[2] for report in reports if report.skipped and isinstance(report.longrepr, tuple)]
+    return Outcome(None if skipped else error, skipped, seconds, *reasons[:1])
 
 
 def become_quiet(config: pytest.Config) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-import subprocess
 import sys
 import time
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from io import StringIO
+from multiprocessing.connection import Connection
 from typing import Any
 
 from dojo.curriculum.katas import Dojo, DojoError, Kata
 from dojo.proofs import lint, proven
-from dojo.proofs.result import KataProofs
+from dojo.proofs.result import KataProofs, Options
 
 
 def run_check(
@@ -22,44 +23,60 @@ def run_check(
     *,
     modules: list[str] | None = None,
     mutants: bool = False,
-    mutants_of_changed: bool = False,
-    changed: str | None = None,
+    changed: bool = False,
     as_json: bool = False,
-    seeds: int = 5,
+    seeds: int = proven.SEEDS,
     jobs: int | None = None,
 ) -> int:
     """Prove the katas `names` (and of `modules`; none given: all), and print a table or JSON.
 
-    mutants             also proof 6, for all of them
-    mutants_of_changed  for those only that changed since their mutants were last proven
-    changed             for those only whose files differ from this git revision
-    Returns 0 where everything is proven, else 1.  Raises DojoError for an unknown kata.
+    mutants  also proof 6, for all of them
+    changed  only those that aren't listed as proven with what they depend on now, and of these the
+             mutants of those whose mutants aren't
+    What is proven is listed.  Returns 0 where everything is proven, else 1.  Raises DojoError for an unknown kata.
     """
     katas = _chosen(dojo, names, modules or [])
-    chosen = katas if mutants else []
-    if changed:
-        chosen = changed_since(katas, changed)
-    elif mutants_of_changed:
-        chosen = proven.unproven(katas)
     start = time.perf_counter()
+    present = proven.hashes(katas)
+    chosen, with_mutants = proven.stale(katas, present) if changed else (katas, katas if mutants else [])
+    known = len(katas) - len(chosen)
     results, problems = prove(
-        dojo, katas, seeds=seeds, mutants_of=frozenset(kata.name for kata in chosen), jobs=jobs,
+        dojo, chosen, seeds=seeds, mutants_of=frozenset(kata.name for kata in with_mutants), jobs=jobs,
         show_progress=not as_json,
     )  # fmt: skip
     problems += lint.repeated_names(dojo)
     seconds = time.perf_counter() - start
     ok = not problems and all(result.ok for result in results)
-    sound = {result.kata for result in results if result.ok and result.mutants is not None}
-    if sound:
-        proven.write_down(dojo, [kata for kata in katas if kata.name in sound])
+    _list(chosen, results, present, seeds)
     if as_json:
-        report = {"ok": ok, "seconds": round(seconds, 2), "problems": problems, "katas": [r.as_dict() for r in results]}
+        report = {
+            "ok": ok, "seconds": round(seconds, 2), "proven_before": known, "problems": problems,
+            "katas": [r.as_dict() for r in results],
+        }  # fmt: skip
         print(json.dumps(lint.as_json(report), indent=2, ensure_ascii=False))
     else:
         from dojo.proofs.table import show
 
-        show(results, problems, seconds)
+        show(results, problems, seconds, known)
     return 0 if ok else 1
+
+
+def _list(katas: list[Kata], results: list[KataProofs], present: dict[str, proven.Hashes], seeds: int) -> None:
+    """List those of `katas` that are proven, unless their files have changed meanwhile or tests were left out."""
+    by_name = {kata.name: kata for kata in katas}
+    sound = [result for result in results if result.ok and not result.left_out]
+    now = proven.hashes([by_name[result.kata] for result in sound])
+    found = {
+        result.kata: proven.Hashes(
+            present[result.kata].proofs if seeds >= proven.SEEDS else "",
+            present[result.kata].mutants if result.mutants is not None else "",
+        )
+        for result in sound
+        if now[result.kata] == present[result.kata]
+    }
+    found = {name: hashes for name, hashes in found.items() if hashes != proven.Hashes()}
+    if found:
+        proven.write_down(katas[0].dojo, found)
 
 
 def _chosen(dojo: Dojo, names: list[str], modules: list[str]) -> list[Kata]:
@@ -73,25 +90,6 @@ def _chosen(dojo: Dojo, names: list[str], modules: list[str]) -> list[Kata]:
     return chosen
 
 
-def changed_since(katas: list[Kata], base: str) -> list[Kata]:
-    """The katas of which a file differs between the revision `base` and the working tree."""
-    if not katas:
-        return []
-    clone = katas[0].dojo.clone
-    run = subprocess.run(
-        ["git", "-C", str(clone), "diff", "--name-only", "--no-renames", base, "--", "katas", "reference"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if run.returncode:
-        raise DojoError(f"git can't compare with '{base}': {run.stderr.strip()}")
-    new = subprocess.run(
-        ["git", "-C", str(clone), "ls-files", "--others", "--exclude-standard", "--", "katas", "reference"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    files = {(clone / line) for line in (run.stdout + new.stdout).splitlines()}
-    return [k for k in katas if files & {k.stub, k.test, k.reference, k.toml}]
-
-
 def prove(
     dojo: Dojo,
     katas: list[Kata],
@@ -101,11 +99,7 @@ def prove(
     jobs: int | None = None,
     show_progress: bool = False,
 ) -> tuple[list[KataProofs], list[str]]:
-    """The proofs of `katas`, and problems that belong to none of them.  Runs pytest in this process."""
-    import pytest
-
-    from dojo.proofs.session import Options, ProofSession
-
+    """The proofs of `katas`, and problems that belong to none of them."""
     if not hasattr(os, "fork"):
         raise DojoError("the proofs need fork(), which this system lacks: run them on Linux or macOS")
     if mutants_of:
@@ -120,28 +114,59 @@ def prove(
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     missing = [kata for kata in katas if not kata.reference.exists() or not kata.stub.exists()]
-    ready = [kata for kata in katas if kata not in missing]
     progress = _Progress() if show_progress and sys.stderr.isatty() else None
     options = Options(seeds, mutants_of, jobs, progress)
+    results: list[KataProofs] = []
+    problems: list[str] = []
+    for module in dict.fromkeys(kata.module for kata in katas):
+        ready = [kata for kata in katas if kata.module == module and kata not in missing]
+        if ready:
+            found, told = _prove_module(dojo, ready, options)
+            results += found
+            problems += told
+        for kata in [kata for kata in missing if kata.module == module]:
+            result = KataProofs(kata.name, kata.module, kata.stem)
+            result.tally("metadata").problems += lint.problems(kata)
+            results.append(result)
+    if progress is not None:
+        progress.clear()
+    return results, problems
+
+
+def _prove_module(dojo: Dojo, katas: list[Kata], options: Options) -> tuple[list[KataProofs], list[str]]:
+    """The proofs of the katas of one module, in a process that imports only what these need."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_run_pytest, args=(there, dojo, katas, options))
+    process.start()
+    there.close()
+    try:
+        results, problems = here.recv()
+    except EOFError:
+        results, problems = [], [f"the process that proved {katas[0].module} died"]
+    process.join()
+    by_name = {result.kata: result for result in results}
+    return [by_name[kata.name] for kata in katas if kata.name in by_name], problems
+
+
+def _run_pytest(pipe: Connection, dojo: Dojo, katas: list[Kata], options: Options) -> None:
+    """In a process of its own: collect the tests once and prove them; send the results."""
+    import pytest
+
+    from dojo.proofs.proving import ProofSession
+
     session = ProofSession(options)
     arguments = [
-        *[str(kata.test) for kata in ready], f"--rootdir={dojo.clone}", "-c", str(dojo.clone / "pyproject.toml"),
+        *[str(kata.test) for kata in katas], f"--rootdir={dojo.clone}", "-c", str(dojo.clone / "pyproject.toml"),
         "--impl", "reference", "-q", "-s", "-p", "no:cacheprovider",
     ]  # fmt: skip
     said = StringIO()
-    with redirect_stdout(said):
-        status = pytest.main(arguments, plugins=[session]) if ready else 0
-    if progress is not None:
-        progress.clear()
-    results = [session.results[kata.name] for kata in katas if kata.name in session.results]
-    problems = list(session.problems)
-    if ready and not results and not problems:
-        problems.append(f"pytest ended with status {status} and proved nothing: {said.getvalue().strip()[-500:]}")
-    for kata in missing:
-        result = KataProofs(kata.name, kata.module, kata.stem)
-        result.tally("metadata").problems += lint.problems(kata)
-        results.append(result)
-    return results, problems
+    with redirect_stdout(said), suppress(KeyboardInterrupt):
+        status = pytest.main(arguments, plugins=[session])
+        results, problems = list(session.results.values()), list(session.problems)
+        if not results and not problems:
+            problems.append(f"pytest ended with status {status} and proved nothing: {said.getvalue().strip()[-500:]}")
+        pipe.send((results, problems))
 
 
 class _Progress:

@@ -11,10 +11,11 @@ from typing import Any
 from dojo.curriculum.katas import Dojo, DojoError, Kata
 from dojo.curriculum.patches import mistakes, variants
 from dojo.curriculum.solutions import is_stub, public_names
+from dojo.proofs.lesson import Lesson
 
 HINTS = 3
-LEAST_MISTAKES = 4
-LEAST_VARIANTS = 2
+LEAST_MISTAKES = 8
+LEAST_VARIANTS = 3
 LEAST_WORDS = 60
 KEYS: dict[str, type | tuple[type, ...]] = {
     "title": str,
@@ -30,7 +31,7 @@ KEYS: dict[str, type | tuple[type, ...]] = {
     "optional": bool,
     "seconds": (int, float),
 }
-NEEDED = ("title", "level", "hints", "mistakes", "variants")
+NEEDED = ("title", "level", "steps", "hints", "mistakes", "variants")
 
 
 def problems(kata: Kata) -> list[str]:
@@ -71,6 +72,11 @@ def _metadata(kata: Kata) -> Iterator[str]:
                 yield str(error)
             except SyntaxError as error:
                 yield f"{name}, {patch.label}: the patched reference is no Python: {error}"
+    if nameless := [str(patch.index) for patch in mistakes(kata) if not patch.key]:
+        yield f"{name}: mistakes without a `key`, a name that stays when the text changes: {', '.join(nameless)}"
+    for key, count in Counter(patch.key for patch in mistakes(kata) if patch.key).items():
+        if count > 1:
+            yield f"{name}: {count} mistakes have the key '{key}'"
     said = Counter(patch.says for patch in mistakes(kata))
     for sentence, count in said.items():
         if count > 1:
@@ -103,10 +109,7 @@ def _stub(kata: Kata) -> Iterator[str]:
     lesson = ast.get_docstring(tree) or ""
     if len(lesson.split()) < LEAST_WORDS:
         yield f"{name}: the lesson has {len(lesson.split())} words; expected {LEAST_WORDS} or more"
-    if not re.search(r"^Sources?:", lesson, re.MULTILINE):
-        yield f"{name}: the lesson names no source; expected a line `Source: …`"
-    if not re.search(r"worked by hand|by hand", lesson, re.IGNORECASE):
-        yield f"{name}: the lesson works no case by hand; expected one, with numbers"
+    yield from Lesson(kata).problems()
     for forbidden in _forbidden(kata):
         if not _names(lesson, forbidden):
             yield f"{name}: the tests forbid {forbidden}, which the lesson doesn't say"

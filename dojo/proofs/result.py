@@ -1,7 +1,8 @@
-"""What the proofs found, kata by kata."""
+"""What the proofs are asked for, and what they found, kata by kata."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,6 +17,16 @@ PROOFS = {
     "metadata": "metadata, lesson, README",
     "time": "within the budget",
 }
+
+
+@dataclass
+class Options:
+    """What to prove: over how many seeds, the mutants of which katas, in how many children."""
+
+    seeds: int = 5
+    mutants_of: frozenset[str] = frozenset()
+    jobs: int | None = None
+    on_progress: Callable[[str], None] | None = None
 
 
 @dataclass
@@ -61,6 +72,7 @@ class KataProofs:
     named: int = 0  # mistakes whose sentence the learner is told
     proofs: dict[str, Tally] = field(default_factory=dict)
     mutants: MutantCount | None = None
+    left_out: list[str] = field(default_factory=list)  # why tests were skipped that a complete machine runs
 
     def tally(self, proof: str) -> Tally:
         return self.proofs.setdefault(proof, Tally())

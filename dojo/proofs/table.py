@@ -14,8 +14,11 @@ WIDTH = 120
 COLUMNS = ("todo", "green", "variants", "mistakes", "trivial", "planted")
 
 
-def show(results: list[KataProofs], problems: list[str], seconds: float) -> None:
-    """Print a row a kata, then every problem under the kata's name, then one line that sums up."""
+def show(results: list[KataProofs], problems: list[str], seconds: float, known: int = 0) -> None:
+    """Print a row a kata, then every problem under the kata's name, then one line that sums up.
+
+    `known` katas were proven before, and haven't changed since.
+    """
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
@@ -28,7 +31,8 @@ def show(results: list[KataProofs], problems: list[str], seconds: float) -> None
         table.add_column(name, justify="right", no_wrap=True, min_width=max(len(name), 4))
     for result in results:
         table.add_row(*_row(result, with_mutants))
-    console.print(table)
+    if results:
+        console.print(table)
     for result in results:
         lines = [(name, text) for name, tally in result.proofs.items() for text in tally.problems]
         if lines:
@@ -37,7 +41,11 @@ def show(results: list[KataProofs], problems: list[str], seconds: float) -> None
             console.print(Text.assemble("  ", (f"{name:<9}", "yellow"), text))
     for text in problems:
         console.print(Text(text, style="red"))
-    console.print(f"\n{_summary(results, problems)} in {seconds:.1f} s")
+    for result in results:
+        if result.left_out:
+            console.print(f"{result.stem} isn't listed as proven here, as tests were skipped: {result.left_out[0]}")
+    before = f"{known} kata{'s' if known != 1 else ''} proven before and unchanged; " if known else ""
+    console.print(f"\n{before}{_summary(results, problems)} in {seconds:.1f} s")
 
 
 def _row(result: KataProofs, with_mutants: bool) -> list[Text]:

@@ -1,8 +1,8 @@
-"""Work on many things, shared out to a few forked processes that keep what they load.
+"""Work on many things, a forked process for each, a few at a time.
 
-A worker takes one thing after another, so that a slow one holds up nobody else.
-What it couldn't settle while the others used the machine, it settles at the end,
-when all have finished and it is that worker's turn.
+Each has a process of its own, so that none carries what the one before had to load:
+a process forks the slower the more it holds.  What couldn't be settled while the others
+used the machine waits there, and is settled at the end, one after the other.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
 GRACE = 5.0
-"""Seconds that a worker gets to end its own children, before it is killed."""
+"""Seconds that a process gets to end its own children, before it is killed."""
 
 
 class Work(Protocol):
-    """What a worker does.  Answers must pickle; None stands for one that must wait until the worker is alone."""
+    """What a process does with one thing.  Answers must pickle; None stands for one that must wait."""
 
     def do(self, number: int) -> Any:
-        """The answer for the thing `number`, or None."""
+        """The answer for the thing `number`, or None where it must wait until nothing else goes on."""
 
-    def settle(self) -> list[tuple[int, Any]]:
-        """Called once, with nothing else going on: the things that waited, each with its answer."""
+    def settle(self, number: int) -> Any:
+        """Called in the same process, when nothing else goes on: the answer that waited."""
 
 
 @dataclass
 class News:
-    """Of the thing `number`: it has been "begun", or is "done" with an answer, or is "lost" with its worker."""
+    """Of the thing `number`: it has been "begun", or is "done" with an answer, or is "lost" with its process."""
 
     number: int
     what: str
@@ -40,70 +40,88 @@ class News:
 
 
 def share_out(count: int, width: int, order: Callable[[int], Sequence[int]], work: Work) -> Iterator[News]:
-    """Have the things 0 … count - 1 worked on in `width` processes, and say how it goes.
+    """Have the things 0 … count - 1 worked on, `width` of them at a time, and say how it goes.
 
-    order(worker)  the numbers in the order in which this worker takes them, but for those
-                   that another has taken before
-    A worker that dies loses what it was at and what it let wait; the others go on.
+    order(place)  the numbers in the order in which this one of the `width` places takes them,
+                  but for those that another has taken before
+    A process that dies loses the one thing that it was at.
     """
     context = multiprocessing.get_context("fork")
-    taken = context.Array("b", count)
-    workers: dict[Connection, Any] = {}
-    for index in range(width):
+    orders = [iter(order(place)) for place in range(width)]
+    taken: set[int] = set()
+    at_work: dict[Connection, _Worker] = {}
+    waiting: list[_Worker] = []
+
+    def begin(place: int) -> Iterator[News]:
+        number = next((n for n in orders[place] if n not in taken), None)
+        if number is None:
+            return
+        taken.add(number)
         here, there = context.Pipe()
-        process = context.Process(target=_live, args=(there, [here, *workers], taken, order(index), work))
+        others = [here, *at_work, *(worker.pipe for worker in waiting)]
+        process = context.Process(target=_live, args=(there, others, number, work))
         process.start()
         there.close()
-        workers[here] = process
-    busy, done = set(workers), set[int]()
-    idle: list[Connection] = []
+        at_work[here] = _Worker(number, place, here, process)
+        yield News(number, "begun")
+
     try:
-        while busy or idle:
-            if not busy:
-                busy.add(turn := idle.pop())
-                turn.send(None)
-            for pipe in wait(list(busy)):
+        for place in range(width):
+            yield from begin(place)
+        while at_work or waiting:
+            if not at_work:
+                turn = waiting.pop()
+                at_work[turn.pipe] = turn
+                turn.pipe.send(None)
+            for pipe in wait(list(at_work)):
                 assert isinstance(pipe, Connection)
+                worker = at_work.pop(pipe)
                 try:
-                    news = pipe.recv()
+                    answer = pipe.recv()
                 except (EOFError, ConnectionError):
-                    busy.discard(pipe)
-                    continue
-                if news is None:
-                    busy.discard(pipe)
-                    idle.append(pipe)
-                    continue
-                if news.what == "done":
-                    done.add(news.number)
-                yield news
-        yield from (News(number, "lost") for number in range(count) if number not in done)
+                    yield News(worker.number, "lost")
+                else:
+                    if answer is None:
+                        waiting.append(worker)
+                    else:
+                        yield News(worker.number, "done", answer)
+                yield from begin(worker.place)
+                if worker not in waiting:
+                    worker.end()
     finally:
-        for pipe, process in workers.items():
-            pipe.close()
-            if process.is_alive():
-                with suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGINT)
-            process.join(GRACE)
-            if process.is_alive():
-                process.kill()
+        for worker in [*at_work.values(), *waiting]:
+            worker.end(at_once=True)
 
 
-def _live(pipe: Connection, others: list[Connection], taken: Any, order: Sequence[int], work: Work) -> None:
-    """In a worker: take things until none is left, wait for the turn, settle the rest."""
+@dataclass
+class _Worker:
+    """A process, the thing that it is at, and which of the places it has taken."""
+
+    number: int
+    place: int
+    pipe: Connection
+    process: Any
+
+    def end(self, at_once: bool = False) -> None:
+        self.pipe.close()
+        if at_once and self.process.is_alive():
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGINT)
+        self.process.join(GRACE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+def _live(pipe: Connection, others: list[Connection], number: int, work: Work) -> None:
+    """In the process of one thing: do it, or wait for the turn and settle it then."""
     for other in others:
         other.close()  # a copy of the parent's end in here would hide the parent's death
     try:
-        for number in order:
-            with taken.get_lock():
-                if taken[number]:
-                    continue
-                taken[number] = True
-            pipe.send(News(number, "begun"))
-            if (answer := work.do(number)) is not None:
-                pipe.send(News(number, "done", answer))
-        pipe.send(None)
-        pipe.recv()
-        for number, answer in work.settle():
-            pipe.send(News(number, "done", answer))
+        answer = work.do(number)
+        pipe.send(answer)
+        if answer is None:
+            pipe.recv()
+            pipe.send(work.settle(number))
     except (KeyboardInterrupt, EOFError, BrokenPipeError):
         pass  # the parent ends, or has ended

@@ -736,7 +736,7 @@ class TestAtTheKeyboard:
             f"import os, time\n\ndef spread(x):\n    pass\n\ndef mean(x):\n    open({str(mark)!r}, 'w').write(str(os.getpid()))\n{loop}"
         )
         it.send("\r")
-        for _ in range(200):
+        for _ in range(1000):
             it.read(0.05)
             if mark.exists() and mark.read_text():
                 break
@@ -772,7 +772,7 @@ class TestAtTheKeyboard:
         mark = dojo.root / "asked"
         git_here("config", f"remote.origin.{what}", f"echo $GIT_TERMINAL_PROMPT > {mark}; sleep 20; false")
         it.send("n")
-        for _ in range(200):
+        for _ in range(1000):
             it.read(0.05)
             if mark.exists() and mark.read_text():
                 break

@@ -53,7 +53,7 @@ def test_a_sound_kata_is_proven():
     kata = report["katas"][0]
     assert (kata["tests"], kata["named"]) == (12, 8)
     assert {name: (t["good"], t["total"]) for name, t in kata["proofs"].items()} == {
-        "metadata": (1, 1), "todo": (12, 12), "green": (60, 60), "variants": (2, 2), "mistakes": (8, 8),
+        "metadata": (1, 1), "todo": (12, 12), "green": (60, 60), "variants": (3, 3), "mistakes": (8, 8),
         "trivial": (29, 29), "planted": (12, 12), "time": (1, 1),
     }  # fmt: skip
 
@@ -128,7 +128,7 @@ def test_a_variant_that_a_test_rejects(dojo):
     )
     change(dojo, TOML, "min(x.tolist()), max(x.tolist())", "x.min(), x.max()")
     variants = proof(check(dojo), "variants")
-    assert (variants["good"], variants["total"]) == (1, 2)
+    assert (variants["good"], variants["total"]) == (2, 3)
     assert "variant 2 isn't accepted: TestBounds::test_smallest_and_largest is red" in variants["problems"][0]
 
 
@@ -143,7 +143,7 @@ class TestMistakes:
         """A second mistake that gives the same answers: nobody can say which it was."""
         (dojo / TOML).write_text(
             (dojo / TOML).read_text()
-            + '\n[[mistakes]]\nfind = "x > limit"\nswap = "~(x < limit)"\nsays = "Something else."\n'
+            + '\n[[mistakes]]\nkey = "another"\nfind = "x > limit"\nswap = "~(x < limit)"\nsays = "Something else."\n'
         )
         report = check(dojo)
         assert report["katas"][0]["named"] == 7
@@ -217,15 +217,6 @@ class TestMutants:
         assert any("lists 'x > limit -> x >= limit', but a test fails for it" in problem for problem in problems)
         assert any("lists 'x > 99 -> x > 98', but no mutant is like that" in problem for problem in problems)
 
-    def test_only_changed_katas(self, dojo):
-        git = ["git", "-C", str(dojo), "-c", "user.name=a", "-c", "user.email=a@b.c"]
-        for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
-            subprocess.run([*git, *command], check=True, capture_output=True)
-        assert check(dojo, "--changed", "HEAD")["katas"][0]["mutants"] is None
-        change(dojo, REFERENCE, "x > limit", "limit < x")
-        change(dojo, TOML, 'find = "x > limit"\nswap = "x >= limit"', 'find = "limit < x"\nswap = "limit <= x"')
-        assert check(dojo, "--changed", "HEAD")["katas"][0]["mutants"] is not None
-
 
 def test_a_file_that_is_not_the_one_tested(dojo):
     """Tests that judge another file than the learner's."""
@@ -239,34 +230,6 @@ def test_a_file_that_is_not_the_one_tested(dojo):
     planted = proof(check(dojo), "planted")
     assert planted["good"] < planted["total"]
     assert "passes with a raise planted in every function" in planted["problems"][0]
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "said"),
-    [
-        (TOML, 'title = "A playground"\n', "", "`title` is missing"),
-        (TOML, "level = 1", "level = 7", "level is 7; expected 1 to 5"),
-        (TOML, 'hints = ["Look.", ', "hints = [", "2 hints; expected 3"),
-        (TOML, "level = 1", "level = 1\nlevels = 2", "unknown key `levels`"),
-        (TOML, "The words keep their capitals.", "The weights aren't divided by their sum.", "2 mistakes say the same"),
-        (TOML, 'says = "The words keep their capitals."', "", "`says` is missing"),
-        (STUB, "Source: none.", "", "names no source"),
-        (STUB, "Worked by hand:", "For instance", "works no case by hand"),
-        (STUB, "From scratch: numpy.cov may not be used.", "", "the tests forbid numpy.cov, which the lesson doesn't say"),
-        (STUB, "No function changes its arguments.", "", 'expected "No function changes its arguments."'),
-        (STUB, "def words(text: str)", "def words(string: str)", "words(text: str) -> list[str] differs from the stub's"),
-        (TEST, "from dojo.testing import", "import dojo.compare\nfrom dojo.testing import", "tests import dojo.testing alone"),
-        (REFERENCE, "import numpy as np", "import numpy as np\nimport dojo.compare", "only tests import the engine"),
-        ("katas/module_01_play/README.md", "k01_play", "nothing", "doesn't list k01_play"),
-    ],
-)  # fmt: skip
-def test_metadata(dojo, file, old, new, said):
-    from dojo.curriculum.katas import open_dojo
-    from dojo.proofs.lint import problems
-
-    change(dojo, file, old, new)
-    found = problems(open_dojo(dojo).katas[0])
-    assert any(said in problem for problem in found), found
 
 
 def test_two_katas_of_one_name(dojo):
@@ -296,18 +259,18 @@ def test_a_kata_over_its_budget(dojo):
 
 def test_a_time_over_the_budget_is_taken_again_alone(dojo):
     """Slow while something else ran, and quick after: within the budget."""
-    change(dojo, TOML, "level = 1", "level = 1\nseconds = 0.5")
+    change(dojo, TOML, "level = 1", "level = 1\nseconds = 1.5")
     change(
         dojo,
         TEST,
         "class TestBounds:",
         "def test_slow():\n    import pathlib\n    import time\n\n    bounds(np.ones(2))\n"
         "    runs = pathlib.Path('runs')\n    runs.write_text(runs.read_text() + '.' if runs.exists() else '.')\n"
-        "    time.sleep(0.6 * (len(runs.read_text()) < 5))\n\n\nclass TestBounds:",
+        "    time.sleep(1.6 * (len(runs.read_text()) < 5))\n\n\nclass TestBounds:",
     )
     report = check(dojo)
     assert proof(report, "time") == {"good": 1, "total": 1, "problems": []}
-    assert report["katas"][0]["seconds"] < 0.5
+    assert report["katas"][0]["seconds"] < 1.5
 
 
 def test_a_reference_that_kills_the_worker(dojo):

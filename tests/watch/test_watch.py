@@ -77,7 +77,7 @@ def children_of(pid: int) -> list[int]:
     return [*direct, *(grandchild for child in direct for grandchild in children_of(child))]
 
 
-def gone(pids: list[int], seconds: float = 5.0) -> bool:
+def gone(pids: list[int], seconds: float = 20.0) -> bool:
     end = time.monotonic() + seconds
     while any(Path(f"/proc/{pid}").exists() or _alive(pid) for pid in pids):
         if time.monotonic() > end:
@@ -114,7 +114,7 @@ class TestOnAScreen:
         start = time.monotonic()
         (two / SQUARE).write_text(RIGHT)
         t.until("k01_square is green")
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 50
         assert gone([run])
         assert warm in children_of(t.process.pid)
 
@@ -255,8 +255,10 @@ class TestOnAScreen:
         t = terminal(two)
         t.until("isn't written yet")
         t.send("\x1a")
-        time.sleep(0.3)
-        t.read(0.2)
+        for _ in range(100):
+            t.read(0.2)
+            if "\x1b[?1049l" in t.written:
+                break
         assert "\x1b[?1049l" in t.written
         os.kill(t.process.pid, signal.SIGCONT)
         t.send("l")
@@ -490,14 +492,14 @@ def test_saves(tmp_path, poll):
     (tmp_path / "a.py").write_text("1")
     saves = Saves([tmp_path], poll)
     try:
-        assert saves.started.wait(5)
+        assert saves.started.wait(20)
         time.sleep(1.1 if poll else 0)
         for name in ("a.py", ".a.py.swp", "b.txt", ".hidden.py"):
             (tmp_path / name).write_text("2")
         (tmp_path / "new").write_text("3")
         os.replace(tmp_path / "new", tmp_path / "c.py")  # as many editors save
         found: set[str] = set()
-        end = time.monotonic() + 5
+        end = time.monotonic() + 20
         while found != {"a.py", "c.py"} and time.monotonic() < end:
             if select.select([saves], [], [], 0.5)[0]:
                 found |= {path.name for path in saves.take()}
@@ -519,7 +521,7 @@ def test_where_the_system_does_not_notify_it_polls_and_says_so(tmp_path, monkeyp
     monkeypatch.setattr(watchfiles, "watch", without_notifications)
     saves = Saves([tmp_path])
     try:
-        assert saves.started.wait(5)
+        assert saves.started.wait(20)
         assert "inotify watch limit reached" in saves.problem
         assert saves.polling
     finally:

@@ -1,17 +1,40 @@
 """A playground for the diagnosis
 
-Ten small functions whose wrong answers stand in simple relations to the right
+**Before you start.**  You need a little numpy.
+
+**The idea.**  Ten small functions whose wrong answers stand in simple relations to the right
 ones.  They are no lesson in themselves: they are what the tests of the engine
 let people get wrong, in every way that the diagnosis claims to tell apart, and
-in some that it must not claim to understand.  The words that follow bring this
-text up to what a lesson has at least, so that the playground is a dojo in every
-respect that the proofs look at, the metadata included.
+in some that it must not claim to understand.
 
-Worked by hand: the entropy of a fair coin is ln 2 = 0.693.
+**The formula.**  Each function has its own.  Scores are
+
+    q kᵀ / √d
+
+                  ┌───────────┐
+    q, k, v  ───▶ │ weights   │ ───▶ output
+                  └───────────┘
+
+**Worked by hand**: the entropy of a fair coin is ln 2 = 0.693.
 
 No function changes its arguments.
-From scratch: numpy.cov may not be used.
+
+**Steps.**
+
+    standardize  1 min   each column
+    covariance   1 min   n - 1
+    attend       2 min   softmax
+    scores       1 min   before softmax
+    entropy      1 min   0 ln 0
+    loss         1 min   one entry a row
+    ranks        1 min   twice
+    above        1 min   not the limit
+    words        1 min   small letters
+    bounds       1 min   both
+
 Source: none.
+
+From scratch: numpy.cov may not be used.
 """
 
 import numpy as np
