@@ -86,10 +86,11 @@ class Child:
     """A forked child that computes `job()` and sends the answer back, pickled.
 
     `result()` is the answer, or None once the child died or ran past its time:
-    whatever the job does, the parent goes on.
+    whatever the job does, the parent goes on.  A child of a child is `nested`: it
+    stays in the outer one's process group, and so ends with it.
     """
 
-    def __init__(self, job: Callable[[], Any], seconds: float) -> None:
+    def __init__(self, job: Callable[[], Any], seconds: float, nested: bool = False) -> None:
         self.deadline = time.monotonic() + seconds
         self.timed_out = False
         self.error = ""  # what the job raised, if that is why there is no answer
@@ -100,7 +101,8 @@ class Child:
         self.pid = os.fork()
         if self.pid == 0:
             os.close(self.fd)
-            os.setpgid(0, 0)
+            if not nested:
+                os.setpgid(0, 0)
             _work(job, write)
         os.close(write)
         self._received = b""
