@@ -105,6 +105,17 @@ def answer_of(item: pytest.Item, error: BaseException | None, test_file: Path) -
     return answer
 
 
+def at_place(value: Any, where: str) -> Any:
+    """What stands in a container at a place such as "[1]['mean']"; MISSING where nothing does."""
+    while where:
+        keys = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list | tuple) else ()
+        key = next((key for key in keys if where.startswith(f"[{key!r}]")), MISSING)
+        if key is MISSING:
+            return MISSING
+        value, where = value[key], where.removeprefix(f"[{key!r}]")
+    return value
+
+
 def _without_addresses(text: str) -> str:
     return re.sub(r"0x[0-9a-f]+", "0x…", text)
 

@@ -115,7 +115,7 @@ class Recorder:
 
     def behind(self, value: Any) -> Call | None:
         """The call that gave `value`, else the last one that the test made."""
-        by_identity = (call for call in reversed(self.calls) if any(part is value for part in _parts(call.answer)))
+        by_identity = (call for call in reversed(self.calls) if any(part is value for part in parts(call.answer)))
         last = self.calls[-1] if self.calls else None
         return (next(by_identity, last) if is_array(value) else last) or None
 
@@ -132,7 +132,8 @@ class Recorder:
         return lines
 
 
-def _parts(answer: Any) -> list[Any]:
+def parts(answer: Any) -> list[Any]:
+    """An answer, and what stands in it."""
     if isinstance(answer, list | tuple):
         return [answer, *answer[:20]]
     return [answer, *answer.values()] if isinstance(answer, dict) else [answer]

@@ -24,7 +24,7 @@ from dojo.checks.replay import Child, replay
 from dojo.checks.verdict import colour_of
 from dojo.curriculum.swap import swap_in
 from dojo.diagnosis.answers import Answer, agree, answer_of
-from dojo.diagnosis.calls import Recorder
+from dojo.diagnosis.calls import Recorder, parts
 
 SECONDS = 6.0
 RANKS_SECONDS = 30.0
@@ -78,6 +78,7 @@ class Seen:
     pairs    right answers of the function called last, each with what was expected and the tolerances
     sizes    the sizes among the arguments of the call that gave the answer
     function the name of that call, and `story` its words; `gradient` its arguments that ask for one
+    truth    whether that call answers with True or False
     compared how many comparisons its failing line made before; None where it made none
     """
 
@@ -91,6 +92,7 @@ class Seen:
     function: str | None = None
     story: list[str] = field(default_factory=list)
     gradient: list[str] = field(default_factory=list)
+    truth: bool = False
     compared: int | None = None
 
 
@@ -172,6 +174,7 @@ def _see(item: pytest.Item, module: ModuleType, solution: Path, recorder: Record
     if call is not None:
         seen.function, seen.sizes, seen.gradient = call.name, call.sizes, call.gradient
         seen.story = recorder.story(call)
+        seen.truth = any(isinstance(part, bool) for part in parts(call.answer))
     elif len(seen.called) == 1:
         seen.function = next(iter(seen.called))
     if answer.passed:

@@ -25,7 +25,7 @@ import pytest
 from dojo.checks.compare import MISSING, Wrong, as_numpy, is_scalar, isclose
 from dojo.checks.deadline import DeadlineExceeded
 from dojo.checks.replay import OPERANDS, Child, become_quiet
-from dojo.checks.verdict import cut_off, frames, line_in
+from dojo.checks.verdict import cut_off, frames, is_gradcheck, line_in
 from dojo.curriculum.katas import Kata
 
 SHOWN = 4
@@ -41,6 +41,7 @@ class Finding:
     line: int | None = None
     says: list[str] = field(default_factory=list)  # the sentences of mistakes that give the same answers
     called: list[str] = field(default_factory=list)  # what the test called, at the head of `lines`
+    cause: str = ""  # what of `lines` says why, where that is known
 
 
 def explain(item: pytest.Item, kata: Kata, solution: Path, error: BaseException) -> Finding:
@@ -56,20 +57,17 @@ def explain(item: pytest.Item, kata: Kata, solution: Path, error: BaseException)
     if finding.called and (wrong is None or not wrong.where):
         who = ""
     if wrong is None:
-        finding.lines = _cut_off(error, who, found) or _crash(error, who, solution)
-    elif sides := found.get("sides"):
-        finding.lines = _two_of_yours(wrong, sides)
+        finding.lines = _of_gradients(error, who, found) or _crash(error, who, solution)
     else:
-        finding.lines = _of_the_test(item, wrong, function, found) or _facts(wrong, who)
+        finding.lines = _of_the_test(item, wrong, function, found) or _two_of_yours(wrong, found) or _facts(wrong, who)
     finding.lines = [*finding.called, *finding.lines]
+    finding.cause = " ".join(finding.says) or found.get("relation") or found.get("hypothesis") or ""
     if finding.says:
-        finding.lines += [*finding.says, "  (your answers equal what that mistake gives)"]
+        finding.lines += [*finding.says, "  (your answer equals what that mistake gives)"]
         if len(finding.says) > 1:
-            finding.lines[-1] = "  (your answers equal what either of these mistakes gives)"
-    elif found.get("relation"):
-        finding.lines.append(found["relation"])
-    elif found.get("hypothesis"):
-        finding.lines += [found["hypothesis"], "  (your answers equal what that gives)"]
+            finding.lines[-1] = "  (your answer equals what either of these mistakes gives)"
+    elif finding.cause:
+        finding.lines.append(finding.cause)
     finding.line = line_in(error, solution) if wrong is None else _definition(solution, function)
     return finding
 
@@ -117,8 +115,11 @@ def _in_assert(error: AssertionError) -> bool:
     return str(error).startswith(("assert ", "Comparing"))
 
 
-def _two_of_yours(wrong: Wrong, sides: tuple[str, str]) -> list[str]:
+def _two_of_yours(wrong: Wrong, found: dict[str, Any]) -> list[str]:
     """For a test that compares one answer of the learner's with another."""
+    sides = found.get("sides")
+    if sides is None or wrong.kind not in ("values", "equal", "length", "shape", "dtype"):
+        return []
     lines = [f"The test compares two answers of yours, and they differ{f' at {wrong.where}' if wrong.where else ''}:"]
     lines += [f"  {sides[0]}", f"  {sides[1]}"]
     facts = _facts(wrong, "")
@@ -129,7 +130,7 @@ def _two_of_yours(wrong: Wrong, sides: tuple[str, str]) -> list[str]:
 def _of_the_test(item: pytest.Item, wrong: Wrong, function: str | None, found: dict[str, Any]) -> list[str]:
     """For what the test worked out of an answer: a truth value of its own is no answer of the learner's."""
     if wrong.kind in ("values", "equal") and isinstance(wrong.actual, bool) and isinstance(wrong.expected, bool):
-        if found.get("gave_truth"):
+        if found.get("truth"):
             return []
         what = f"`{found['check']}`" if found.get("check") else "a check of the test"
         return [f"{what} is {wrong.actual}{f' at {wrong.where}' if wrong.where else ''}, expected {wrong.expected}"]
@@ -144,16 +145,22 @@ def _of_the_test(item: pytest.Item, wrong: Wrong, function: str | None, found: d
     return []
 
 
-def _cut_off(error: BaseException, who: str, found: dict[str, Any]) -> list[str]:
-    """For torch's own errors of a graph that doesn't reach back."""
-    if not cut_off(error):
-        return []
-    inputs = " and ".join(f"`{name}`" for name in found.get("gradient", [])) or "what went in"
-    return [
-        f"{who or 'Its output'} no longer depends on {inputs}: was it detached, or computed under no_grad?"
-        if not who
-        else f"{who}: the output no longer depends on {inputs}: was it detached, or computed under no_grad?"
-    ]
+def _of_gradients(error: BaseException, who: str, found: dict[str, Any]) -> list[str]:
+    """For torch's own errors: of a graph that doesn't reach back, and of gradcheck."""
+    its = f"{who}: the" if who else "its"
+    if cut_off(error):
+        inputs = " and ".join(f"`{name}`" for name in found.get("gradient", [])) or "what went in"
+        return [f"{its} output no longer depends on {inputs}: was it detached, or computed under no_grad?"]
+    if is_gradcheck(error):
+        return [f"{its} gradient isn't the one that finite differences give", *_jacobians(str(error))]
+    return []
+
+
+def _jacobians(text: str) -> list[str]:
+    """The first numbers of the two Jacobians that gradcheck tells of."""
+    found = re.findall(r"(numerical|analytical):\s*tensor\(([^)]*?)(?:,\s*\w+=|\))", text)
+    names = {"numerical": "expected", "analytical": "yours   "}
+    return [f"  {names[kind]}  {_cut(' '.join(numbers.split()), 70)}" for kind, numbers in reversed(found)]
 
 
 def _facts(wrong: Wrong, who: str) -> list[str]:
@@ -373,15 +380,15 @@ def _search(
     first = search.first
     if first is None:
         return {}
-    found: dict[str, Any] = {"function": first.function, "story": first.story, "gradient": first.gradient}
-    found["called"] = sorted(first.called)
+    found: dict[str, Any] = {"function": first.function, "story": first.story, "truth": first.truth}
+    found["gradient"] = first.gradient
     expects = search.reference_expects()
     if expects is None:
         return found
     sides = sides_at(Path(item.path), first.answer.line, kata.import_name)
     if sides is not None and sides.both_own and not search.expected_is_right(expects):
         found["sides"] = (sides.actual, sides.expected)
-    elif sides is not None and sides.own_actual:
+    elif sides is not None:
         found["check"] = sides.actual
     told = _told.get((id(module), first.function or ""))
     if told is not None:

@@ -20,7 +20,7 @@ from dojo.checks.replay import Child, replay
 from dojo.curriculum.katas import DojoError, Kata
 from dojo.curriculum.patches import Patch, mistakes
 from dojo.curriculum.swap import module_from_source, swap_in
-from dojo.diagnosis.answers import agree, answer_of, portable, same_values
+from dojo.diagnosis.answers import agree, answer_of, at_place, portable, same_values
 from dojo.diagnosis.evidence import (
     Budget,
     Evidence,
@@ -118,7 +118,8 @@ class Search:
         """Whether the expected side of the failed comparison is what the reference's run has there."""
         if self.first is None or self.first.compared is None or self.first.compared >= len(expects):
             return False
-        return same_values(self.first.answer.expected, expects[self.first.compared][2], MISSING)
+        expected = at_place(expects[self.first.compared][2], self.first.answer.where)
+        return same_values(self.first.answer.expected, expected, MISSING)
 
     def relation(self) -> str | None:
         """A sentence on how the answers of all failing tests of the function relate to the right ones."""

@@ -249,7 +249,7 @@ class Judge:
             error, colour = None, "skipped"
         elif call.when == "call":
             colour = colour_of(error, solution)
-        verdict = verdict_of(item, kata, solution, colour, error, self.in_file.get(item.path, 0))
+        verdict = verdict_of(item, kata, solution, colour, error, self.in_file.get(item.path, 0), report.capstdout)
         vars(report)["dojo"] = verdict
         if report.failed and not self.native:
             report.longrepr = "\n".join(verdict["lines"])
