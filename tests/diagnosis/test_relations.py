@@ -179,7 +179,7 @@ class TestWhatIsNoRelation:
 
     def test_a_turned_mask_of_minus_ones_is_no_negation(self):
         assert said(np.array([[1, 0], [1, 1]]), np.array([[-1, 0], [-1, -1]])) == ""
-        assert said(np.array([-1, 5, 1, 7]), np.array([1, 5, -1, 7])) == ""
+        assert said(np.array([-1, 5, -1, 7]), np.array([1, 5, 1, 7])) == ""
         assert said(np.array([1.0, 1.0]), np.array([-1.0, -1.0])) == ""
         assert "negative" in said(np.array([1, -5, 2]), np.array([-1, 5, -2]))
 
