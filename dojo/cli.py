@@ -266,8 +266,15 @@ def check(
     json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="how many")] = 5,
     jobs: Annotated[int | None, typer.Option(min=1, help="processes side by side")] = None,
+    hypotheses: Annotated[
+        bool, typer.Option("--hypotheses", help="instead: write down what each small change does to the tests")
+    ] = False,
 ) -> None:
     """Prove the katas: right is accepted, wrong is caught."""
+    if hypotheses:
+        from dojo.proofs.hypotheses import run
+
+        raise typer.Exit(run(here(), katas or [], module or [], jobs))
     from dojo.proofs.cli import run_check
 
     status = run_check(

@@ -22,6 +22,8 @@ from dojo.curriculum.patches import Patch, mistakes
 from dojo.curriculum.swap import module_from_source, swap_in
 from dojo.diagnosis.answers import agree, answer_of, at_place, portable, same_values
 from dojo.diagnosis.evidence import (
+    RANKS_SECONDS,
+    SECONDS,
     Budget,
     Evidence,
     MayDiffer,
@@ -113,6 +115,10 @@ class Search:
 
         found: list[tuple[int, Any, Any]] | None = Child(job, self.budget.clock_left, nested=True).result()
         return found
+
+    def renew(self, seconds: float) -> None:
+        """Give what comes next a time of its own."""
+        self.budget = Budget(seconds * (RANKS_SECONDS / SECONDS if self.budget.by_clock else 1), self.budget.by_clock)
 
     def expected_is_right(self, expects: list[tuple[int, Any, Any]]) -> bool:
         """Whether the expected side of the failed comparison is what the reference's run has there."""
