@@ -26,12 +26,12 @@ from dojo.curriculum.swap import swap_in
 from dojo.diagnosis.answers import Answer, agree, answer_of
 from dojo.diagnosis.calls import Recorder, parts
 
-SECONDS = 6.0
+SECONDS = 8.0
 RANKS_SECONDS = 30.0
 """How long the search for a cause may take, of the processor's time; the second, where tests start
 processes that wait for each other, of the clock's."""
 
-A_TEST = 3.0
+A_TEST = 6.0
 """Seconds that one test may take in a search."""
 
 PAIRS = 12

@@ -374,7 +374,7 @@ def _search(
 ) -> dict[str, Any]:
     from dojo.diagnosis.evidence import budget_for
     from dojo.diagnosis.fitting import Search
-    from dojo.diagnosis.sides import sides_at
+    from dojo.diagnosis.sides import kata_names, sides_at
 
     search = Search(item, kata, module, solution, budget_for(item))
     first = search.first
@@ -385,7 +385,7 @@ def _search(
     expects = search.reference_expects()
     if expects is None:
         return found
-    sides = sides_at(Path(item.path), first.answer.line, kata.import_name)
+    sides = sides_at(Path(item.path), first.answer.line, kata_names(item.module, kata.import_name))
     if sides is not None and sides.both_own and not search.expected_is_right(expects):
         found["sides"] = (sides.actual, sides.expected)
     elif sides is not None:

@@ -33,8 +33,11 @@ class Sides:
         return self.own_actual and self.own_expected
 
 
-def sides_at(test_file: Path, line: int | None, kata_import: str) -> Sides | None:
-    """The sides of the comparison that stands on `line` of the test file; None where none does."""
+def sides_at(test_file: Path, line: int | None, names: set[str]) -> Sides | None:
+    """The sides of the comparison that stands on `line` of the test file; None where none does.
+
+    names  those under which the file knows the kata's functions and classes
+    """
     tree = _tree(test_file)
     if tree is None or line is None:
         return None
@@ -42,7 +45,7 @@ def sides_at(test_file: Path, line: int | None, kata_import: str) -> Sides | Non
     pair = _pair(function or tree, line)
     if pair is None:
         return None
-    own = _kata_names(tree, kata_import)
+    own = set(names)
     for node in ast.walk(function) if function is not None else ():
         _spread(node, own, line)
     actual, expected = pair
@@ -82,12 +85,13 @@ def _called(call: ast.Call) -> str:
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
-def _kata_names(tree: ast.Module, kata_import: str) -> set[str]:
+def kata_names(test_module: ModuleType, kata_import: str) -> set[str]:
+    """The names under which a test module knows the kata, or something of it."""
     return {
-        alias.asname or alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module == kata_import
-        for alias in node.names
+        name
+        for name, value in vars(test_module).items()
+        if getattr(value, "__module__", None) == kata_import
+        or (isinstance(value, ModuleType) and value.__name__ == kata_import)
     }
 
 

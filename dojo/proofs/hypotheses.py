@@ -101,11 +101,11 @@ def run(dojo: Dojo, names: list[str], modules: list[str], jobs: int | None) -> i
     chosen += [kata for module in modules for kata in dojo.katas if kata.module in dojo.modules_like(module)]
     katas = list(dict.fromkeys(chosen)) if names or modules else list(dojo.katas)
     start = time.perf_counter()
-    written = write(dojo, katas, jobs, on_progress=lambda text: print(text, flush=True))
-    count = sum(written.values())
-    print(
-        f"{count} hypotheses of {len(written)} katas in {time.perf_counter() - start:.0f} s; {len(katas) - len(written)} as they were"
-    )
+    written = write(dojo, katas, jobs, on_progress=lambda text: print(text, file=sys.stderr))
+    seconds = time.perf_counter() - start
+    print(f"{sum(written.values())} hypotheses of {len(written)} katas in {seconds:.0f} s")
+    if left := len(katas) - len(written):
+        print(f"{left} katas are as they were")
     return 0
 
 
