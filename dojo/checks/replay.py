@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol
 
+from dojo.checks import deadline
+
 ERROR = pytest.StashKey[BaseException | None]()
 """Where the engine's makereport hook leaves the error that the last phase of a test ended with."""
 
@@ -80,6 +82,7 @@ def become_quiet(config: pytest.Config) -> None:
         os.dup2(null, fd)
     sys.stdin = open(os.devnull)  # noqa: SIM115 - lives as long as the child
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    deadline.silence_last_resort(null)
 
 
 class Child:

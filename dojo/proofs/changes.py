@@ -151,9 +151,7 @@ class _Walk:
         self.known = own & (self.parameters.get(path, everyones))
         yield from self._of_parameters(node, path)
         for statement in node.body:
-            for inner in ast.walk(statement):
-                if isinstance(inner, ast.Raise):
-                    continue
+            for inner in _walk(statement):
                 for rank, words, at, new in self._of_node(inner):
                     yield self._change(rank, words, at, new)
         yield from self._of_blocks(node)
@@ -416,6 +414,15 @@ class _Walk:
                 yield self._change(4, " goes on where it should stop.", node, "pass")
             elif isinstance(node, ast.Continue):
                 yield self._change(4, " doesn't skip what it should.", node, "pass")
+
+
+def _walk(node: ast.AST) -> Iterator[ast.AST]:
+    """As ast.walk does, but past what an error says: its words are judged loosely."""
+    if isinstance(node, ast.Raise):
+        return
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _walk(child)
 
 
 def _arguments(node: ast.FunctionDef) -> list[ast.arg]:
