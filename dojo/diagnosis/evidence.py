@@ -66,7 +66,8 @@ class Budget:
 
 
 def budget_for(item: pytest.Item) -> Budget:
-    with_ranks = any("ranks" in getattr(other, "fixturenames", ()) for other in item.session.items)
+    of_kata = (other for other in item.session.items if other.path == item.path)
+    with_ranks = any("ranks" in getattr(other, "fixturenames", ()) for other in of_kata)
     return Budget(RANKS_SECONDS, True) if with_ranks else Budget(SECONDS)
 
 

@@ -361,11 +361,11 @@ def _search_in_child(item: pytest.Item, kata: Kata, solution: Path, error: BaseE
 
     seconds = budget_for(item).clock_left if kata.reference.exists() else RANKS_SECONDS
     found: dict[str, Any] = Child(job, seconds + 5).result() or {}
-    if found.get("function") and "explains" in found:
+    if "explains" in found:
         kept: dict[str, Any] = {
-            name: found[name] for name in ("says", "relation", "hypothesis", "explains") if name in found
+            name: found[name] for name in ("says", "keys", "hypothesis", "explains") if name in found
         }
-        _told.setdefault((id(module), found["function"]), kept | {"module": module})
+        _told.setdefault((id(module), found["key"]), kept | {"module": module})
     return found
 
 
@@ -390,13 +390,19 @@ def _search(
         found["sides"] = (sides.actual, sides.expected)
     elif sides is not None:
         found["check"] = sides.actual
-    told = _told.get((id(module), first.function or ""))
+    found["key"] = first.function or " ".join(sorted(first.called))
+    told = _told.get((id(module), found["key"]))
     if told is not None:
-        return found | ({n: told[n] for n in told if n != "module"} if item.nodeid in told["explains"] else {})
+        if item.nodeid in told["explains"]:
+            found |= {name: told[name] for name in ("says", "hypothesis") if name in told}
+            found["relation"] = search.relation_like(told.get("keys", []))
+        return found
     found["explains"] = set()
     found["says"] = search.mistakes()
     if not found["says"] and "sides" not in found:
-        found["relation"] = search.relation()
+        common = search.common_relations()
+        found["keys"] = [relation.key for relation in common]
+        found["relation"] = search.relation_like(found["keys"])
     if not found["says"] and not found.get("relation"):
         from dojo.diagnosis.hypotheses import fitting
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -36,6 +36,9 @@ from dojo.diagnosis.evidence import (
     learners,
     limit_tests,
 )
+
+if TYPE_CHECKING:
+    from dojo.diagnosis.relations import Relation
 
 CHEAP = 0.2
 """Seconds: a dearer test isn't tried with every mistake before a cheaper failing one was looked for."""
@@ -127,25 +130,28 @@ class Search:
         expected = at_place(expects[self.first.compared][2], self.first.answer.where)
         return same_values(self.first.answer.expected, expected, MISSING)
 
-    def relation(self) -> str | None:
-        """A sentence on how the answers of all failing tests of the function relate to the right ones."""
-        from dojo.diagnosis.relations import common, relations
+    def _relations(self, seen: Seen) -> list[Relation]:
+        """How the answer of one test relates to the right one."""
+        from dojo.diagnosis.relations import relations
 
-        def of(seen: Seen) -> list[Any]:
-            answer = seen.answer
-            if answer.kind not in ("values", "equal", "AssertionError") or not _plain(answer.value, answer.expected):
-                return []
-            actual, expected = as_numpy(answer.value), as_numpy(answer.expected)
-            if not _finite(actual) or not _finite(expected):
-                return []
-            return relations(actual, expected, *answer.tolerances, seen.sizes)
+        answer = seen.answer
+        if answer.kind not in ("values", "equal", "AssertionError") or not _plain(answer.value, answer.expected):
+            return []
+        actual, expected = as_numpy(answer.value), as_numpy(answer.expected)
+        if not _finite(actual) or not _finite(expected):
+            return []
+        return relations(actual, expected, *answer.tolerances, seen.sizes)
 
-        if self.first is None or not (first := of(self.first)):
-            return None
+    def common_relations(self) -> list[Relation]:
+        """How the answers of all failing tests of the function relate to the right ones."""
+        if self.first is None or not (first := self._relations(self.first)):
+            return []
         evidence = self.evidence
         if not evidence.whole or any(seen.answer.late for seen in evidence.failing):
-            return None
-        others = [of(seen) for seen in evidence.failing if seen.test != self.first.test]
+            return []
+        from dojo.diagnosis.relations import common
+
+        others = [self._relations(seen) for seen in evidence.failing if seen.test != self.first.test]
         right = [
             (actual, expected, tolerances, seen.sizes)
             for seen in evidence.passing
@@ -153,6 +159,14 @@ class Search:
             for actual, expected, tolerances in seen.pairs
         ]
         return common(first, others, right)
+
+    def relation_like(self, keys: list[Any]) -> str | None:
+        """The sentence of a relation that is known to hold in all tests, with this test's numbers."""
+        from dojo.diagnosis.relations import sentence
+
+        if self.first is None or not keys:
+            return None
+        return sentence([relation for relation in self._relations(self.first) if relation.key in keys])
 
     def fits_first(self, source: str, seen: Seen) -> bool:
         """Whether the reference with that text ends one test as the learner's code does."""

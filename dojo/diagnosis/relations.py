@@ -73,15 +73,15 @@ def relations(actual: Any, expected: Any, rtol: float, atol: float, sizes: Seque
 
 def describe(actual: Any, expected: Any, rtol: float, atol: float, sizes: Sequence[Size]) -> str | None:
     """A sentence on how `actual` relates to `expected` in one test by itself, or None."""
-    return _sentence(relations(actual, expected, rtol, atol, sizes))
+    return sentence(relations(actual, expected, rtol, atol, sizes))
 
 
 def common(
     first: list[Relation],
     others: Iterable[list[Relation]],
     right: Iterable[tuple[Any, Any, tuple[float, float], Sequence[Size]]],
-) -> str | None:
-    """The sentence of the strongest relation of `first` that holds in all `others`, too.
+) -> list[Relation]:
+    """The relations of `first` that hold in all `others`, too, the strongest first.
 
     right   (answer, expected, tolerances, sizes) of tests that pass: a relation that would have
             spoiled one of these isn't what is wrong
@@ -99,7 +99,7 @@ def common(
     if kept:
         right = list(right)
         kept = [relation for relation in kept if not any(_refuted(relation, *one) for one in right)]
-    return _sentence(kept)
+    return kept
 
 
 def _refuted(
@@ -117,8 +117,8 @@ def _refuted(
     return not bool(np.all(isclose(spoiled, expected, *tolerances)))
 
 
-def _sentence(found: list[Relation]) -> str | None:
-    """That of the first; a factor may have two readings."""
+def sentence(found: list[Relation]) -> str | None:
+    """What is said of the relations of one answer: the first's sentence; a factor may have two readings."""
     if not found:
         return None
     readings = [r for r in found if r.key[:2] == ("factor", "of")]

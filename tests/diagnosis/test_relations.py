@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dojo.diagnosis.relations import common, describe, relations
+from dojo.diagnosis.relations import common, describe, relations, sentence
 
 RNG = np.random.default_rng(0)
 SQUARE = RNG.normal(size=(4, 4))
@@ -117,7 +117,7 @@ def test_nothing_is_said_of_shapes_that_differ_or_of_texts():
 def in_common(*tests, right=()):
     """The sentence for tests that are (factor, size): each answer is the factor times WIDE."""
     found = [relations(np.asarray(a), np.asarray(e), 1e-7, 1e-7, sizes) for a, e, sizes in tests]
-    return common(found[0], found[1:], right) or ""
+    return sentence(common(found[0], found[1:], right)) or ""
 
 
 TOL = (1e-7, 1e-7)

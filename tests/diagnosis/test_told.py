@@ -252,3 +252,30 @@ class TestWhatIsNotTheLearners:
         assert "yours     101" in out
         for word in ("Falsifying", "Explanation", "reproduce", "falsifying"):
             assert word not in out.split("- dojo -")[1]
+
+
+def test_a_cause_is_searched_for_once_for_all_tests_of_a_function(tmp_path, in_dojo):
+    """Ten failing tests, and a mistake that writes down each time that it is tried."""
+    log = tmp_path / "tried"
+    dojo = dojo_with(
+        tmp_path / "dojo",
+        "@pytest.mark.parametrize('n', range(10))\ndef test_same(n):\n    assert_equal(same(n), n)\n",
+        "def same(x):\n    return x\n",
+        f'[[mistakes]]\nfind = "return x"\nswap = "open({str(log)!r}, \'a\').write(\'.\'); return x + 1"\nsays = "One more."\n',
+    )
+    answer(dojo, "def same(x):\n    return x + 1\n")
+    out = in_dojo(dojo, "katas/module_02", "-v").stdout
+    assert out.count("One more.") == 10
+    assert log.stat().st_size == 11  # once on the first test, and on all ten to be sure
+
+
+def test_a_relation_is_told_with_each_tests_own_numbers(tmp_path, in_dojo):
+    dojo = dojo_with(
+        tmp_path,
+        "@pytest.mark.parametrize('n', [4, 6])\ndef test_same(n):\n    x = np.arange(1.0, n + 1)\n    assert_close(same(x), x)\n",
+        "def same(x):\n    return x\n",
+    )
+    answer(dojo, "def same(x):\n    y = x.copy()\n    y[:2] = -y[:2]\n    y[-1] = -y[-1]\n    return y\n")
+    out = in_dojo(dojo, "katas/module_02", "-v").stdout
+    assert "3 of 4 values have the opposite sign" in out
+    assert "3 of 6 values have the opposite sign" in out
