@@ -20,6 +20,7 @@ from dojo.learner.record import Attempt, Record, RecordError, hash_file, now
 from dojo.learner.reviews import BEGUN, GIVEN_UP, LOOKED, MARK, REVIEW, note_look
 from dojo.learner.workspace import Kept
 from dojo.review import commands as review
+from dojo.review import log as review_log
 from dojo.review.memory import Expected, cards_of
 from tests.building import two_katas
 from tests.synthetic import FILES, ROOT, project_and_clone
