@@ -279,12 +279,19 @@ def check(
     json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="how many seeds")] = 5,
     jobs: Annotated[int | None, typer.Option(min=1, help="how many processes")] = None,
+    hypotheses: Annotated[
+        bool, typer.Option("--hypotheses", help="write down which tests each small change fails")
+    ] = False,
 ) -> None:
     """For authors: prove that the tests judge rightly."""
     if labs:
         from dojo.proofs.labs import run_labs
 
         raise typer.Exit(run_labs(here(), katas or [], changed=changed, as_json=json, jobs=jobs))
+    if hypotheses:
+        from dojo.proofs.hypotheses import run
+
+        raise typer.Exit(run(here(), katas or [], module or [], jobs))
     from dojo.proofs.cli import run_check
 
     status = run_check(

@@ -33,6 +33,9 @@ STYLES = {"todo": "yellow", "amber": "bold yellow", "red": "red", "green": "gree
 # A mark for each colour, for those who don't see it, and one for terminals without such characters.
 MARKS = {"todo": "·.", "amber": "!!", "red": "✗x", "green": "✓+"}
 
+WIDE = 140
+"""Columns of a terminal from which on two files stand side by side."""
+
 
 def console(stderr: bool = False) -> Console:
     from rich.console import Console
@@ -310,8 +313,46 @@ def show_diff(dojo: Dojo, name: str | None, yes: bool) -> int:
     if not kata.path.exists():
         raise DojoError(f"{_relative(kata)} is missing: dojo reset {kata.name} puts the stub back")
     say(f"{kata.stem}  {kata.title}; docstrings left out", "bold")
-    show_changes(kata.path, kata.reference, "yours", "the reference")
+    if not done or not show_beside(kata.path, kata.reference):
+        show_changes(kata.path, kata.reference, "yours", "the reference")
     return 0
+
+
+def show_beside(mine: Path, theirs: Path) -> bool:
+    """Print two files function by function, one beside the other, with the reference's comments: they say why.
+
+    Where the terminal is narrow, one stands under the other.  False where there is no function to show,
+    the two are the same, or one can't be read.
+    """
+    from rich.table import Table
+
+    from dojo.curriculum.beside import beside
+
+    try:
+        both = beside(mine, theirs)
+    except SyntaxError:
+        return False
+    if all(part.same and part.mine == part.theirs for part in both):
+        return False
+    terminal = console()
+    for part in both:
+        name = f"{part.name}()" if part.name and not part.name[0].isupper() else part.name or "beside the functions"
+        say(f"\n{name}{'   the same' if part.same else ''}", "bold")
+        own, other = ("\n".join(one.lines) if one is not None else "" for one in (part.mine, part.theirs))
+        if part.same:
+            if "#" in other:
+                say(other)
+        elif terminal.width >= WIDE:
+            table = Table(box=None, expand=True, show_edge=False, padding=(0, 1))
+            table.add_column("yours", ratio=1, header_style="dim")
+            table.add_column("the reference", ratio=1, header_style="dim")
+            table.add_row(own or "(none)", other or "(none)")
+            terminal.print(table)
+        else:
+            for title, text in (("yours", own), ("the reference", other)):
+                say(f"--- {title}", "dim")
+                say(text or "(none)")
+    return True
 
 
 def show_changes(one: Path, other: Path, its_name: str, others_name: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from decimal import Decimal, InvalidOperation
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -67,8 +69,10 @@ class raises:
     """`with raises(ValueError, 4, 5):` expects that exception, with 4 and 5 in its message.
 
     Each of `words` must be in the message, in any order and case.  A number
-    must stand there as a whole number: 4 isn't found in 14 or 0.4.  Of a tuple,
-    such as a shape, every number must.  After the block, `.value` is the exception.
+    must stand there as a number of that value, however it is written: 3 is found in
+    "3x4", "3rd" and "3.0", 0.5 in "0.50", 1e-5 in "0.00001", 1000 in "1,000"; 4 isn't in
+    14 or 0.4.  Of a tuple, such as a shape, every number must.  After the block,
+    `.value` is the exception.
 
     Raises Wrong where the block raises nothing, something else, or says too little.
     """
@@ -111,10 +115,44 @@ class raises:
 
 
 def _stands_in(word: object, text: str) -> bool:
-    if isinstance(word, int | float) and not isinstance(word, bool):
-        number = re.escape(f"{word:g}" if isinstance(word, float) else str(word))
-        return re.search(rf"(?<!\w)(?<!\d\.){number}(?:\.0*)?(?![\w]|\.\d)", text.replace("−", "-")) is not None
-    return str(word).lower() in text.lower()
+    if isinstance(word, bool) or not isinstance(word, int | float) or not math.isfinite(word):
+        return str(word).lower() in text.lower()
+    return any(_is_number(word, number) for number in _numbers_in(text))
+
+
+# 1,000 or 1_000; 3, 0.5 or .5; with an exponent or without.  It isn't a part of a word or of 1.2.3.
+_NUMBER = re.compile(
+    r"(?<!\w)(?<!\d\.)-?(?:(?:\d{1,3}(?:[,_]\d{3})+|\d+)(?:\.\d+)?|(?<!\.)\.\d+)(?:e[-+]?\d+)?(?!\w|\.\d)",
+    re.IGNORECASE,
+)
+
+
+def _numbers_in(text: str) -> Iterator[str]:
+    """Every number that can be read in a text, as Python would write it; a minus may be a dash, too."""
+    text = text.replace("−", "-")
+    text = re.sub(r"(?<=\d)(?:st|nd|rd|th)\b", "", text)
+    while (apart := re.sub(r"(?<=\d)(?<!\b0)[x×](?=\d)", " ", text)) != text:  # 2x3x4, but not 0x10
+        text = apart
+    for found in _NUMBER.finditer(text):
+        number = found[0]
+        yield from (number, number.removeprefix("-"))
+        if "," in number:
+            yield number.replace(",", "")
+            first, *rest = number.removeprefix("-").split(",")
+            if not any(part.startswith("0") for part in rest):  # a shape as well: (1,200), but not (1,000)
+                yield from (first, *rest)
+    for found in re.finditer(r"(?<=[\d\])}])-(?=\d)", text):  # 0-3 is a range
+        yield from (m[0] for m in [_NUMBER.match(text, found.end())] if m)
+
+
+def _is_number(word: float, number: str) -> bool:
+    try:
+        value = Decimal(number.replace("_", ""))
+    except InvalidOperation:  # it has commas
+        return False
+    if isinstance(word, int):
+        return value == word
+    return math.isclose(value, word, rel_tol=1e-9) or float(value) == float(f"{word:g}")
 
 
 def from_scratch(*names: str) -> pytest.MarkDecorator:

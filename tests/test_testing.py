@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from dojo.checks.compare import describe_type
 from dojo.testing import Wrong, assert_close, assert_equal, fail, python_steps, raises
 
 NAN = math.nan
@@ -116,6 +117,44 @@ def test_exactly_equal(actual, expected, right):
         ("got 0.4", (4,), False),
         ("got 4.5", (4,), False),
         ("got x4", (4,), False),
+        ("got a 3x4 matrix", (3, 4), True),
+        ("shape 2×3×4", (2, 3, 4), True),
+        ("2x3x4", (3,), True),
+        ("shape 13x4", (3,), False),
+        ("the 3rd, the 21st, the 2nd and the 4th", (3, 21, 2, 4), True),
+        ("the 13th", (3,), False),
+        ("p = 0.50", (0.5,), True),
+        ("p = .5", (0.5,), True),
+        ("p = 0.505", (0.5,), False),
+        ("p = 10.5", (0.5,), False),
+        ("tol 1e-05", (1e-5,), True),
+        ("tol 0.00001", (1e-5,), True),
+        ("tol 1E-5", (1e-5,), True),
+        ("tol 1e-06", (1e-5,), False),
+        ("tol 1e-05", (1,), False),
+        ("tol 1e-05", (5,), False),
+        ("1,000 rows", (1000,), True),
+        ("1_000 rows", (1000,), True),
+        ("12,345,678 rows", (12345678,), True),
+        ("1,000 rows", (1,), False),
+        ("1,000 rows", (0,), False),
+        ("11,000 rows", (1000,), False),
+        ("shape (1,200)", (1, 200), True),
+        ("shape (2,3)", (2, 3), True),
+        ("1e3", (1000,), True),
+        ("a third is 0.333333", (1 / 3,), True),
+        ("a third is 0.3333333333333333", (1 / 3,), True),
+        ("a third is 0.3", (1 / 3,), False),
+        ("outside of 0-3", (0, 3), True),
+        ("got -3", (3,), True),
+        ("got 3", (-3,), False),
+        ("version 1.2.3", (2,), False),
+        ("version 1.2.3", (1.2,), False),
+        ("got 3.", (3,), True),
+        ("got inf", (math.inf,), True),
+        ("9007199254740993 of them", (9007199254740993,), True),
+        ("9007199254740992 of them", (9007199254740993,), False),
+        ("True", (True,), True),
         ("−3 is below 0", (-3,), True),
         ("a Zero vector", ("zero",), True),
         ("an empty one", ("zero",), False),
@@ -159,3 +198,25 @@ def test_fail_carries_its_evidence():
     with pytest.raises(Wrong, match="a sentence") as caught:
         fail("a sentence", evidence=("it", 3))
     assert caught.value.evidence == ("it", 3)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (np.ones(2), "an ndarray"),
+        ([], "a list"),
+        (1, "an int"),
+        ("", "a str"),
+        (np.uint8(1), "a uint8"),
+        (None, "None"),
+    ],
+)
+def test_a_type_has_the_article_that_is_spoken(value, said):
+    assert describe_type(value) == said
+
+
+def test_one_element_is_no_elements():
+    with pytest.raises(Wrong, match="has 1 element, expected 2"):
+        assert_close((1.0,), (1.0, 2.0))
+    with pytest.raises(Wrong, match="has 2 elements, expected 1"):
+        assert_equal([1, 2], [1])

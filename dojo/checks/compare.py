@@ -95,11 +95,15 @@ def tolerances_for(expected: Any, rtol: float | None, atol: float | None) -> tup
 
 
 def describe_type(value: Any) -> str:
-    """A type as a learner knows it, with an article: "a list", "an ndarray", "None"."""
+    """A type as a learner knows it, with an article as it is spoken: "a list", "an ndarray", "None"."""
     if value is None:
         return "None"
     name = type(value).__name__
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    return f"{'an' if name.lower().startswith(('a', 'e', 'i', 'o', 'nd')) else 'a'} {name}"
+
+
+def _elements(n: int) -> str:
+    return f"{n} element{'' if n == 1 else 's'}"
 
 
 def close(
@@ -157,7 +161,7 @@ def _check_length(actual: Any, expected: Any, where: str) -> None:
     if not isinstance(actual, list | tuple):
         raise _wrong_type(actual, expected, where, f"a {type(expected).__name__} of {len(expected)}")
     if len(actual) != len(expected):
-        message = f"has {len(actual)} elements, expected {len(expected)}"
+        message = f"has {_elements(len(actual))}, expected {len(expected)}"
         raise Wrong("length", message, actual=actual, expected=expected, where=where)
 
 
@@ -271,7 +275,7 @@ def equal(actual: Any, expected: Any, where: str = "") -> None:
         for i, (one, other) in enumerate(zip(actual, expected, strict=False)):
             equal(one, other, f"{where}[{i}]")
         if len(actual) != len(expected):
-            message = f"has {len(actual)} elements, expected {len(expected)}"
+            message = f"has {_elements(len(actual))}, expected {len(expected)}"
             raise Wrong("length", message, actual=actual, expected=expected, where=where)
     elif actual != expected and not (actual != actual and expected != expected):
         raise Wrong("equal", "differs", actual=actual, expected=expected, where=where)

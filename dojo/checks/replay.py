@@ -86,16 +86,18 @@ def become_quiet(config: pytest.Config) -> None:
         os.dup2(null, fd)
     sys.stdin = open(os.devnull)  # noqa: SIM115 - lives as long as the child
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    deadline.silence_last_resort(null)
 
 
 class Child:
     """A forked child that computes `job()` and sends the answer back, pickled.
 
     `result()` is the answer, or None once the child died or ran past its time:
-    whatever the job does, the parent goes on.
+    whatever the job does, the parent goes on.  A child of a child is `nested`: it
+    stays in the outer one's process group, and so ends with it.
     """
 
-    def __init__(self, job: Callable[[], Any], seconds: float) -> None:
+    def __init__(self, job: Callable[[], Any], seconds: float, nested: bool = False) -> None:
         self.deadline = time.monotonic() + seconds
         self.timed_out = False
         self.error = ""  # what the job raised, if that is why there is no answer
@@ -106,7 +108,8 @@ class Child:
         self.pid = os.fork()
         if self.pid == 0:
             os.close(self.fd)
-            os.setpgid(0, 0)
+            if not nested:
+                os.setpgid(0, 0)
             _work(job, write)
         os.close(write)
         self._received = b""

@@ -51,6 +51,26 @@ def _raised_in(error: NotImplementedError, solution: Path) -> bool:
     return linecache.getline(str(solution), line).strip().startswith("raise NotImplementedError")
 
 
+CUT_OFF = (
+    "does not require grad and does not have a grad_fn",
+    "appears to not have been used in the graph",
+    "expects at least one input tensor to require gradient",
+    "no graph nodes that require computing gradients",
+    "Numerical gradient for function expected to be zero",
+)
+"""What torch says where an output doesn't depend on what it is differentiated by."""
+
+
+def cut_off(error: BaseException) -> bool:
+    """Whether torch found no way back from an output to what went in: a wrong answer, not a crash."""
+    return isinstance(error, RuntimeError | ValueError) and any(text in str(error) for text in CUT_OFF)
+
+
+def is_gradcheck(error: BaseException) -> bool:
+    """Whether torch's gradcheck found a gradient wrong."""
+    return type(error).__name__ == "GradcheckError"
+
+
 def colour_of(error: BaseException | None, solution: Path) -> Colour:
     """The colour of a test that ended with `error` (None: it passed) when judging the file `solution`."""
     if error is None:
@@ -65,7 +85,12 @@ def colour_of(error: BaseException | None, solution: Path) -> Colour:
     # comes from an answer that the test can't use: a float where it unpacks two arrays, say.
     if line_in(error, solution) is not None:
         return "amber"
-    if isinstance(error, AssertionError) or type(error).__module__.startswith(("_pytest", "pytest")):
+    if (
+        cut_off(error)
+        or is_gradcheck(error)
+        or isinstance(error, AssertionError)
+        or type(error).__module__.startswith(("_pytest", "pytest"))
+    ):
         return "red"
     return "red" if isinstance(error, TypeError | ValueError | AttributeError | LookupError) else "amber"
 

@@ -1,16 +1,18 @@
 """What a learner hears of a failed test.
 
-In this order, stopping at the first that fits: what isn't there at all (type,
-length, shape, dtype, device), NaN and infinity, a mistake from the kata's TOML
-that gives the same answer on this input, a simple relation between the two
-answers, plain numbers.  A mistake's sentence is also added to the first three,
-as it says why.  Nothing is computed until a test fails, and then in a forked
-child: a mistake that hangs or crashes costs the sentence, not the run.
+What the test called, then, stopping at the first that fits: what isn't there at all
+(type, length, shape, dtype, device), NaN and infinity, a mistake from the kata's TOML
+that gives the same answers, a simple relation between the two answers, a small change of
+the reference that gives them, plain numbers.  A mistake's sentence is also added to the
+first ones, as it says why.  A cause is told only where it explains every test of that
+function.  Nothing is computed until a test fails, and then in a forked child: a
+mistake that hangs or crashes costs the sentence, not the run.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from itertools import permutations
@@ -20,16 +22,11 @@ from typing import Any
 
 import pytest
 
-from dojo.checks import guard
-from dojo.checks.compare import MISSING, Wrong, as_numpy, is_array, is_scalar, isclose
+from dojo.checks.compare import MISSING, Wrong, as_numpy, is_scalar, isclose
 from dojo.checks.deadline import DeadlineExceeded
-from dojo.checks.replay import OPERANDS, Child, become_quiet, replay
-from dojo.checks.verdict import frames, line_in
+from dojo.checks.replay import OPERANDS, Child, become_quiet
+from dojo.checks.verdict import cut_off, frames, is_gradcheck, line_in
 from dojo.curriculum.katas import Kata
-
-SECONDS = 4.0
-RANKS_SECONDS = 30.0
-"""How long the search for a fitting mistake may take; the second, where each try starts processes."""
 
 SHOWN = 4
 """Numbers of an array that are printed from each side."""
@@ -42,25 +39,35 @@ class Finding:
     lines: list[str]
     function: str | None = None
     line: int | None = None
-    says: list[str] = field(default_factory=list)  # the sentences of mistakes that give the same answer
+    says: list[str] = field(default_factory=list)  # the sentences of mistakes that give the same answers
+    called: list[str] = field(default_factory=list)  # what the test called, at the head of `lines`
+    cause: str = ""  # what of `lines` says why, where that is known
 
 
 def explain(item: pytest.Item, kata: Kata, solution: Path, error: BaseException) -> Finding:
     """The finding for the test `item`, which failed with `error` while it judged `solution`."""
     finding = Finding([])
-    replayed = _replay_in_child(item, kata, solution, error)
-    function = replayed.get("function") or _function_in(error, solution)
+    found = _search_in_child(item, kata, solution, error)
+    function = found.get("function") or _function_in(error, solution)
     finding.function = function
-    finding.says = replayed.get("says", [])
-    who = f"{function}()" if function else "The answer"
+    finding.says = found.get("says", [])
+    finding.called = found.get("story", [])
     wrong = _as_wrong(item, error)
-    finding.lines = _facts(wrong, who) if wrong else _crash(error, who, solution)
+    who = f"{function}()" if function else "The answer"
+    if finding.called and (wrong is None or not wrong.where):
+        who = ""
+    if wrong is None:
+        finding.lines = _of_gradients(error, who, found) or _crash(error, who, solution)
+    else:
+        finding.lines = _of_the_test(item, wrong, function, found) or _two_of_yours(wrong, found) or _facts(wrong, who)
+    finding.lines = [*finding.called, *finding.lines]
+    finding.cause = " ".join(finding.says) or found.get("relation") or found.get("hypothesis") or ""
     if finding.says:
         finding.lines += [*finding.says, "  (your answer equals what that mistake gives)"]
         if len(finding.says) > 1:
-            finding.lines[-1] = "  (your answer equals what either of these mistakes gives here)"
-    elif replayed.get("relation"):
-        finding.lines.append(replayed["relation"])
+            finding.lines[-1] = "  (your answer equals what either of these mistakes gives)"
+    elif finding.cause:
+        finding.lines.append(finding.cause)
     finding.line = line_in(error, solution) if wrong is None else _definition(solution, function)
     return finding
 
@@ -108,8 +115,60 @@ def _in_assert(error: AssertionError) -> bool:
     return str(error).startswith(("assert ", "Comparing"))
 
 
+def _two_of_yours(wrong: Wrong, found: dict[str, Any]) -> list[str]:
+    """For a test that compares one answer of the learner's with another."""
+    sides = found.get("sides")
+    if sides is None or wrong.kind not in ("values", "equal", "length", "shape", "dtype"):
+        return []
+    lines = [f"The test compares two answers of yours, and they differ{f' at {wrong.where}' if wrong.where else ''}:"]
+    lines += [f"  {sides[0]}", f"  {sides[1]}"]
+    facts = _facts(wrong, "")
+    renamed = [line.replace("  yours   ", "  the one ", 1).replace("  expected", "  other   ", 1) for line in facts[1:]]
+    return [*lines, *renamed, "Neither is the expected answer: one of the two, or both, may be wrong."]
+
+
+def _of_the_test(item: pytest.Item, wrong: Wrong, function: str | None, found: dict[str, Any]) -> list[str]:
+    """For what the test worked out of an answer: a truth value of its own is no answer of the learner's."""
+    if wrong.kind in ("values", "equal") and isinstance(wrong.actual, bool) and isinstance(wrong.expected, bool):
+        if found.get("truth"):
+            return []
+        what = f"`{found['check']}`" if found.get("check") else "a check of the test"
+        return [f"{what} is {wrong.actual}{f' at {wrong.where}' if wrong.where else ''}, expected {wrong.expected}"]
+    if wrong.kind == "own" and isinstance(item, pytest.Function):
+        from dojo.diagnosis.sides import helpers
+
+        # A class that the test file made for itself is no name that the learner knows.
+        message = wrong.message
+        for name in helpers(item.module):
+            message = re.sub(rf"\b{name}(?:\(\))?(?=\W|$)", f"{function}()" if function else "Your answer", message)
+        return [message]
+    return []
+
+
+def _of_gradients(error: BaseException, who: str, found: dict[str, Any]) -> list[str]:
+    """For torch's own errors: of a graph that doesn't reach back, and of gradcheck."""
+    its = f"{who}: the" if who else "its"
+    if cut_off(error):
+        inputs = " and ".join(f"`{name}`" for name in found.get("gradient", [])) or "what went in"
+        return [f"{its} output no longer depends on {inputs}: was it detached, or computed under no_grad?"]
+    if is_gradcheck(error):
+        return [f"{its} gradient isn't the one that finite differences give", *_jacobians(str(error))]
+    return []
+
+
+def _jacobians(text: str) -> list[str]:
+    """The first numbers of the two Jacobians that gradcheck tells of."""
+    found = re.findall(r"(numerical|analytical):\s*tensor\(([^)]*?)(?:,\s*\w+=|\))", text)
+    names = {"numerical": "expected", "analytical": "yours   "}
+    return [f"  {names[kind]}  {_cut(' '.join(numbers.split()), 70)}" for kind, numbers in reversed(found)]
+
+
 def _facts(wrong: Wrong, who: str) -> list[str]:
     at = f"{who}{wrong.where}"
+    return [line.strip() if i == 0 else line for i, line in enumerate(_facts_at(wrong, at))]
+
+
+def _facts_at(wrong: Wrong, at: str) -> list[str]:
     if wrong.kind == "values" and wrong.actual is not MISSING:
         return _values(wrong, at)
     if wrong.kind == "equal" and wrong.message != "differs" and isinstance(wrong.expected, dict):
@@ -245,7 +304,7 @@ def _shape_hint(actual: Any, expected: Any) -> list[str]:
 def _crash(error: BaseException, who: str, solution: Path) -> list[str]:
     if line_in(error, solution) is not None:
         return not_judged(error, solution).lines
-    return [f"{who} gave an answer that the test can't use: {type(error).__name__}: {_cut(str(error), 200)}"]
+    return [f"{who or 'It'} gave an answer that the test can't use: {type(error).__name__}: {_cut(str(error), 200)}"]
 
 
 def _source(file: Path, line: int | None) -> str:
@@ -281,81 +340,73 @@ def _function_in(error: BaseException, solution: Path) -> str | None:
 
 # --- what has to be tried: in a child ---------------------------------------------------------------
 
+_told: dict[tuple[int, str], dict[str, Any]] = {}
+"""What was found for a function of a module: it holds for all of its failing tests, so it is searched for once."""
 
-def _replay_in_child(item: pytest.Item, kata: Kata, solution: Path, error: BaseException) -> dict[str, Any]:
-    """The function called last, the mistakes that give the same answer, else a relation; {} if that fails."""
+
+def _search_in_child(item: pytest.Item, kata: Kata, solution: Path, error: BaseException) -> dict[str, Any]:
+    """What the test called, and what explains it; {} where that can't be found out."""
+    from dojo.diagnosis.evidence import RANKS_SECONDS, budget_for
+
     module = sys.modules.get(kata.import_name)
     if module is None or not hasattr(os, "fork") or not isinstance(item, pytest.Function):
+        return {}
+    # A deadline that was missed once would be missed again: nothing is replayed for it.
+    if isinstance(error, DeadlineExceeded) or (isinstance(error, Wrong) and error.kind == "forbidden"):
         return {}
 
     def job() -> dict[str, Any]:
         become_quiet(item.config)
         return _search(item, kata, module, solution, error)
 
-    return Child(job, 3 * _patience(item)).result() or {}
-
-
-def _patience(item: pytest.Item) -> float:
-    return RANKS_SECONDS if "ranks" in getattr(item, "fixturenames", ()) else SECONDS
+    seconds = budget_for(item).clock_left if kata.reference.exists() else RANKS_SECONDS
+    found: dict[str, Any] = Child(job, seconds + 5).result() or {}
+    if "explains" in found:
+        kept: dict[str, Any] = {
+            name: found[name] for name in ("says", "keys", "hypothesis", "explains") if name in found
+        }
+        _told.setdefault((id(module), found["key"]), kept | {"module": module})
+    return found
 
 
 def _search(
     item: pytest.Function, kata: Kata, module: ModuleType, solution: Path, error: BaseException
 ) -> dict[str, Any]:
-    from dojo.diagnosis.fitting import fitting_mistakes
+    from dojo.diagnosis.evidence import budget_for
+    from dojo.diagnosis.fitting import Search
+    from dojo.diagnosis.sides import kata_names, sides_at
 
-    last = guard.LastCall()
-    functions = guard.kata_functions(item.module, kata.import_name)
-    # A deadline that was missed once would be missed again: nothing is replayed for it.
-    if isinstance(error, DeadlineExceeded) or (isinstance(error, Wrong) and error.kind == "forbidden"):
+    search = Search(item, kata, module, solution, budget_for(item))
+    first = search.first
+    if first is None:
         return {}
-    with guard.replaced(item.module, {name: last.watch(f) for name, f in functions.items()}):
-        replay(item)
-    found: dict[str, Any] = {"function": last.name or _class_used(item, kata)}
-    found["says"] = fitting_mistakes(item, kata, module, error, _patience(item))
-    wrong = _as_wrong(item, error)
-    if not found["says"] and wrong is not None and wrong.actual is not MISSING and wrong.kind in ("values", "equal"):
-        found["relation"] = _relation(wrong, last)
+    found: dict[str, Any] = {"function": first.function, "story": first.story, "truth": first.truth}
+    found["gradient"] = first.gradient
+    expects = search.reference_expects()
+    if expects is None:
+        return found
+    sides = sides_at(Path(item.path), first.answer.line, kata_names(item.module, kata.import_name))
+    if sides is not None and sides.both_own and not search.expected_is_right(expects):
+        found["sides"] = (sides.actual, sides.expected)
+    elif sides is not None:
+        found["check"] = sides.actual
+    found["key"] = first.function or " ".join(sorted(first.called))
+    told = _told.get((id(module), found["key"]))
+    if told is not None:
+        if item.nodeid in told["explains"]:
+            found |= {name: told[name] for name in ("says", "hypothesis") if name in told}
+            found["relation"] = search.relation_like(told.get("keys", []))
+        return found
+    found["explains"] = set()
+    found["says"] = search.mistakes()
+    if not found["says"] and "sides" not in found:
+        common = search.common_relations()
+        found["keys"] = [relation.key for relation in common]
+        found["relation"] = search.relation_like(found["keys"])
+    if not found["says"] and not found.get("relation"):
+        from dojo.diagnosis.hypotheses import fitting
+
+        found["hypothesis"] = fitting(search)
+    if any(found.get(name) for name in ("says", "relation", "hypothesis")):
+        found["explains"] = search.evidence.tests
     return found
-
-
-def _class_used(item: pytest.Function, kata: Kata) -> str | None:
-    """The one class of the kata that the test names, where it calls no function of it."""
-    names = [
-        name
-        for name, value in vars(item.module).items()
-        if isinstance(value, type) and value.__module__ == kata.import_name and name in item.function.__code__.co_names
-    ]
-    return names[0] if len(names) == 1 else None
-
-
-def _relation(wrong: Wrong, last: guard.LastCall) -> str | None:
-    from dojo.diagnosis.relations import describe
-
-    if not all(is_array(value) or is_scalar(value) for value in (wrong.actual, wrong.expected)):
-        return None
-    actual, expected = as_numpy(wrong.actual), as_numpy(wrong.expected)
-    if actual.dtype.kind in "fc" and not (_finite(actual) and _finite(expected)):
-        return None
-    return describe(actual, expected, *wrong.tolerances, _sizes(last))
-
-
-def _sizes(last: guard.LastCall) -> list[Any]:
-    """The sizes among the arguments of the last call, with words for them."""
-    from dojo.diagnosis.relations import Size
-
-    if last.name is None:
-        return []
-    sizes = []
-    names = [*last.parameters, *(f"argument {i + 1}" for i in range(len(last.parameters), len(last.args)))]
-    arguments = [*zip(names, last.args, strict=False), *last.kwargs.items()]
-    for name, value in arguments:
-        if is_array(value) and len(value.shape):
-            for axis, n in enumerate(value.shape):
-                which = "the length" if len(value.shape) == 1 else f"axis {axis}"
-                sizes.append(Size(int(n), f"{which} of {name}"))
-        elif isinstance(value, list | tuple):
-            sizes.append(Size(len(value), f"the length of {name}"))
-        elif isinstance(value, int) and not isinstance(value, bool):
-            sizes.append(Size(value, name))
-    return sizes

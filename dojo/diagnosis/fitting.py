@@ -1,36 +1,234 @@
-"""Which of a kata's mistakes gives the learner's answer?
+"""Which of a kata's mistakes gives the learner's answers?
 
-The failed test is run against the reference with each mistake patched in.  A
-mistake fits where it fails at the same check with the same answer.  A lone True,
-a missing exception or a 0 is an answer that many mistakes share, so on such thin
-evidence, or where several mistakes fit, every other test of the same class must
-end for the learner's code as it does for the mistake; else nothing is claimed.
+The failed test is run against the reference with each mistake patched in.  Those
+that fail at the same check with the same answer are run against every other
+test of the kata: a mistake fits where it explains all of them (see `evidence`).
+Each try has a child of its own, so that what one changes in place spoils no other.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dojo.checks.compare import MISSING, Wrong, as_numpy, dtype_name, is_array, is_scalar, tolerances_for
-from dojo.checks.deadline import DeadlineExceeded
-from dojo.checks.replay import OPERANDS, replay
-from dojo.checks.verdict import frames
+from dojo.checks.compare import MISSING, Wrong, as_numpy, is_array, is_scalar
+from dojo.checks.replay import Child, replay
 from dojo.curriculum.katas import DojoError, Kata
 from dojo.curriculum.patches import Patch, mistakes
 from dojo.curriculum.swap import module_from_source, swap_in
+from dojo.diagnosis.answers import agree, answer_of, at_place, portable, same_values
+from dojo.diagnosis.evidence import (
+    RANKS_SECONDS,
+    SECONDS,
+    Budget,
+    Evidence,
+    MayDiffer,
+    Seen,
+    all_tests,
+    budget_for,
+    comparisons,
+    evidence_for,
+    explains,
+    learners,
+    limit_tests,
+)
 
-AGREEMENT = 1e-3
-"""Two wrong answers are one where they are this much nearer to each other than to the right one."""
+if TYPE_CHECKING:
+    from dojo.diagnosis.relations import Relation
+
+CHEAP = 0.2
+"""Seconds: a dearer test isn't tried with every mistake before a cheaper failing one was looked for."""
 
 
-MayDiffer = Callable[[pytest.Item, Patch | None], bool]
-"""Whether a test may end otherwise with a mistake (None: with the learner's code) than with the reference."""
+def judge_of(item: pytest.Item) -> Any:
+    """The judge of the run that the item belongs to, or None."""
+    hooks = item.config.pluginmanager.get_plugin("dojo-hooks")
+    return getattr(hooks, "judge", None)
+
+
+class Search:
+    """The search for what explains one failed test.  For a forked child, in which each try is a child again."""
+
+    def __init__(
+        self,
+        item: pytest.Function,
+        kata: Kata,
+        module: ModuleType,
+        solution: Path,
+        budget: Budget,
+        may_differ: MayDiffer = lambda test, patch: True,
+    ) -> None:
+        self.item, self.kata, self.module, self.solution = item, kata, module, solution
+        self.budget, self.may_differ = budget, may_differ
+        self.judge = judge_of(item)
+        self.source = kata.reference.read_text(encoding="utf-8")
+        self._items: list[pytest.Item] | None = None
+        self._seen: list[Seen] | None = None
+        self.first = self._first()
+
+    def _first(self) -> Seen | None:
+        """How the failed test ends once more for the learner; None where it doesn't fail again."""
+        found = learners([self.item], self.module, self.solution, self.budget, lambda test, patch: True, self.judge)
+        return found[0] if found and not found[0].answer.passed and not found[0].todo else None
+
+    @property
+    def items(self) -> list[pytest.Item]:
+        if self._items is None:
+            self._items = all_tests(self.item, self.judge)
+        return self._items
+
+    @property
+    def seen(self) -> list[Seen]:
+        """How every test of the kata ends for the learner."""
+        if self._seen is None:
+            found = learners(self.items, self.module, self.solution, self.budget, self.may_differ, self.judge)
+            self._seen = found or []
+        return self._seen
+
+    @property
+    def evidence(self) -> Evidence:
+        function = self.first.function if self.first is not None else None
+        return evidence_for(self.seen, function, self.items, bool(self.seen) and self.budget.left > 0)
+
+    def patched(self, source: str) -> ModuleType | None:
+        """The reference's module with another text; None where it can't be loaded."""
+        try:
+            return module_from_source(source, self.module.__name__, self.kata.reference)
+        except Exception:
+            return None
+
+    def reference_expects(self) -> list[tuple[int, Any, Any]] | None:
+        """The comparisons that the failed test makes with the right answer; None where that fails as well."""
+
+        def job() -> list[tuple[int, Any, Any]] | None:
+            right = self.patched(self.source)
+            if right is None:
+                return None
+            swap_in([self.item], self.module, right)
+            with comparisons(file=Path(self.item.path)) as compared:
+                failed = replay(self.item).error is not None
+            if failed:
+                return None
+            wanted = self.first.answer.line if self.first is not None else None
+            return [(line, *_pair(a, e)) for line, a, e in compared.made if line == wanted]
+
+        found: list[tuple[int, Any, Any]] | None = Child(job, self.budget.clock_left, nested=True).result()
+        return found
+
+    def renew(self, seconds: float) -> None:
+        """Give what comes next a time of its own."""
+        self.budget = Budget(seconds * (RANKS_SECONDS / SECONDS if self.budget.by_clock else 1), self.budget.by_clock)
+
+    def expected_is_right(self, expects: list[tuple[int, Any, Any]]) -> bool:
+        """Whether the expected side of the failed comparison is what the reference's run has there."""
+        if self.first is None or self.first.compared is None or self.first.compared >= len(expects):
+            return False
+        expected = at_place(expects[self.first.compared][2], self.first.answer.where)
+        return same_values(self.first.answer.expected, expected, MISSING)
+
+    def _relations(self, seen: Seen) -> list[Relation]:
+        """How the answer of one test relates to the right one."""
+        from dojo.diagnosis.relations import relations
+
+        answer = seen.answer
+        if answer.kind not in ("values", "equal", "AssertionError") or not _plain(answer.value, answer.expected):
+            return []
+        actual, expected = as_numpy(answer.value), as_numpy(answer.expected)
+        if not _finite(actual) or not _finite(expected):
+            return []
+        return relations(actual, expected, *answer.tolerances, seen.sizes)
+
+    def common_relations(self) -> list[Relation]:
+        """How the answers of all failing tests of the function relate to the right ones."""
+        if self.first is None or not (first := self._relations(self.first)):
+            return []
+        evidence = self.evidence
+        if not evidence.whole or any(seen.answer.late for seen in evidence.failing):
+            return []
+        from dojo.diagnosis.relations import common
+
+        others = [self._relations(seen) for seen in evidence.failing if seen.test != self.first.test]
+        right = [
+            (actual, expected, tolerances, seen.sizes)
+            for seen in evidence.passing
+            if seen.function == self.first.function
+            for actual, expected, tolerances in seen.pairs
+        ]
+        return common(first, others, right)
+
+    def relation_like(self, keys: list[Any]) -> str | None:
+        """The sentence of a relation that is known to hold in all tests, with this test's numbers."""
+        from dojo.diagnosis.relations import sentence
+
+        if self.first is None or not keys:
+            return None
+        return sentence([relation for relation in self._relations(self.first) if relation.key in keys])
+
+    def fits_first(self, source: str, seen: Seen) -> bool:
+        """Whether the reference with that text ends one test as the learner's code does."""
+
+        def job() -> bool:
+            other = self.patched(source)
+            if other is None:
+                return False
+            item = next(i for i in [self.item, *(self._items or [])] if i.nodeid == seen.test)
+            swap_in([item], self.module, other)
+            limit_tests(self.judge, self.budget)
+            error = replay(item).error
+            return error is not None and agree(seen.answer, answer_of(item, error, Path(item.path)))
+
+        return bool(Child(job, self.budget.clock_left, nested=True).result())
+
+    def explains_all(self, source: str, may_differ: Any = lambda test: True) -> bool:
+        """Whether the reference with that text ends every test that counts as the learner's code does."""
+        evidence = self.evidence
+        if self.budget.left < 0 or not evidence.whole or any(seen.answer.late for seen in evidence.failing):
+            return False
+        other = self.patched(source)
+        return other is not None and explains(other, evidence, self.module, may_differ, self.judge, self.budget)
+
+    def mistakes(self) -> list[str]:
+        """The sentences of the mistakes that explain the failed test; one as a rule, none where nothing is sure."""
+        if self.first is None:
+            return []
+        try:
+            sources = [(patch, patch.apply(self.source)) for patch in mistakes(self.kata)]
+        except DojoError:
+            return []
+        begin = self.first
+        if begin.seconds > CHEAP and self.evidence.failing:
+            begin = self.evidence.failing[0]
+        found: list[tuple[Patch, str]] = []
+        item = next(i for i in [self.item, *(self._items or [])] if i.nodeid == begin.test)
+        for patch, text in sources:
+            if self.budget.left < 0:
+                return []
+            if self.may_differ(item, patch) and self.fits_first(text, begin):
+                found.append((patch, text))
+        said = [
+            patch.says
+            for patch, text in found
+            if self.explains_all(text, lambda test, patch=patch: self.may_differ(test, patch))
+        ]
+        return list(dict.fromkeys(said))[:2]
+
+
+def _plain(actual: Any, expected: Any) -> bool:
+    return all(is_array(value) or is_scalar(value) for value in (actual, expected))
+
+
+def _finite(array: Any) -> bool:
+    import numpy as np
+
+    return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
+
+
+def _pair(one: Any, other: Any) -> tuple[Any, Any]:
+    return portable(one), portable(other)
 
 
 def fitting_mistakes(
@@ -41,195 +239,15 @@ def fitting_mistakes(
     seconds: float,
     may_differ: MayDiffer = lambda test, patch: True,
 ) -> list[str]:
-    """The sentences of the mistakes that explain `error`; one as a rule, none where nothing is sure.
+    """The sentences of the mistakes that explain `error`; see `Search.mistakes`.
 
-    What `may_differ` says can't fail isn't run.
-    Runs in a forked child: it swaps modules and doesn't put them back.
+    What `may_differ` says can't fail isn't run.  For a forked child.
     """
     if isinstance(error, Wrong) and error.kind == "forbidden":
         return []  # found in the text of the file, whatever it answers
-    try:
-        patches = mistakes(kata)
-        source = kata.reference.read_text(encoding="utf-8")
-        sources = [(patch, patch.apply(source)) for patch in patches]
-    except (DojoError, OSError):
-        return []
-    end = time.monotonic() + seconds
-    test_file = Path(item.path)
-    mine = answer_of(item, error, test_file)
-    # Where the right answer fails as well, the failure says nothing about the learner's.
-    current = module_from_source(source, module.__name__, kata.reference)
-    swap_in([item], module, current)
-    if replay(item).error is not None:
-        return []
-    found: list[tuple[Patch, ModuleType]] = []
-    for patch, text in sources:
-        if time.monotonic() > end:
-            return []
-        if not may_differ(item, patch):
-            continue
-        try:
-            mistaken = module_from_source(text, module.__name__, kata.reference)
-        except Exception:
-            continue
-        swap_in([item], current, mistaken)
-        current = mistaken
-        theirs = replay(item).error
-        if theirs is not None and agree(mine, answer_of(item, theirs, test_file)):
-            found.append((patch, mistaken))
-    if found and (len(found) > 1 or not mine.strong):
-        found = _confirmed(item, module, current, found, test_file, end, may_differ)
-    return list(dict.fromkeys(patch.says for patch, _ in found))[:2]
+    sys.modules[module.__name__] = module
+    search = Search(item, kata, module, kata.reference, Budget(seconds), may_differ)
+    return search.mistakes() if search.reference_expects() is not None else []
 
 
-def _confirmed(
-    item: pytest.Function,
-    module: ModuleType,
-    current: ModuleType,
-    found: list[tuple[Patch, ModuleType]],
-    test_file: Path,
-    end: float,
-    may_differ: MayDiffer,
-) -> list[tuple[Patch, ModuleType]]:
-    """Those of `found` under which the other tests of the class end as they do for the learner."""
-    group = [
-        i
-        for i in item.session.items
-        if isinstance(i, pytest.Function)
-        and i.parent is item.parent
-        and any(may_differ(i, patch) for patch in (None, *(patch for patch, _ in found)))
-    ]
-    swap_in(group, current, module)
-    current = module
-    mine = {}
-    for other in group:
-        if time.monotonic() > end:
-            return []
-        mine[other] = answer_of(other, replay(other).error, test_file)
-    confirmed = []
-    for patch, mistaken in found:
-        swap_in(group, current, mistaken)
-        current = mistaken
-        if all(
-            time.monotonic() < end and agree(mine[other], answer_of(other, replay(other).error, test_file))
-            for other in group
-        ):
-            confirmed.append((patch, mistaken))
-    return confirmed
-
-
-class Answer:
-    """What a test got from a solution, as far as two of them can be compared."""
-
-    def __init__(self, error: BaseException | None) -> None:
-        self.passed = error is None
-        self.error = error
-        self.line: int | None = None  # of the check that failed, in the test's file
-        self.kind = ""
-        self.where = ""
-        self.value: Any = MISSING
-        self.expected: Any = MISSING
-        self.strong = False
-
-
-def answer_of(item: pytest.Item, error: BaseException | None, test_file: Path) -> Answer:
-    """The answer that a test ended with, from the error it raised."""
-    answer = Answer(error)
-    if error is None:
-        return answer
-    lines = [line for path, line, _ in frames(error) if path == test_file]
-    answer.line = lines[-1] if lines else None
-    answer.kind = type(error).__name__
-    if isinstance(error, Wrong):
-        answer.kind, answer.where, answer.expected = error.kind, error.where, error.expected
-        if error.actual is not MISSING:
-            answer.value = error.actual
-        else:
-            answer.value = error.message if error.evidence is MISSING else error.evidence
-    elif isinstance(error, AssertionError) and (operands := item.stash.get(OPERANDS, None)) is not None:
-        answer.value, answer.expected = operands
-    else:
-        answer.value = _without_addresses(str(error))
-    answer.strong = isinstance(error, Wrong) and error.actual is not MISSING and telling(answer.value)
-    return answer
-
-
-def _without_addresses(text: str) -> str:
-    import re
-
-    return re.sub(r"0x[0-9a-f]+", "0x…", text)
-
-
-def telling(value: Any) -> bool:
-    """Whether a wrong answer is one that a different mistake would hardly give by chance."""
-    import numpy as np
-
-    if is_array(value) or is_scalar(value):
-        array = as_numpy(value).ravel()
-        if array.dtype.kind not in "iufc":
-            return False
-        values = array[np.isfinite(array)] if array.dtype.kind in "fc" else array
-        fractions = values[values != np.round(values)] if array.dtype.kind == "f" else values[:0]
-        return fractions.size >= 1 or np.unique(values).size >= 5
-    if isinstance(value, list | tuple):
-        return any(telling(one) for one in value)
-    if isinstance(value, dict):
-        return any(telling(one) for one in value.values())
-    return isinstance(value, str | bytes) and len(value) >= 8
-
-
-def agree(mine: Answer, theirs: Answer) -> bool:
-    """Whether two answers are the same: both right, or wrong at the same check in the same way."""
-    if mine.passed or theirs.passed:
-        return mine.passed and theirs.passed
-    if isinstance(mine.error, DeadlineExceeded) or isinstance(theirs.error, DeadlineExceeded):
-        return False
-    if (mine.line, mine.kind, mine.where) != (theirs.line, theirs.kind, theirs.where):
-        return False
-    if mine.kind in ("shape", "dtype", "type", "device") and is_array(mine.value) and is_array(theirs.value):
-        same_form = tuple(mine.value.shape) == tuple(theirs.value.shape)
-        if not same_form or dtype_name(mine.value) != dtype_name(theirs.value):
-            return False
-        return same_values(mine.value, theirs.value, MISSING)
-    return same_values(mine.value, theirs.value, mine.expected)
-
-
-def same_values(mine: Any, theirs: Any, expected: Any) -> bool:
-    """Whether two wrong answers are equal, but for rounding that is small beside their distance from the right one."""
-    import numpy as np
-
-    if (is_array(mine) or is_scalar(mine)) and (is_array(theirs) or is_scalar(theirs)):
-        one, other = as_numpy(mine), as_numpy(theirs)
-        if one.shape != other.shape:
-            return False
-        if one.dtype.kind not in "fc" and other.dtype.kind not in "fc":
-            return bool(np.array_equal(one, other))
-        rtol, atol = tolerances_for(mine if hasattr(mine, "dtype") else theirs, None, None)
-        with np.errstate(all="ignore"):
-            if not np.allclose(one, other, rtol=10 * rtol, atol=atol, equal_nan=True):
-                return False
-            if is_array(expected) or is_scalar(expected):
-                right = as_numpy(expected)
-                if right.shape == one.shape and right.dtype.kind in "biufc":
-                    finite = np.isfinite(one) & np.isfinite(other) & np.isfinite(right)
-                    apart = np.abs(one[finite].astype(complex) - other[finite])
-                    wrong = np.abs(one[finite].astype(complex) - right[finite])
-                    if apart.size and apart.max() > AGREEMENT * wrong.max():
-                        return False
-        return True
-    if isinstance(mine, list | tuple) and isinstance(theirs, list | tuple):
-        return len(mine) == len(theirs) and all(
-            same_values(a, b, e) for a, b, e in zip(mine, theirs, _parts(expected, len(mine)), strict=True)
-        )
-    if isinstance(mine, dict) and isinstance(theirs, dict):
-        return mine.keys() == theirs.keys() and all(same_values(mine[k], theirs[k], MISSING) for k in mine)
-    try:
-        return type(mine) is type(theirs) and bool(mine == theirs)
-    except Exception:
-        return False
-
-
-def _parts(expected: Any, length: int) -> list[Any]:
-    if isinstance(expected, list | tuple) and len(expected) == length:
-        return list(expected)
-    return [MISSING] * length
+__all__ = ["Search", "budget_for", "fitting_mistakes", "judge_of"]

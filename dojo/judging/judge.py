@@ -371,10 +371,10 @@ class Judge:
         whole, judged = self.in_file.get(item.path, 0), self.contained.judged(kata)
         try:
             with deadline.limit(EXPLAINING, gentle=True):
-                verdict = verdict_of(item, kata, solution, colour, error, whole, judged)
+                verdict = verdict_of(item, kata, solution, colour, error, whole, judged, report.capstdout)
         except deadline.DeadlineExceeded as endless:
             # A learner's object may have an endless __repr__.
-            verdict = verdict_of(item, kata, solution, "amber", endless, whole, judged)
+            verdict = verdict_of(item, kata, solution, "amber", endless, whole, judged, report.capstdout)
         if self.impl is not None and report.failed:
             verdict["builds_on"] = sorted(self.solutions.builds_on.get(kata.name, ()))
         vars(report)["dojo"] = verdict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,9 @@ MARKUP = {
     "red": {"red": True},
     "green": {"green": True},
 }
+PRINTED = 20
+"""Lines of what a test printed that are shown: the last ones."""
+
 NAMED = 6
 """Names of further failing tests that are listed under the first."""
 
@@ -40,6 +44,7 @@ def verdict_of(
     error: BaseException | None,
     in_file: int = 0,
     judged: tuple[str, str] | None = None,
+    printed: str = "",
 ) -> dict[str, Any]:
     """What a test's report carries: plain values only, as xdist sends it from a worker."""
     verdict: dict[str, Any] = {
@@ -48,6 +53,8 @@ def verdict_of(
         "test": item.name,
         "id": item.nodeid.split("::", 1)[-1],
         "lines": [],
+        "cause": "",
+        "printed": [],
         "file": str(solution),
         "line": None,
         "order": item.session.items.index(item) if colour != "green" else 0,
@@ -57,6 +64,7 @@ def verdict_of(
     }
     if colour in ("green", "skipped") or error is None:
         return verdict
+    verdict["printed"] = _last_lines(printed)
     if colour == "todo":
         from dojo.checks.verdict import frames
 
@@ -82,8 +90,8 @@ def verdict_of(
             finding = _with_mistakes(finding, explain(item, kata, solution, error))
     else:
         finding = explain(item, kata, solution, error)
-    finding.lines += getattr(error, "__notes__", [])  # of a rank: which one, and where the others stand
-    verdict["lines"], verdict["line"] = finding.lines, finding.line
+    finding.lines += _of_ranks(error)
+    verdict["lines"], verdict["line"], verdict["cause"] = finding.lines, finding.line, finding.cause
     return verdict
 
 
@@ -95,9 +103,28 @@ def advice(error: BaseException) -> list[str]:
 
 
 def _with_mistakes(finding: Any, explained: Any) -> Any:
+    finding.lines = [*explained.called, *finding.lines]
     if explained.says:
         finding.lines += [*explained.says, "  (the same error comes from that mistake)"]
+        finding.cause = explained.cause
     return finding
+
+
+ABOUT_RANKS = re.compile(r"(on )?rank \d+")
+
+
+def _of_ranks(error: BaseException) -> list[str]:
+    """Notes on an error that say which rank it was and where the others stand; hypothesis adds others."""
+    return [note for note in getattr(error, "__notes__", []) if ABOUT_RANKS.match(note)]
+
+
+def _last_lines(printed: str) -> list[str]:
+    """The last lines of what a test printed, under a line that says so."""
+    lines = printed.rstrip().splitlines()
+    if not lines:
+        return []
+    left_out = f", the last {PRINTED} of {len(lines)} lines" if len(lines) > PRINTED else ""
+    return [f"printed{left_out}:", *(f"  | {line}" for line in lines[-PRINTED:])]
 
 
 def _tests_of(item: pytest.Item) -> int:
@@ -236,11 +263,11 @@ def _failures(judge: Run, terminal: Any, one: Ran) -> None:
         return
     full = failing if judge.config.option.verbose > 0 else failing[:1]
     for verdict in full:
-        terminal.write_line(f"  {verdict['test']}", bold=True)
-        for line in verdict["lines"]:
+        terminal.write_line(f"  {verdict['id']}", bold=True)
+        for line in [*verdict["lines"], *verdict["printed"]]:
             for part in _wrapped(line, min(terminal._tw.fullwidth, 100) - 4):
                 terminal.write_line(f"    {part}")
-    rest = [v["test"] for v in failing[len(full) :]]
+    rest = [v["id"] for v in failing[len(full) :]]
     if rest:
         more = f", and {len(rest) - NAMED} more" if len(rest) > NAMED else ""
         text = f"also not green: {', '.join(rest[:NAMED])}{more}"

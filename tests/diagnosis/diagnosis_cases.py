@@ -138,12 +138,12 @@ FACTS = [
 ]
 
 RELATIONS = [
-    Case("no √d", "√16, where 16 is axis 1 of q", "def scores(q, k): return q @ k.T"),
-    Case("d for √d", "1/√16", "def scores(q, k): return q @ k.T / q.shape[1]"),
+    Case("no √d", "4 times the expected", "def scores(q, k): return q @ k.T"),
+    Case("d for √d", "0.25 times the expected", "def scores(q, k): return q @ k.T / q.shape[1]"),
     Case("transposed", "transpose of the expected", "def scores(q, k): return k @ q.T / 4"),
     Case(
         "1/n for 1/(n−1)",
-        "1/n in place of 1/(n−1)",
+        "0.857143 times the expected",
         "def covariance(X):\n    c = X - X.mean(0)\n    return c.T @ c / len(X)",
     ),
     Case(
@@ -162,12 +162,7 @@ RELATIONS = [
         "negative of the expected",
         "def loss(p, labels): return float(np.log(p[np.arange(len(labels)), labels]).mean())",
     ),
-    Case(
-        "a sum for a mean",
-        "a sum in place of a mean",
-        "def loss(p, labels): return float(-np.log(p[np.arange(len(labels)), labels]).sum())",
-    ),
-    Case("ranks from 1", "1 more than expected everywhere", "def ranks(x): return x.argsort().argsort() + 1"),
+    Case("ranks from 1", "Every value is 1 more than expected", "def ranks(x): return x.argsort().argsort() + 1"),
     Case("ranks from the top", "another order", "def ranks(x): return (-x).argsort().argsort()"),
     Case("below", "opposite", "def above(x, limit): return x <= limit"),
     Case(
@@ -177,7 +172,7 @@ RELATIONS = [
     ),
     Case(
         "the std with n−1",
-        "as n in place of n−1 gives under a root",
+        "0.968246 times the expected",
         "def scores(q, k): return q @ k.T / 4 * np.sqrt(15 / 16)",
     ),
     Case("all zeros", "all zeros", "def standardize(X): return np.zeros_like(X)"),
@@ -198,6 +193,11 @@ RELATIONS = [
 
 # What nobody can name: another formula, two slips at once, noise.  The plain numbers are all there is to say.
 UNKNOWN = [
+    Case(
+        "a sum for a mean, of which there is one number",
+        "",
+        "def loss(p, labels): return float(-np.log(p[np.arange(len(labels)), labels]).sum())",
+    ),
     Case("a square too many", "", "def scores(q, k): return (q @ k.T / 4) ** 2"),
     Case("noise", "", "def scores(q, k): return q @ k.T / 4 + np.random.default_rng(0).normal(size=(len(q), len(k)))"),
     Case("two slips at once", "", "def standardize(X): return ((X.T - X.mean(1)) / X.var(1)).T"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,8 @@ torch = pytest.importorskip("torch")
 
 from dojo.checks.compare import Wrong, is_array  # noqa: E402
 from dojo.checks.guard import keeps_arguments, same, snapshot  # noqa: E402
+from dojo.checks.verdict import colour_of  # noqa: E402
+from dojo.diagnosis.explain import _of_gradients  # noqa: E402
 from dojo.judging.judge import _seed_torch  # noqa: E402
 from dojo.proofs.wrong_on_purpose import APPLIES, detached, halved, input_changed, negated, zeros  # noqa: E402
 from dojo.testing import assert_close  # noqa: E402
@@ -87,3 +90,56 @@ def test_bfloat16_is_compared_as_coarsely_as_it_is():
     assert_close(x * (1 + 2**-7), x)
     with pytest.raises(Wrong):
         assert_close(x * 1.1, x)
+
+
+class Tripled(torch.autograd.Function):
+    """Twice its input, whose gradient says three times."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, upstream):
+        return 3 * upstream
+
+
+class TestGradientsThatAreCutOff:
+    """torch's own errors say nothing to a learner, and nothing of them passes through the learner's file."""
+
+    @pytest.fixture
+    def x(self):
+        return torch.tensor([0.5, 2.0], dtype=torch.float64, requires_grad=True)
+
+    @pytest.mark.parametrize(
+        "differentiate",
+        [
+            lambda x: x.detach().sum().backward(),
+            lambda x: torch.autograd.grad((x.detach().clone().requires_grad_() * 2).sum(), x),
+            lambda x: torch.autograd.gradcheck(lambda v: v.detach() * 2, x),
+        ],
+    )
+    def test_say_so_and_name_the_input(self, x, differentiate):
+        with pytest.raises((RuntimeError, ValueError)) as caught:
+            differentiate(x)
+        assert colour_of(caught.value, Path("k01_x.py")) == "red"
+        said = _of_gradients(caught.value, "", {"gradient": ["q", "k"]})
+        assert said == ["its output no longer depends on `q` and `k`: was it detached, or computed under no_grad?"]
+        assert "f(): the output" in _of_gradients(caught.value, "f()", {})[0]
+
+    def test_a_gradient_that_is_wrong_is_red_with_both(self, x):
+        with pytest.raises(RuntimeError) as caught:
+            torch.autograd.gradcheck(Tripled.apply, x)
+        assert colour_of(caught.value, Path("k01_x.py")) == "red"
+        said = _of_gradients(caught.value, "", {})
+        assert said[0] == "its gradient isn't the one that finite differences give"
+        assert "yours" in said[1]
+        assert "3." in said[1]
+        assert "expected" in said[2]
+        assert "2." in said[2]
+
+    def test_other_errors_of_torch_stay_what_they_are(self, x):
+        with pytest.raises(RuntimeError) as caught:
+            torch.ones(2) @ torch.ones(3)
+        assert colour_of(caught.value, Path("k01_x.py")) == "amber"
+        assert _of_gradients(caught.value, "", {}) == []
