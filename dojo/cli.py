@@ -160,7 +160,7 @@ def review(
 
     if done or give_up:
         if again:
-            raise DojoError("--again begins a review anew, --done and --give-up end it: which one?")
+            raise DojoError("--again starts a review again, --done and --give-up finish it. Which one do you mean?")
         raise typer.Exit(finish(learner_here(), kata, give_up))
     show_review(learner_here(), kata, again, everything)
 

@@ -98,7 +98,7 @@ def where(dojo: Dojo) -> None:
     for one in again[:3]:
         say(f"{one.kata.name}: {one.note}  ({_run_command(one.kata)})")
     if len(again) > 3:
-        say(f"and {len(again) - 3} more to judge again: dojo list")
+        say(f"and {len(again) - 3} more whose tests to run again: dojo list")
     at = current(all_of_them)
     if at is None:
         say("Every kata is green. To look for new ones: dojo update", "green")
@@ -289,7 +289,7 @@ def _chosen(dojo: Dojo, name: str | None, record: Record, default: object) -> Ka
     pick = current if default is current else last_written
     one = pick(statuses(dojo, record))
     if one is None:
-        raise DojoError("every kata is green: name the one you mean")
+        raise DojoError("every kata is green. Name the one that you mean")
     return one.kata
 
 
@@ -423,7 +423,7 @@ def do_init(folder: Path) -> None:
 
     clone = find_dojo(Path.cwd()) or find_dojo(Path(package.__file__).resolve().parent)
     if clone is None:
-        raise DojoError("no clone is known to begin from: go to the clone of ML Dojo, and `dojo init` there")
+        raise DojoError("no clone of ML Dojo is known here. Change to your clone, and type `dojo init` there")
     made = init(open_dojo(clone.clone), folder)
     say(f"{made.root} has the stubs of {len(made.katas)} katas; the tests stay in {made.clone}.")
     say(f"  cd {shlex.quote(str(folder))}")
@@ -464,7 +464,7 @@ def _tell_update(dojo: Dojo, done: Updated) -> None:
     for name, (old, new) in news.moved.items():
         say(f"moved      {name}: {old} is now {new}")
     for name in news.tests:
-        say(f"tests      {name} has other tests: judge it again")
+        say(f"tests      {name} has other tests: run its tests again")
     for name in news.removed:
         kept = f"; yours is kept in {_kept(dojo, done.kept.folder)}" if name in news.kept_aside else ""
         say(f"removed    {name}{kept}")

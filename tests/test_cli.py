@@ -74,7 +74,7 @@ class TestWhereAmI:
         judged(dojo)
         with dojo.kata("mean").test.open("a") as file:
             file.write("# more\n")
-        assert "mean: the tests changed: judge it again" in run()
+        assert "mean: the tests changed: run its tests again" in run()
 
     def test_at_the_end(self, dojo):
         for name in ("mean", "median", "count"):
@@ -360,7 +360,7 @@ class TestFiles:
         for line in (
             "new        katas/module_02_words/k02_sort",
             "k02_median.py is now katas/module_01_numbers/k03_median.py",
-            "tests      mean has other tests: judge it again",
+            "tests      mean has other tests: run its tests again",
             "removed    count",
             "conflict   mean: both you and the new stub changed mean",
             "katas/module_01_numbers/k01_mean.new-stub.py",

@@ -94,7 +94,7 @@ def scaffold(dojo: Dojo, name: str, module: str) -> list[str]:
     if dojo.apart:
         raise DojoError(f"katas are written in the clone: cd {shlex.quote(str(dojo.clone))}, then dojo new again")
     if not STEM.fullmatch(f"k01_{name}") or keyword.iskeyword(name):
-        raise DojoError(f"'{name}' can't be a kata's name; expected small letters, digits and _: gradient_descent")
+        raise DojoError(f"'{name}' can't be a kata's name; expected lower-case letters, digits and _: gradient_descent")
     taken = next((kata for kata in dojo.katas if kata.name == name), None)
     if taken is not None:
         raise DojoError(f"there is a kata '{name}' already: {taken.module}/{taken.stem}; names are unique")

@@ -49,9 +49,9 @@ class Status:
         if self.problem:
             return self.problem
         if self.tests_changed and self.colour == "green":
-            return "the tests changed: judge it again"
+            return "the tests changed: run its tests again"
         if self.edited_since:
-            return "edited since: judge it again"
+            return "edited since: run its tests again"
         return ""
 
 

@@ -33,12 +33,12 @@ def show_review(dojo: Dojo, name: str | None, again: bool, everything: bool) -> 
         begin(dojo.kata(name), again)
         return
     if again:
-        raise DojoError("--again begins one review anew: name its kata, as in `dojo review mean --again`")
+        raise DojoError("--again starts one review again: name its kata, as in `dojo review mean --again`")
     with _record(dojo) as record:
         known = memories(dojo, record)
     begun = [kata for kata in dojo.katas if under_review(kata)]
     if not known and not begun:
-        say("Nothing is solved yet: a kata comes here when it is green.", wrap=True)
+        say("You haven't solved a kata yet. Green katas come back here for review.", wrap=True)
         say("  next   dojo next")
         return
     due = [one for one in known.values() if one.is_due]
@@ -116,7 +116,9 @@ def begin(kata: Kata, again: bool) -> None:
             _how_to_go_on(kata)
             return
         if memory is None:
-            raise DojoError(f"{kata.name} isn't solved yet, so there is nothing to remember: dojo next")
+            raise DojoError(
+                f"{kata.name} isn't solved yet, so there is nothing to review. For the next kata: dojo next"
+            )
         stub = pristine_stub(kata)
         if begun is not None:
             copy = Kept(kata.dojo).add(_kept_as(begun), begun.read_bytes())
@@ -135,12 +137,12 @@ def begin(kata: Kata, again: bool) -> None:
     say(f"{kata.stem}  {kata.title}: solved {ago}, {memory.remembered:.0%} remembered", "bold", wrap=True)
     if not memory.is_due:
         say(f"It isn't due before {memory.due}; an early review does no harm.")
-    say("A fresh stub lies beside your solution, which stays as it is.", wrap=True)
+    say("You get an empty stub. Your own solution stays as it is.", wrap=True)
     _steps(kata, path)
 
 
 def _how_to_go_on(kata: Kata) -> None:
-    say(f"{kata.stem}  {kata.title}: its review is begun", "bold", wrap=True)
+    say(f"{kata.stem}  {kata.title}: you have started its review", "bold", wrap=True)
     path = under_review(kata)
     assert path is not None, "asked only of katas whose review is begun"
     _steps(kata, path)
@@ -178,7 +180,7 @@ def finish(dojo: Dojo, name: str | None, give_up: bool) -> int:
     kata = _begun(dojo, name)
     path = under_review(kata)
     if path is None:
-        raise DojoError(f"no review of {kata.name} is begun: dojo review {kata.name} begins one")
+        raise DojoError(f"you haven't started a review of {kata.name}. To start one: dojo review {kata.name}")
     with _record(dojo) as record:
         sessions, running = sessions_of((a for a in log_of(dojo, record) if a.kata == kata.name), expected_of(kata))
         if not give_up and (problem := _not_green(kata, path, record, sessions, running)):
@@ -212,10 +214,10 @@ def _begun(dojo: Dojo, name: str | None) -> Kata:
         return dojo.kata(name)
     begun = [kata for kata in dojo.katas if under_review(kata)]
     if not begun:
-        raise DojoError("no review is begun: `dojo review` lists what is due")
+        raise DojoError("you haven't started a review: `dojo review` lists the katas that are due")
     if len(begun) > 1:
         names = ", ".join(kata.name for kata in begun)
-        raise DojoError(f"the reviews of {names} are begun: which one? dojo review --done {begun[0].name}")
+        raise DojoError(f"you have started reviews of {names}. Which one? dojo review --done {begun[0].name}")
     return begun[0]
 
 
@@ -233,7 +235,7 @@ def _not_green(kata: Kata, path: Path, record: Record, sessions: list[Session], 
     # It was green, or given up and not put away.  What is compared and kept must be what was green.
     green = {attempt.file_hash for attempt in runs if attempt.solved}
     if sessions and sessions[-1].solved and hash_file(path) not in green:
-        return f"{kata.name}: this review was edited since it was green: judge it again."
+        return f"{kata.name}: this review was edited since it was green: run its tests again."
     return ""
 
 

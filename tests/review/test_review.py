@@ -272,7 +272,7 @@ def kept(dojo) -> list[Path]:
 class TestList:
     def test_nothing_is_solved_yet(self, dojo):
         said = run().replace("\n", " ")
-        assert "Nothing is solved yet" in said
+        assert "You haven't solved a kata yet" in said
         assert "dojo next" in said
 
     def test_nothing_is_due(self, dojo):
@@ -326,19 +326,19 @@ class TestList:
     def test_a_kata_that_is_gone_is_left_out(self, dojo):
         solved(dojo)
         dojo.kata("mean").test.unlink()
-        assert "Nothing is solved yet" in run()
+        assert "You haven't solved a kata yet" in run()
 
     def test_a_corrupt_record(self, dojo):
         solved(dojo)
         (dojo.state / "record.sqlite").write_bytes(b"x" * 5000)
-        assert "Nothing is solved yet" in run()
+        assert "You haven't solved a kata yet" in run()
         assert list(dojo.state.glob("record.sqlite.corrupt-*"))
 
     def test_no_record_can_be_kept(self, dojo):
         dojo.state.write_text("a file")
         said = run().replace("\n", " ")
         assert "practice goes on" in said
-        assert "Nothing is solved yet" in said
+        assert "You haven't solved a kata yet" in said
 
 
 class TestBegin:
@@ -358,14 +358,14 @@ class TestBegin:
         solved(dojo)
         run("mean")
         file_of(dojo).write_text("half of it")
-        assert "its review is begun" in run("mean")
+        assert "you have started its review" in run("mean")
         assert file_of(dojo).read_text() == "half of it"
 
     def test_nor_over_one_whose_kata_has_another_number_by_now(self, dojo):
         solved(dojo)
         run("mean")
         old = file_of(dojo).rename(file_of(dojo).with_name("k07_mean.py"))
-        assert "its review is begun" in run("mean")
+        assert "you have started its review" in run("mean")
         assert not file_of(dojo).exists()
         assert old.exists()
 
@@ -391,7 +391,7 @@ class TestBegin:
         assert "no kata is called 'nope'" in run("nope", status=2)
 
     def test_contradictions(self, dojo):
-        assert "which one?" in run("mean", "--done", "--again", status=2)
+        assert "Which one" in run("mean", "--done", "--again", status=2)
         assert "name its kata" in run("--again", status=2)
 
     def test_where_no_file_can_be_written(self, dojo):
@@ -484,14 +484,14 @@ class TestDone:
         assert sessions(dojo)[-1].rating == Rating.Easy
 
     def test_none_is_begun(self, dojo):
-        assert "no review is begun" in run("--done", status=2)
-        assert "no review of mean is begun" in run("--done", "mean", status=2)
+        assert "haven't started a review" in run("--done", status=2)
+        assert "haven't started a review of mean" in run("--done", "mean", status=2)
 
     def test_several_are_begun(self, dojo):
         for name in ("mean", "median"):
             solved(dojo, name)
             run(name)
-        assert "mean, median are begun: which one?" in run("--done", status=2).replace("\n", " ")
+        assert "reviews of mean, median. Which one?" in run("--done", status=2).replace("\n", " ")
         reviewed(dojo, "mean")
         run("--done", "mean")
         assert file_of(dojo, "median").exists()
