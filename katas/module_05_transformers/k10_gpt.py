@@ -47,6 +47,8 @@ deviation of 0.02 / √24 = 0.00408.
 **Shapes**: ids (b, n) int64, logits (b, n, vocab_size).  No function or method changes its
 arguments.
 
+Answers are on the device of the input, and a module moved by .to works where it is.
+
 **Steps.**  GPT is long; a good place to pause is before load_gpt2.
 
     next_token_loss   5 min   which row is judged on which token?

@@ -55,6 +55,9 @@ random, 1.5 stay.  The mean over [1 3], [5 7] and padding is [3 5], of length 5.
 padding, at which nothing may look.  At least one token of each row is real.  No function or
 method changes its arguments.
 
+Answers are on the device of the input, and a module moved by .to works where it is.  A
+generator is on the device of the ids, too.
+
 **Steps.**  A good place to pause is after Bert.
 
     Bert                35 min   20 for the model, 15 for load_hf; on which axis is the mask?

@@ -46,6 +46,8 @@ and 3 at head 1.  Llama 2 70B has 80 layers of 8 key-value heads of 128 in 2 byt
 
 No function or method changes its arguments.
 
+Answers are on the device of the input, and a module moved by .to works where it is.
+
 **Steps.**
 
     group_queries            5 min   cut the axis of the heads in two

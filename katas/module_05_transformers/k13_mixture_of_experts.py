@@ -60,6 +60,8 @@ as it is and multiply by it.
 **Shapes**: x (..., d_model) in float32 or float64, with at least one leading dimension; T is
 the product of the leading dimensions.  No function or method changes its arguments.
 
+Answers are on the device of the input, and a module moved by .to works where it is.
+
 **Steps.**
 
     route              5 min   softmax of what?

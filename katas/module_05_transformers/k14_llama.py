@@ -55,6 +55,8 @@ heads of 64 that share 3 key-value heads, tied:
 **Shapes**: ids (b, n) int64, logits (b, n, vocab_size).  No function or method changes its
 arguments.
 
+Answers are on the device of the input, and a module moved by .to works where it is.
+
 **Steps.**
 
     read_config  10 min   what may be missing

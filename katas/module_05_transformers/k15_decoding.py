@@ -65,6 +65,9 @@ tokens is taken isn't judged.  No function changes its arguments.
 A model is a function from ids, int64 (b, n), to logits (b, n, V): those at position i predict
 token i + 1.  Models run under torch.no_grad(), and never on an empty batch.
 
+Answers are on the device of the logits.  generate and beam_search are given ids as a list, and run
+models that are on the CPU.
+
 **Steps.**  A good place to pause is before generate.
 
     top_k                 5 min   what if k is larger than V?

@@ -54,6 +54,8 @@ norms are few, and 0 is no natural place for them: a norm's weight of 0 shuts it
 **Shapes**: tokens (N,) int64, windows (b, length), logits (b, n, V).  No function or method
 changes its arguments, but for `clip_gradients` and what a Trainer does to its model.
 
+Answers are on the device of the tokens, and a Trainer trains where its model and tokens are.
+
 **Steps.**
 
     windows            5 min   the last target must exist

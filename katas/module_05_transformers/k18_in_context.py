@@ -60,6 +60,8 @@ The drawing of the induction head is an example, too.
 **Shapes**, with any leading dimensions `...`: tokens (..., n + m, d + 1), ids (..., n).  No
 function changes its arguments.
 
+Answers are on the device of the input: make new tensors there (`device=x.device`).
+
 **Steps.**
 
     few_shot_prompt         5 min   blocks, joined

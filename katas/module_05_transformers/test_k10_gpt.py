@@ -225,3 +225,12 @@ class TestLoadGpt2:
         ids = some_ids(SIZES[0], 2, 8)
         expected = model(ids)
         assert_close(model.cuda()(ids.cuda()).cpu(), expected)
+
+
+class TestOnTheGpu:
+    def test_next_token_loss(self, gpu):
+        logits = torch.randn(2, 4, 9, dtype=torch.float64, requires_grad=True)
+        gpu.check(next_token_loss, logits, torch.randint(0, 9, (2, 4)))
+
+    def test_gpt(self, gpu):
+        gpu.check(lively(SIZES[1]), some_ids(SIZES[1], 2, 5))

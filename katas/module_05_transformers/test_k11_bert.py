@@ -382,3 +382,25 @@ class TestMiniLM:
         similarity = vectors @ vectors.T
         assert_equal([int(row.topk(2).indices[1]) for row in similarity[:4]], [1, 0, 3, 2])
         assert_equal(bool(similarity[0, 1] > 0.5 and similarity[2, 3] > 0.5 and similarity[0, 2] < 0.2), True)
+
+
+class TestOnTheGpu:
+    def test_bert(self, gpu):
+        gpu.check(Bert(BertConfig(**SIZES["other"])).double(), *batch("other", 2, 5))
+
+    def test_bert_for_pretraining(self, gpu):
+        gpu.check(BertForPretraining(BertConfig(**SIZES["other"])).double(), *batch("other", 2, 5))
+
+    def test_mask_tokens(self, gpu):
+        ids = torch.randint(5, 40, (6, 12))
+        inputs, labels = mask_tokens(gpu(ids), gpu(ids < 9), 4, 40, 0.5, gpu.generator(3))
+        assert_equal({inputs.device.type, labels.device.type}, {gpu.device.type})
+        assert_equal(bool((labels != -100).any()) and not bool((labels != -100)[gpu(ids < 9)].any()), True)
+
+    def test_loss_and_vectors(self, gpu):
+        token_logits = torch.randn(2, 3, 7, dtype=torch.float64, requires_grad=True)
+        next_logits = torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
+        labels = torch.tensor([[1, -100, 3], [-100, 0, -100]])
+        gpu.check(pretraining_loss, token_logits, next_logits, labels, torch.tensor([1, 0]))
+        states = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+        gpu.check(sentence_vectors, states, torch.tensor([[1, 1, 0], [1, 1, 1]]))

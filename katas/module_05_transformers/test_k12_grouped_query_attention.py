@@ -235,3 +235,17 @@ class TestPoolHeads:
             getattr(grouped, name).load_state_dict(getattr(full, name).state_dict())
         x = torch.randn(4, 12, dtype=torch.float64)
         assert_close(grouped(x), full(x))
+
+
+class TestOnTheGpu:
+    @pytest.mark.parametrize("theta", [None, 100.0])
+    def test_grouped_query_attention(self, gpu, theta):
+        layer = randomized(GroupedQueryAttention(12, 6, 2, theta=theta))
+        x = torch.randn(2, 5, 12, dtype=torch.float64, requires_grad=True)
+        gpu.check(layer, x, torch.ones(5, 5).tril() > 0)
+        gpu.check(layer, x, None, AWAY if theta else None)
+
+    def test_its_parts(self, gpu):
+        gpu.check(group_queries, torch.randn(2, 6, 3, 4, requires_grad=True), 2)
+        gpu.check(repeat_kv, torch.randn(2, 2, 3, 4, requires_grad=True), 3)
+        gpu.check(pool_heads, torch.randn(12, 5), 6, 2)

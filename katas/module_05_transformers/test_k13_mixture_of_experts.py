@@ -237,3 +237,18 @@ class TestMixtureOfExperts:
     def test_a_number_of_choices_out_of_range_is_refused(self, k):
         with raises(ValueError, k, 3):
             MixtureOfExperts(4, 6, 3, k)
+
+
+class TestOnTheGpu:
+    def test_route_and_balance_loss(self, gpu):
+        logits = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+        gpu.check(route, logits, 2)
+        gpu.check(balance_loss, logits, logits.topk(2).indices)
+
+    def test_kept_choices(self, gpu):
+        gpu.check(kept_choices, torch.randn(7, 4).topk(2).indices, 3)
+
+    @pytest.mark.parametrize("capacity_factor", [None, 0.7])
+    def test_mixture_of_experts(self, gpu, capacity_factor):
+        layer = randomized(MixtureOfExperts(6, 5, 4, 2, capacity_factor))
+        gpu.check(layer, torch.randn(2, 4, 6, dtype=torch.float64, requires_grad=True))

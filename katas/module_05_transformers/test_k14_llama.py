@@ -273,3 +273,18 @@ class TestSmolLM2:
         written = greedy(self.learners(pair), ids[0], 16, stop=2)
         assert_equal(tokenizer.decode(written), tokenizer.decode(expected))
         assert_equal(tokenizer.decode(written).startswith("The capital of France is Paris."), True)
+
+
+class TestOnTheGpu:
+    @pytest.mark.parametrize("case", SIZES)
+    def test_llama(self, gpu, case):
+        model = Llama(LlamaConfig(**SIZES[case])).double()
+        gpu.check(model, some_ids(case, 2, 5))
+        gpu.check(model, some_ids(case, 2, 3), torch.tensor([4, 5, 9]))
+
+    def test_greedy(self, gpu):
+        model = Llama(LlamaConfig(**SIZES["wide"])).double()
+        ids = some_ids("wide", 1, 4)[0]
+        found = greedy(gpu(model), gpu(ids), 3)
+        assert_equal(found.device.type, gpu.device.type)
+        assert_close(found.cpu(), greedy(model, ids, 3))

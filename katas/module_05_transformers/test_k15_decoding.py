@@ -396,3 +396,17 @@ class TestBeamSearch:
         model.table[:, 3] += 50
         assert_equal(beam_search(model, [1, 2], 9, 1, 3)[0], [3])
         assert_equal(len(model.calls), 1)
+
+
+class TestOnTheGpu:
+    @pytest.mark.parametrize(("function", "limit"), [(top_k, 2), (top_p, 0.7), (min_p, 0.2)])
+    def test_filters(self, gpu, function, limit):
+        gpu.check(function, random_logits(3, 7), limit)
+
+    def test_penalize_repetition(self, gpu):
+        gpu.check(penalize_repetition, random_logits(2, 7).requires_grad_(), torch.tensor([[1, 4], [6, 6]]), 1.7)
+
+    def test_sample(self, gpu):
+        gpu.check(sample, random_logits(2, 7), 0.0)
+        drawn = sample(gpu(random_logits(2, 7)), 0.8, gpu.generator(4))
+        assert_equal(drawn.device.type, gpu.device.type)

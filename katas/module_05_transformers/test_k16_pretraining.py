@@ -384,3 +384,26 @@ class TestLearning:
         trigram = witten_bell(hamlet[:cut], hamlet[cut:], 3)
         if loss > trigram:
             fail(f"The model needs {loss:.2f} nats a character; less than the trigram model's {trigram:.2f} was expected.", evidence=("trigram", round(loss, 1)))
+
+
+class TestOnTheGpu:
+    def test_windows(self, gpu):
+        gpu.check(windows, some_tokens(30), torch.tensor([4, 0, 20]), 7)
+
+    def test_clip_gradients(self, gpu):
+        model = gpu(Toy().double())
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        norm = clip_gradients(model.parameters(), 0.5)
+        count = sum(parameter.numel() for parameter in model.parameters())
+        assert_close(norm, math.sqrt(count))
+        left = sum(parameter.grad.square().sum().item() for parameter in model.parameters())
+        assert_close(math.sqrt(left), 0.5)
+
+    def test_training_and_evaluation(self, gpu):
+        torch.manual_seed(3)
+        model, tokens = Toy().double(), some_tokens()
+        moved = gpu(model)
+        found = a_trainer(moved, tokens=gpu(tokens)).train(3)
+        assert_close(found, a_trainer(model, tokens=tokens).train(3), rtol=1e-6, atol=0)  # sums in another order
+        assert_close(evaluate(moved, gpu(tokens), 9), evaluate(model, tokens, 9), rtol=1e-6, atol=0)

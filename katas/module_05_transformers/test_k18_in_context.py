@@ -283,3 +283,15 @@ class TestInductionHead:
         pattern, prediction = induction_head(ids)
         assert_close(induction_score(pattern[None, None], period), torch.ones(1, 1))
         assert_close(prediction[period:-1], ids[period + 1 :])
+
+
+class TestOnTheGpu:
+    def test_attention_that_learns(self, gpu):
+        x, y, queries = problem(5, 3, 2)
+        gpu.check(linear_attention, *(torch.randn(2, 4, 3, requires_grad=True) for _ in range(3)))
+        gpu.check(regression_layer, torch.randn(7, 3, dtype=torch.float64, requires_grad=True), 5, 0.1)
+        gpu.check(in_context_regression, x.requires_grad_(), y.requires_grad_(), queries.requires_grad_(), 0.1, 2)
+
+    def test_induction(self, gpu):
+        gpu.check(induction_score, torch.rand(2, 8, 8, dtype=torch.float64), 3)
+        gpu.check(induction_head, torch.tensor([[4, 1, 4, 9, 1], [2, 2, 0, 7, 0]]))

@@ -122,9 +122,9 @@ def mask_tokens(
     generator: Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
     # Two draws: whether a token is chosen says nothing about its fate.
-    chosen = (torch.rand(ids.shape, generator=generator) < rate) & ~special
-    fate = torch.rand(ids.shape, generator=generator)
-    other = torch.randint(vocab_size, ids.shape, generator=generator, dtype=ids.dtype)
+    chosen = (torch.rand(ids.shape, generator=generator, device=ids.device) < rate) & ~special
+    fate = torch.rand(ids.shape, generator=generator, device=ids.device)
+    other = torch.randint(vocab_size, ids.shape, generator=generator, dtype=ids.dtype, device=ids.device)
     labels = ids.masked_fill(~chosen, IGNORED)
     inputs = ids.masked_fill(chosen & (fate < 0.8), mask_id)
     return torch.where(chosen & (fate >= 0.9), other, inputs), labels

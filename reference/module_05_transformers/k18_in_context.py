@@ -58,12 +58,12 @@ def induction_score(maps: Tensor, period: int) -> Tensor:
     n = maps.shape[-1]
     if not 1 <= period < n:
         raise ValueError(f"the period must lie between 1 and n - 1, got period {period} and n = {n}")
-    i = torch.arange(period, n)
+    i = torch.arange(period, n, device=maps.device)
     return maps[..., i, i - period + 1].mean(-1)
 
 
 def induction_head(ids: Tensor) -> tuple[Tensor, Tensor]:
-    positions = torch.arange(ids.shape[-1])
+    positions = torch.arange(ids.shape[-1], device=ids.device)
     earlier = (ids[..., :, None] == ids[..., None, :]) & (positions < positions[:, None])
     # The largest earlier position with the same id; -1 where there is none.
     last = positions.where(earlier, -1).amax(-1)
