@@ -29,7 +29,7 @@ def pytest_load_initial_conftests(
         from dojo.judging import supervisor
 
         # Before anything of the run is loaded: in the parent this doesn't return.
-        inside = supervisor.fork(early_config, args)
+        inside = supervisor.fork(early_config)
         from dojo.judging.judge import Judge, load_what_the_run_needs
 
         load_what_the_run_needs(early_config, args)
