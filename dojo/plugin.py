@@ -150,12 +150,16 @@ class Hooks:
         self.judge.contained.let_go()
 
     @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        return self.judge.workers.scheduler(config, log)
+
+    @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         self.judge.workers.died(node, error)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: Any, sched: Any) -> None:
-        self.judge.workers.crashed(report, sched)
+        self.judge.workers.crashed(report)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         self.judge.write_down(session)
