@@ -10,9 +10,13 @@ from xdist.scheduler import LoadFileScheduling
 class ByKata(LoadFileScheduling):  # type: ignore[misc]
     """All tests of a file go to one worker, and a test in which a worker has died isn't given to another.
 
-    xdist's own way hands the units that a dead worker had finished to the next one, too.  One that is
-    handed nothing waits for ever.
+    xdist's own way hands the units that a dead worker had finished to the next one, too, and hands units to
+    one that hasn't told its tests yet, where two workers die at once.  One that is handed nothing waits for ever.
     """
+
+    def _reschedule(self, node: Any) -> None:
+        if node in self.registered_collections:  # it is asked again once it has told its tests
+            super()._reschedule(node)
 
     def remove_node(self, node: Any) -> str | None:
         """Take the work of a worker that is gone; the test that it died in, if it did."""
