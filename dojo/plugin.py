@@ -29,7 +29,7 @@ def pytest_load_initial_conftests(
         from dojo.judging import supervisor
 
         # Before anything of the run is loaded: in the parent this doesn't return.
-        inside = supervisor.fork(early_config, args)
+        inside = supervisor.fork(early_config)
         from dojo.judging.judge import Judge, load_what_the_run_needs
 
         load_what_the_run_needs(early_config, args)
@@ -155,12 +155,16 @@ class Hooks:
         self.judge.contained.let_go()
 
     @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        return self.judge.workers.scheduler(config, log)
+
+    @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         self.judge.workers.died(node, error)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: Any, sched: Any) -> None:
-        self.judge.workers.crashed(report, sched)
+        self.judge.workers.crashed(report)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         self.judge.write_down(session)

@@ -118,7 +118,11 @@ class Inside:
                 faulthandler.dump_traceback(file=stack, all_threads=False)
             real_kill(target, number)
 
+        def let_be() -> None:
+            os._exit, os.kill = real_exit, real_kill
+
         os._exit, os.kill = _exit, kill
+        os.register_at_fork(after_in_child=let_be)  # what is forked from here has its own end
         self.real_exit = real_exit
 
     real_exit = staticmethod(os._exit)

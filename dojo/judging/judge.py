@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 import zlib
@@ -46,6 +47,8 @@ def load_what_the_run_needs(config: pytest.Config, args: list[str]) -> None:
 
             manager.unblock("xdist")  # under its own name, by which other plugins look for it
             manager.register(xdist, "xdist")
+            # Plugins that ask early whether there are workers (pytest-cov does) find its options here.
+            config.known_args_namespace = config._parser.parse_known_args(args, namespace=copy.copy(config.option))
 
 
 class Judge:

@@ -59,10 +59,10 @@ asked_for = False
 """Whether pytest.main() was called by somebody who wants it supervised, though it isn't the program that runs."""
 
 
-def wise(config: Any, args: list[str]) -> bool:
+def wise(config: Any) -> bool:
     """Whether to fork: there is fork, pytest is the program, learners' code is asked for, and no debugger is there."""
     option = config.known_args_namespace
-    if not hasattr(os, "fork") or os.environ.get("PYTEST_XDIST_WORKER") or not (asked_for or _is_program()):
+    if not hasattr(os, "fork") or not (asked_for or _is_program()):
         return False
     if option.capture == "no" or traced() or debugged(option) or threading.active_count() > 1:
         return False
@@ -87,10 +87,11 @@ def _asks_for_katas(config: Any, paths: list[str]) -> bool:
     return not paths
 
 
-def fork(config: Any, args: list[str]) -> Inside:
+def fork(config: Any) -> Inside:
     """In the child, and where there is none: the ends to tell through.  The parent doesn't return."""
-    if not wise(config, args):
-        worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if not wise(config):
+        # A worker isn't the program pytest; pytest in a test that a worker runs is, and inherits the variable.
+        worker = None if asked_for or _is_program() else os.environ.get("PYTEST_XDIST_WORKER")
         return Inside.worker(worker) if worker else Inside()
     try:
         slate, stack = Slate.between_forks(), _memory()

@@ -33,9 +33,6 @@ class Workers:
             return str(config.workerinput["workerid"])
         if not getattr(config.option, "numprocesses", None) or not hasattr(os, "fork"):
             return None
-        given = config.invocation_params.args
-        if config.option.dist == "load" and not any(str(arg).startswith(("--dist", "-d")) for arg in given):
-            config.option.dist = "loadfile"
         if config.option.maxworkerrestart is None:
             # Each kata ends one worker at most, so there is an end to it; xdist would give up after eight.
             config.option.maxworkerrestart = str(10**6)
@@ -48,6 +45,15 @@ class Workers:
             if self.inside.news is not None:
                 (self.room / "supervised").touch()
         return None
+
+    def scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Who hands out the tests, unless --dist says how."""
+        given = config.invocation_params.args
+        if config.option.dist != "load" or any(str(arg).startswith(("--dist", "-d")) for arg in given):
+            return None
+        from dojo.judging.scheduling import ByKata
+
+        return ByKata(config, log)
 
     def unconfigure(self) -> None:
         if self.room is not None:
@@ -80,11 +86,8 @@ class Workers:
         else:
             self.inside.bar(kata.name, [f"While {Path(verdict['file']).name} was being loaded:", *verdict["lines"]])
 
-    def crashed(self, report: Any, scheduler: Any) -> None:
-        """pytest-xdist tells of a test in which a worker died; it isn't to be run once more."""
-        for unit in getattr(scheduler, "workqueue", {}).values():
-            if report.nodeid in unit:
-                unit[report.nodeid] = True
+    def crashed(self, report: Any) -> None:
+        """pytest-xdist tells of a test in which a worker died."""
         verdict = self.verdicts.get(report.node.gateway.id)
         if verdict is not None:
             report.when = "call"

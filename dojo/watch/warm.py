@@ -225,7 +225,7 @@ def _work(asked: dict[str, Any], output: int) -> None:
     sys.stderr = open(2, "w", closefd=False, encoding="utf-8", errors="replace", buffering=1)  # noqa: SIM115
     os.environ["COLUMNS"] = str(asked["columns"])
     sys.argv = ["pytest", *asked["args"]]
-    supervisor.leave = lambda status: os._exit(FINISHED + status)
+    supervisor.asked_for, supervisor.leave = True, lambda status: os._exit(FINISHED + status)
     importlib.invalidate_caches()
     import pytest
 

@@ -283,7 +283,11 @@ def run_together(folder: Path, submissions: list[Submission], *args: str) -> lis
             path.write_bytes(path.read_bytes().replace(MARK.encode(), mark.encode()))
     start = time.monotonic()
     process = pytest_in(folder, *args)
-    output, _ = process.communicate(timeout=600)
+    try:
+        output, _ = process.communicate(timeout=600)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # with all that it has started
+        output = process.communicate()[0]
     seconds = time.monotonic() - start
     left = processes_with(mark)
     return [
