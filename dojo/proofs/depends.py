@@ -84,14 +84,7 @@ class Depends:
         source = Source(path, "", code)
         found = Found(self)
         found.look_into(source)
-        for function, name in _asked_of_the_lab(source.tree) if source.tree is not None else [("kata", None)]:
-            if function != "kata":
-                module = "fixtures.data" if function == "data" else "fixtures.models"
-                names = frozenset({f"load_{name}"}) if function == "data" and name is not None else None
-                found.follow(Import(module, names))
-            for kata in self.dojo.katas if function == "kata" else ():
-                if name in (None, kata.name, kata.stem):
-                    found.follow(Import(kata.import_name, None))
+        self._add_what_the_lab_gives(found, source)
         return self._hash("labs", [meaning(code)], found)
 
     def _hash(self, kind: str, own: Iterable[bytes], found: Found) -> str:
@@ -127,8 +120,21 @@ class Depends:
                 source = self._source(path, f"katas.{kata.module}")
                 found.add(name, meaning(source.text))
                 found.look_into(source)
+                if "dojo.lab" in found.modules:
+                    self._add_what_the_lab_gives(found, source)
             else:
                 found.add(name, path.read_bytes())
+
+    def _add_what_the_lab_gives(self, found: Found, source: Source) -> None:
+        """The katas and the data that a notebook, or a script, asks `dojo.lab` for."""
+        for function, name in _asked_of_the_lab(source.tree) if source.tree is not None else [("kata", None)]:
+            if function != "kata":
+                module = "fixtures.data" if function == "data" else "fixtures.models"
+                names = frozenset({f"load_{name}"}) if function == "data" and name is not None else None
+                found.follow(Import(module, names))
+            for kata in self.dojo.katas if function == "kata" else ():
+                if name in (None, kata.name, kata.stem):
+                    found.follow(Import(kata.import_name, None))
 
     def _add_fixtures(self, found: Found, test: Source, folder: Path) -> None:
         """The fixtures that a test file asks for, those of conftest files that it has to take, and what they need."""

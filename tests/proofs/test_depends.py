@@ -183,6 +183,14 @@ def test_a_file_that_a_test_names_counts(dojo, name, text):
     assert {n for n, value in hashes(dojo).items() if value != before[n]} == PLAY
 
 
+def test_a_script_that_asks_for_a_kata_depends_on_it(dojo):
+    (dojo / "katas/module_01_play/train.py").write_text("from dojo.lab import kata\n\nkata('again')\n")
+    change(dojo, TEST, "import pytest\n", "import pytest\n\nSCRIPT = 'train.py'\n")
+    before = hashes(dojo)
+    change(dojo, AGAIN, "x > limit", "limit < x")
+    assert {n for n, value in hashes(dojo).items() if value != before[n]} == PLAY | AGAINS
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
