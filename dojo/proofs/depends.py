@@ -84,14 +84,7 @@ class Depends:
         source = Source(path, "", code)
         found = Found(self)
         found.look_into(source)
-        for function, name in _asked_of_the_lab(source.tree) if source.tree is not None else [("kata", None)]:
-            if function != "kata":
-                module = "fixtures.data" if function == "data" else "fixtures.models"
-                names = frozenset({f"load_{name}"}) if function == "data" and name is not None else None
-                found.follow(Import(module, names))
-            for kata in self.dojo.katas if function == "kata" else ():
-                if name in (None, kata.name, kata.stem):
-                    found.follow(Import(kata.import_name, None))
+        self._add_what_the_lab_gives(found, source)
         return self._hash("labs", [meaning(code)], found)
 
     def _hash(self, kind: str, own: Iterable[bytes], found: Found) -> str:
@@ -112,8 +105,36 @@ class Depends:
         found.modules[kata.import_name] = found.modules[f"reference.{kata.module}.{kata.stem}"] = OWN
         for path in (kata.test, kata.reference):
             found.look_into(self._source(path, f"katas.{kata.module}"))
+        self._add_files_beside(found, self._source(kata.test), kata)
         self._add_fixtures(found, self._source(kata.test), kata.test.parent)
         return found
+
+    def _add_files_beside(self, found: Found, test: Source, kata: Kata) -> None:
+        """The files in the kata's folder whose names stand in its tests: a script that they start, or data."""
+        for node in ast.walk(test.tree) if test.tree is not None else ():
+            name = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            path = kata.test.parent / name
+            if not name or "/" in name or path in (kata.stub, kata.test) or not _is_file(path):
+                continue
+            if path.suffix == ".py":
+                source = self._source(path, f"katas.{kata.module}")
+                found.add(name, meaning(source.text))
+                found.look_into(source)
+                if "dojo.lab" in found.modules:
+                    self._add_what_the_lab_gives(found, source)
+            else:
+                found.add(name, path.read_bytes())
+
+    def _add_what_the_lab_gives(self, found: Found, source: Source) -> None:
+        """The katas and the data that a notebook, or a script, asks `dojo.lab` for."""
+        for function, name in _asked_of_the_lab(source.tree) if source.tree is not None else [("kata", None)]:
+            if function != "kata":
+                module = "fixtures.data" if function == "data" else "fixtures.models"
+                names = frozenset({f"load_{name}"}) if function == "data" and name is not None else None
+                found.follow(Import(module, names))
+            for kata in self.dojo.katas if function == "kata" else ():
+                if name in (None, kata.name, kata.stem):
+                    found.follow(Import(kata.import_name, None))
 
     def _add_fixtures(self, found: Found, test: Source, folder: Path) -> None:
         """The fixtures that a test file asks for, those of conftest files that it has to take, and what they need."""
@@ -278,6 +299,13 @@ class Found:
         self.modules[wanted.module] = None if names is None else known | names
         for one in source.imports(names):
             self.follow(one)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a text that can't be a file's name
+        return False
 
 
 def _asked_of_the_lab(tree: ast.Module) -> Iterator[tuple[str, str | None]]:

@@ -171,6 +171,27 @@ def test_a_helper_beside_the_katas_counts(dojo):
 
 
 @pytest.mark.parametrize(
+    ("name", "text"), [("train.py", "from fixtures.data import fruit\nX = 1\n"), ("data.txt", "1\n")]
+)
+def test_a_file_that_a_test_names_counts(dojo, name, text):
+    """A script that the tests start, or data beside them."""
+    script = dojo / "katas/module_01_play" / name
+    script.write_text(text)
+    change(dojo, TEST, "import pytest\n", f"import pytest\n\nSCRIPT = {name!r}\n")
+    before = hashes(dojo)
+    script.write_text(text.replace("1", "2"))
+    assert {n for n, value in hashes(dojo).items() if value != before[n]} == PLAY
+
+
+def test_a_script_that_asks_for_a_kata_depends_on_it(dojo):
+    (dojo / "katas/module_01_play/train.py").write_text("from dojo.lab import kata\n\nkata('again')\n")
+    change(dojo, TEST, "import pytest\n", "import pytest\n\nSCRIPT = 'train.py'\n")
+    before = hashes(dojo)
+    change(dojo, AGAIN, "x > limit", "limit < x")
+    assert {n for n, value in hashes(dojo).items() if value != before[n]} == PLAY | AGAINS
+
+
+@pytest.mark.parametrize(
     ("one", "other", "same"),
     [
         ("x = 1\n", "# why\n\nx = 1  # so\n", True),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.building import PLAYGROUND, play
+from tests.building import play
 
 ROOT = Path(__file__).resolve().parents[2]
 STUB = "katas/module_01_play/k01_play.py"
@@ -47,8 +47,8 @@ def change(folder: Path, file: str, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
-def test_a_sound_kata_is_proven():
-    report = check(PLAYGROUND, seeds=5)
+def test_a_sound_kata_is_proven(dojo):
+    report = check(dojo, seeds=5)
     assert report["ok"], [p for k in report["katas"] for t in k["proofs"].values() for p in t["problems"]]
     kata = report["katas"][0]
     assert (kata["tests"], kata["named"]) == (12, 8)
