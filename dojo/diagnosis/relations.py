@@ -96,10 +96,8 @@ def common(
         if relation.size is not None and len({relation.size, *(one.size for one in same if one is not None)}) < 2:
             continue
         kept.append(relation)
-    if kept:
-        right = list(right)
-        kept = [relation for relation in kept if not any(_refuted(relation, *one) for one in right)]
-    return kept
+    right = list(right)
+    return [relation for relation in kept if not any(_refuted(relation, *one) for one in right)]
 
 
 def _refuted(

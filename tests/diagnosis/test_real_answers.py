@@ -1,6 +1,6 @@
 """Wrong answers to the katas of this dojo: how many are told why, and that none is told falsely.
 
-The table is `real_answers.txt`.  By default a quarter of it is judged, always the
+The table is `real_answers.txt`; a cause of a case marked "?" there was never reviewed, and is only counted.  By default a quarter of it is judged, always the
 same one; `--slow` judges all.  A case whose text has gone from the reference fails by name:
 write it anew, or take it out.
 """
@@ -17,6 +17,7 @@ from tests.diagnosis.real import ROOT, Case, Told, told_of
 
 TABLE = Path(__file__).with_name("real_answers.txt")
 SHARE = 4
+UNREVIEWED = "?"
 
 
 def read_table(text: str) -> list[Case]:
@@ -36,7 +37,7 @@ CASES = read_table(TABLE.read_text(encoding="utf-8"))
 
 def is_false(case: Case, told: Told) -> bool:
     """Whether a cause was told that isn't the case's."""
-    return bool(told.cause) and not any(text in told.cause for text in case.told)
+    return bool(told.cause) and UNREVIEWED not in case.told and not any(text in told.cause for text in case.told)
 
 
 def stale(cases: list[Case]) -> list[str]:
@@ -75,12 +76,14 @@ def test_a_stale_case_would_be_named():
 def test_none_is_told_falsely_and_many_are_told_why(told, record_property):
     passed = [case.name for case, one in told.items() if one.problem]
     false = [(case.name, one.cause) for case, one in told.items() if is_false(case, one)]
-    named = sum(bool(one.cause) and not is_false(case, one) for case, one in told.items())
+    reviewed = {case: one for case, one in told.items() if UNREVIEWED not in case.told}
+    named = sum(bool(one.cause) and not is_false(case, one) for case, one in reviewed.items())
+    unknown = sum(bool(one.cause) for case, one in told.items() if case not in reviewed)
     share = f"{named} of {len(told)} wrong answers to real katas told why ({100 * named / len(told):.0f}%)"
-    record_property("figure", f"diagnosis: {share}, {len(false)} told falsely, {len(passed)} not caught or not judged")
+    record_property("figure", f"diagnosis: {share}, {unknown} causes not reviewed, {len(false)} told falsely, {len(passed)} not caught or not judged")
     assert false == []
     assert len(passed) <= 0.05 * len(told), passed
-    assert named >= 0.25 * len(told)
+    assert named >= 0.9 * len(reviewed)
 
 
 def test_a_false_cause_would_be_seen():
@@ -89,6 +92,7 @@ def test_a_false_cause_would_be_seen():
     assert not is_false(case, Told(cause="here is the right reason."))
     assert not is_false(case, Told(cause=""))
     assert is_false(Case("vectors", "a", "b"), Told(cause="any reason"))
+    assert not is_false(Case("vectors", "a", "b", (UNREVIEWED,)), Told(cause="any reason"))
 
 
 def test_the_table_may_hold_bars_and_ends_of_lines():
