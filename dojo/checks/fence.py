@@ -35,8 +35,10 @@ class Ledger:
 
     def __init__(self) -> None:
         self.books: list[tuple[str, ModuleType, dict[str, Any]]] = []
-        for module in (builtins, math, operator, time):
+        for module in (builtins, math, operator):
             self.keep(module)
+        # Not its values: time.tzset, which libraries call when they are imported, sets time.tzname anew.
+        self.keep(time, tuple(name for name, value in vars(time).items() if name[0] != "_" and callable(value)))
         self.keep(sys, KEPT_OF_SYS)
 
     def keep(self, module: ModuleType, names: tuple[str, ...] = ()) -> None:
