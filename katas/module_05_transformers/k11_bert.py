@@ -194,5 +194,8 @@ def pretraining_loss(
 
 
 def sentence_vectors(states: Tensor, mask: Tensor) -> Tensor:
-    """The mean of states (b, n, d) over the real tokens, scaled to length 1: (b, d)."""
+    """The mean of states (b, n, d) over the real tokens, scaled to length 1: (b, d).
+
+    All states are finite, those at the padding, too, and no mean is 0.
+    """
     raise NotImplementedError

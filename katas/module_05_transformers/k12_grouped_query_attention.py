@@ -44,7 +44,7 @@ and 3 at head 1.  Llama 2 70B has 80 layers of 8 key-value heads of 128 in 2 byt
 
     x (..., n, d_model)   q (..., heads, n, head_dim)   k, v (..., kv_heads, m, head_dim)
 
-No function or method changes its arguments.
+All sizes are 1 or more.  No function or method changes its arguments.
 
 Answers are on the device of the input, and a module moved by .to works where it is.
 

@@ -57,8 +57,8 @@ as it is and multiply by it.
     factor 0.7: capacity ⌈0.7 · 1 · 3 / 2⌉ = 2, nothing is dropped
     factor 0.5: capacity ⌈0.5 · 1 · 3 / 2⌉ = 1, token 1 is dropped
 
-**Shapes**: x (..., d_model) in float32 or float64, with at least one leading dimension; T is
-the product of the leading dimensions.  No function or method changes its arguments.
+**Shapes**: x (..., d_model) in float32 or float64, with at least one leading dimension; T ≥ 1
+is the product of the leading dimensions.  No function or method changes its arguments.
 
 Answers are on the device of the input, and a module moved by .to works where it is.
 
@@ -123,7 +123,7 @@ class MixtureOfExperts(nn.Module):
         k: int,
         capacity_factor: float | None = None,
     ) -> None:
-        """Each token goes to `k` experts; without a `capacity_factor` there is room for all.
+        """Each token goes to `k` experts; without a `capacity_factor` > 0 there is room for all.
 
         Raises ValueError, naming k and n_experts, unless 1 ≤ k ≤ n_experts.
         """

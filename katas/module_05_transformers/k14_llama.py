@@ -103,6 +103,8 @@ def read_config(config: Mapping[str, Any]) -> LlamaConfig:
         tie_word_embeddings      tied; false where it is missing
         rope_theta               θ, inside "rope_parameters", or, in older files, beside the rest
 
+    What is there isn't null.
+
     Raises ValueError, naming the type that it has and "llama", if "model_type" isn't "llama".
     """
     raise NotImplementedError
@@ -119,7 +121,8 @@ class Llama(nn.Module):
         """The logits (b, n, vocab_size) of the tokens that follow ids (b, n).
 
         `positions` (n,) are where the tokens stand, for RoPE; 0 … n - 1 where they aren't
-        given.  Row t depends on the tokens of rows 0 … t alone.
+        given.  Row t depends on the tokens of rows 0 … t alone, in whatever order the positions are.
+        Only their distances matter, also far away: RoPE's angles are float64.
         """
         raise NotImplementedError
 
@@ -141,7 +144,7 @@ class Llama(nn.Module):
         - The weights are converted to the model's own dtype.  No memory is shared.
 
         Raises ValueError, naming it, if one of these is missing, or if it has another shape
-        than the model's, naming both shapes.
+        than the model's, naming both shapes.  The model may be half loaded then.
         """
         raise NotImplementedError
 

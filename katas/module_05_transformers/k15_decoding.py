@@ -65,7 +65,7 @@ tokens is taken isn't judged.  No function changes its arguments.
 A model is a function from ids, int64 (b, n), to logits (b, n, V): those at position i predict
 token i + 1.  Models run under torch.no_grad(), and never on an empty batch.
 
-Answers are on the device of the logits.  generate and beam_search are given ids as a list, and run
+Answers are on the device of the logits, where a generator is, too.  generate and beam_search are given ids as a list, and run
 models that are on the CPU.
 
 **Steps.**  A good place to pause is before generate.
@@ -126,7 +126,7 @@ def penalize_repetition(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
 def sample(logits: Tensor, temperature: float = 1.0, generator: Generator | None = None) -> Tensor:
     """One token a row: int64 of shape `...`, drawn from softmax(logits / temperature).
 
-    - Temperature 0 takes the largest logit; close to 0 nothing overflows.
+    - Temperature 0 takes the largest logit; close to 0 (1e-37) nothing overflows.
     - A filtered token is never drawn.
     - All randomness comes from `generator` if there is one, and from torch's own if not.
 
@@ -150,7 +150,8 @@ def generate(
     - As soon as the new tokens (the prompt doesn't count) end in one of the sequences in
       `stop`, none of them empty, generation ends, and that sequence is cut off: the longest,
       if several end there.
-    - Gradients are off while the model runs, and afterwards as they were before.
+    - Gradients are off while the model runs, and afterwards as they were before; in `choose` they
+      may be either.
     """
     raise NotImplementedError
 

@@ -78,7 +78,7 @@ from torch import Tensor, nn
 
 
 def windows(tokens: Tensor, starts: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Inputs and targets (b, length), cut out of `tokens` (N,) at each of `starts` (b,).
+    """Inputs and targets (b, length), cut out of `tokens` (N,) at each of `starts` (b,) ≥ 0.
 
     Raises ValueError, naming the start and N, for one whose last target lies beyond the end.
     """
@@ -117,6 +117,7 @@ def evaluate(model: nn.Module, tokens: Tensor, length: int) -> float:
 
     The first begins at token 0, the next at token `length`, and so on, as many as fit whole
     with their targets.  `model` maps ids (b, n) to logits (b, n, V).
+    At least one fits.
 
     - Keeps no gradient.
     - Runs in evaluation mode, and leaves the model in the mode it was in.
@@ -149,14 +150,14 @@ class Trainer:
           last target in `tokens` is equally likely.
         - Starts are drawn from a generator of the Trainer's own, seeded with `seed`; torch's
           is left alone.
-        - A frozen parameter (requires_grad False) stays as it is.
+        - A frozen parameter (requires_grad False) stays as it is, from when it is frozen.
         """
         raise NotImplementedError
 
     def train(self, steps: int) -> list[float]:
         """Do `steps` further steps; the loss of each, as it was before that step's update.
 
-        The losses are floats.
+        The losses are floats.  The mode of the model, training or evaluation, stays as it is.
         """
         raise NotImplementedError
 

@@ -147,7 +147,7 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def regression_layer(tokens: Tensor, n: int, rate: float) -> Tensor:
-    """One layer of the lesson on `tokens` (..., n + m, d + 1): n examples, then m ≥ 0 queries.
+    """One layer of the lesson on `tokens` (..., n + m, d + 1): n ≥ 1 examples, then m ≥ 0 queries.
 
     - The first d slots of a token are its x, the last one its y.
     - Only the n examples are keys and values; every token, example or query, is updated.

@@ -19,6 +19,7 @@ from katas.module_05_transformers.k11_bert import (
 pytestmark = [
     from_scratch("transformers", "torch.nn.TransformerEncoderLayer", "torch.nn.TransformerEncoder"),
     pure(),
+    pytest.mark.deadline(60),  # the first test imports transformers, which takes a busy machine a while
 ]
 
 SIZES = {
@@ -92,6 +93,18 @@ class TestBert:
         other[:, 6:] = 0
         assert_close(model(other, segments, mask)[0][:, :6], model(ids, segments, mask)[0][:, :6])
         assert_close(model(ids[:, :6], segments[:, :6])[0], model(ids, segments, mask)[0][:, :6])
+
+    def test_padding_has_no_influence_however_high_its_scores(self):
+        theirs = transformers_bert("small")
+        with torch.no_grad():
+            for block in theirs.encoder.layer:
+                block.attention.self.query.weight.mul_(30)
+                block.attention.self.key.weight.mul_(30)
+        model = Bert(BertConfig(**SIZES["small"])).double()
+        model.load_hf(theirs.state_dict())
+        ids, segments, _ = batch("small", 8, 9)
+        mask = torch.arange(9).expand(8, 9) < 4
+        assert_close(model(ids, segments, mask)[0][:, :4], model(ids[:, :4], segments[:, :4])[0])
 
     @pytest.mark.parametrize("case", list(SIZES))
     def test_gradients_match_transformers(self, case):

@@ -78,6 +78,11 @@ class TestRepeatKv:
         x = torch.randn(*lead, 2, 5, 7)
         assert_close(repeat_kv(x, times), torch.stack([x] * times, dim=-3))
 
+    @pytest.mark.parametrize("times", [1, 3])
+    def test_of_a_part_of_a_tensor(self, times):
+        x = torch.randn(5, 9, 4).transpose(0, 1)[2:6, :, 1:]
+        assert_close(repeat_kv(x, times), torch.stack([x] * times, dim=-3))
+
     def test_it_takes_no_memory(self):
         x = torch.randn(2, 5, 7)
         repeated = repeat_kv(x, 4)

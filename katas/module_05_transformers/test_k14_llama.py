@@ -11,7 +11,11 @@ from torch import nn
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from katas.module_05_transformers.k14_llama import Llama, LlamaConfig, greedy, read_config
 
-pytestmark = [from_scratch("transformers", "torch.nn.functional.scaled_dot_product_attention"), pure()]
+pytestmark = [
+    from_scratch("transformers", "torch.nn.functional.scaled_dot_product_attention"),
+    pure(),
+    pytest.mark.deadline(60),  # the first test imports transformers, which takes a busy machine a while
+]
 
 SIZES = {
     "grouped": dict(vocab_size=61, d_model=24, d_ff=40, layers=2, heads=6, kv_heads=2, head_dim=4, theta=500.0, eps=1e-5, tied=False),
@@ -101,12 +105,25 @@ class TestLogits:
         expected = theirs(ids, position_ids=positions[None]).logits.detach()
         assert_close(model(ids, positions), expected, atol=1e-3, rtol=1e-4)  # as above
 
-    def test_tokens_see_only_what_stands_before_them(self):
+    @pytest.mark.parametrize("positions", [None, torch.tensor([7, 3, 20, 8, 1, 2, 9, 0, 5])])
+    def test_tokens_see_only_the_rows_before_them(self, positions):
         model, _ = both("grouped")
         ids = some_ids("grouped", 2, 9)
         other = ids.clone()
         other[:, 5:] = (other[:, 5:] + 1) % 61
-        assert_close(model(other)[:, :5], model(ids)[:, :5])
+        first, second = model(ids, positions), model(other, positions)
+        assert_close(second[:, :5], first[:, :5])
+        # The last row sees the first, wherever they stand.
+        other = ids.clone()
+        other[:, 0] = (other[:, 0] + 1) % 61
+        assert_equal(bool(((model(other, positions) - first).abs().amax(-1) > 1e-6).all()), True)
+
+    @pytest.mark.parametrize("far", [100, 100_000])
+    def test_only_distances_of_positions_matter(self, far):
+        model, _ = both("grouped")
+        ids, positions = some_ids("grouped", 2, 5), torch.tensor([3, 4, 9, 20, 21])
+        # An angle of 100,000 is known to 1e-11, and the weights make logits of some hundreds of it.
+        assert_close(model(ids, positions + far), model(ids, positions), atol=1e-5, rtol=1e-5)
 
     def test_a_second_call_owes_nothing_to_the_first(self):
         model, theirs = both("wide")

@@ -256,6 +256,15 @@ class TestTrainer:
         a_trainer(model).train(3)
         assert_close(model.embedding.weight, before, rtol=0, atol=0)
 
+    def test_a_parameter_that_is_frozen_between_steps_stays_from_then_on(self):
+        model = Toy().double()
+        trainer = a_trainer(model)
+        trainer.train(2)
+        model.embedding.weight.requires_grad_(False)
+        before = model.embedding.weight.clone()
+        trainer.train(3)
+        assert_close(model.embedding.weight, before, rtol=0, atol=0)
+
     def test_torchs_own_generator_is_left_alone(self):
         model, tokens = Toy(), some_tokens()
         before = torch.get_rng_state()

@@ -37,7 +37,8 @@ def sample(logits: Tensor, temperature: float = 1.0, generator: Generator | None
         raise ValueError(f"temperature must not be negative, got {temperature}")
     if temperature == 0:
         return logits.argmax(-1)
-    probs = (logits / temperature).softmax(-1)
+    # The largest is taken off first: a quotient that overflows is then -inf, whose probability is 0.
+    probs = ((logits - logits.amax(-1, keepdim=True)) / temperature).softmax(-1)
     rows = probs.reshape(-1, logits.shape[-1])
     return torch.multinomial(rows, 1, generator=generator).reshape(logits.shape[:-1])
 
