@@ -73,7 +73,7 @@ def softmax(x: Tensor, dim: int = -1) -> Tensor:
 def attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Attend from `q` to `k` and average `v`; shapes as above.
+    """Attend from `q` to `k` and average `v`, all finite; shapes as above.
 
     `mask` is boolean and True where a query may look at a key.  It broadcasts against the
     scores (..., n, m): a (batch, 1, 1, m) hides each sequence's padding from all heads.

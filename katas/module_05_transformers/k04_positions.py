@@ -59,8 +59,8 @@ a model trained on 1,024 tokens reads 2,048 as well as a sinusoidal one trained 
         20 before: 8 + ⌊log(20/8) / log(128/8) · 8⌋ = 8 + ⌊2.64⌋ = 10
     ALiBi, 3 heads: 2 heads have 1/16, 1/256; the first of 4 heads' slopes is 1/4
 
-**Shapes.**  Positions are integer tensors of any integer dtype, in any order and with gaps:
-(n,) for queries, (m,) for keys.  No function changes its arguments.
+**Shapes.**  Positions are integer tensors of any integer dtype, from 0 on, in any order and with
+gaps: (n,) for queries, (m,) for keys.  No function changes its arguments.
 
 Answers are on the device of the input: make new tensors there (`device=x.device`).
 

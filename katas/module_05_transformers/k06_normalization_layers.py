@@ -129,7 +129,7 @@ def gradient_norms(blocks: Sequence[nn.Module], x: Tensor, upstream: Tensor) -> 
     Returns len(blocks) + 1 Euclidean norms, as plain floats.  Entry i is that of the gradient
     with respect to the input of block i, the last one that of `upstream` itself.
 
-    - There may be no block, and the same block may stand several times.
+    - There may be no block, and the same block may stand several times.  None works in place.
     - The gradients (.grad) of the blocks' parameters and of x stay as they were: None, or
       what an earlier backward left there.
     - x may require gradients or not, and stays as it was.

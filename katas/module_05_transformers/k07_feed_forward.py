@@ -109,7 +109,7 @@ class GatedFeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output for x (..., d_model), same shape and dtype.
 
-        A gate of ±1e4 overflows nowhere: it is closed or wide open.
+        A gate of ±1e4 overflows nowhere, nor does its gradient: it is closed or wide open.
         """
         raise NotImplementedError
 

@@ -127,7 +127,7 @@ class Encoder(nn.Module):
         """The output of the stack, shaped like `x` (..., n, d_model).
 
         - `mask` holds in every block.
-        - With a padding mask, a text comes out as if it stood alone, whatever the padding
-          holds.
+        - With a padding mask, a text comes out as if it stood alone, whatever finite numbers
+          the padding holds.
         """
         raise NotImplementedError

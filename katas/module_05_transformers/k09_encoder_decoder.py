@@ -178,7 +178,7 @@ def teacher_forcing_loss(
     """Mean cross-entropy in nats, a scalar, over all tokens of `targets` (..., m), unshifted.
 
     Each is predicted from the source (..., n) and the right tokens before it, the first from
-    `start`.
+    `start`.  Finite for any finite logits.
     """
     raise NotImplementedError
 

@@ -38,6 +38,12 @@ class TestSoftmax:
         x = torch.tensor([1e4, 1e4 - 1, -1e4])
         assert_close(softmax(x), torch.softmax(x.double(), -1).float())
 
+    @pytest.mark.parametrize("dim", [0, -1])
+    def test_slices_may_lie_far_apart(self, dim):
+        x = torch.randn(3, 4, dtype=torch.float64) + torch.tensor([[0.0], [-2000.0], [2000.0]], dtype=torch.float64)
+        x = x if dim == -1 else x.T
+        assert_close(softmax(x, dim), torch.softmax(x, dim))
+
     def test_minus_infinity_gets_no_weight(self):
         x = torch.tensor([0.0, float("-inf"), 0.0])
         assert_close(softmax(x), torch.tensor([0.5, 0.0, 0.5]))
@@ -56,6 +62,11 @@ class TestSoftmax:
         weights = torch.softmax(x[1].detach(), -1)
         expected = weights * (upstream[1] - (weights * upstream[1]).sum())
         assert_close(x.grad, torch.stack([torch.zeros(3, dtype=torch.float64), expected]))
+
+    @pytest.mark.parametrize("dim", [0, 1, -1])
+    def test_its_gradient_along_any_axis(self, dim):
+        x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(lambda y: softmax(y, dim), x)
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
     def test_keeps_the_dtype(self, dtype):

@@ -274,7 +274,7 @@ class TestLoadPacked:
         x = randn(2, 5, 8)
         assert_close(mine(x), expected(theirs, x))
 
-    @pytest.mark.parametrize("shape", [(36, 12), (12, 4), (8, 8), (24, 7)])
+    @pytest.mark.parametrize("shape", [(36, 12), (12, 4), (8, 8), (24, 7), (24, 1)])
     def test_rejects_packed_weights_of_another_shape(self, shape):
         mine = MultiHeadAttention(8, 2)
         state = nn.MultiheadAttention(8, 2).state_dict() | {"in_proj_weight": torch.zeros(shape)}

@@ -163,8 +163,9 @@ class TestRelativeBuckets:
         assert_close(relative_buckets(queries, keys, bidirectional=False), t5(gap, 32, 128, False))
 
     @pytest.mark.parametrize("bidirectional", [True, False])
-    def test_takes_positions_of_another_integer_dtype(self, bidirectional):
-        query, keys = torch.tensor([50], dtype=torch.int32), torch.tensor([47, 53, 30, 50], dtype=torch.int32)
+    @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+    def test_takes_positions_of_another_integer_dtype(self, dtype, bidirectional):
+        query, keys = torch.tensor([50], dtype=dtype), torch.tensor([47, 53, 30, 50], dtype=dtype)
         expected = [[3, 19, 10, 0]] if bidirectional else [[3, 0, 17, 0]]
         assert_close(relative_buckets(query, keys, bidirectional=bidirectional), torch.tensor(expected))
 
@@ -200,8 +201,9 @@ class TestAlibiBias:
         expected = torch.stack([-slope * distance for slope in slopes(heads)])
         assert_close(alibi_bias(heads, queries, keys), expected)
 
-    def test_takes_positions_of_another_integer_dtype(self):
-        queries, keys = torch.tensor([5], dtype=torch.int32), torch.tensor([5, 1, 9], dtype=torch.int32)
+    @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+    def test_takes_positions_of_another_integer_dtype(self, dtype):
+        queries, keys = torch.tensor([5], dtype=dtype), torch.tensor([5, 1, 9], dtype=dtype)
         assert_close(alibi_bias(2, queries, keys), double([[[0, -4 / 16, -4 / 16]], [[0, -4 / 256, -4 / 256]]]))
 
     def test_uses_the_slopes(self):

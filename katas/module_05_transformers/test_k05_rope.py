@@ -64,7 +64,7 @@ class TestFrequencies:
         with raises(ValueError, d):
             frequencies(d)
 
-    @pytest.mark.parametrize("scaling", ["yarn", "Linear"])
+    @pytest.mark.parametrize("scaling", ["yarn", "Linear", ""])
     def test_another_scaling_is_named(self, scaling):
         with raises(ValueError, scaling):
             frequencies(8, 10000.0, scaling, 2.0)
@@ -132,6 +132,14 @@ class TestApplyRope:
         # A product and a sum in the type itself: a few of its last bits.
         bits = 8 * torch.finfo(dtype).eps
         assert_close(apply_rope(x, AWAY), expected, atol=bits, rtol=bits)
+
+    @pytest.mark.parametrize("function", [apply_rope, apply_rope_interleaved])
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_positions_that_a_narrow_type_does_not_hold(self, dtype, function):
+        x, positions = torch.tensor([[1.0, 0.0]] * 2, dtype=dtype), torch.tensor([4097, 10_003])
+        expected = torch.stack([positions.double().cos(), positions.double().sin()], -1).to(dtype)
+        # One product in the type itself.
+        assert_close(function(x, positions), expected, atol=0, rtol=4 * torch.finfo(dtype).eps)
 
     @pytest.mark.parametrize("dtype", [torch.int16, torch.int32])
     def test_takes_positions_of_another_integer_dtype(self, dtype):

@@ -234,6 +234,12 @@ class TestGradientNorms:
         assert_equal([isinstance(norm, float) for norm in found], [True, True])
         assert_equal(x.requires_grad, False)
 
+    def test_its_blocks_can_still_be_trained(self):
+        block = nn.Linear(3, 3)
+        block.bias.requires_grad_(False)
+        gradient_norms([block], torch.randn(2, 3), torch.ones(2, 3))
+        assert_equal((block.weight.requires_grad, block.bias.requires_grad), (True, False))
+
     def test_the_path_around_48_sublayers(self):
         x, upstream = torch.randn(2, 4, 256, dtype=torch.float64)
         pre, post = (

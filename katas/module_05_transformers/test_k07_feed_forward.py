@@ -161,6 +161,18 @@ class TestGatedFeedForward:
             layer.up_proj.weight.copy_(torch.eye(2) * 1e-4)
         assert_close(layer(torch.tensor([-1e4, 1e4])).detach(), torch.tensor([0.0, 1e4]))
 
+    @pytest.mark.parametrize("activation", list(GATES))
+    def test_the_gradient_of_a_far_gate(self, activation):
+        layer = GatedFeedForward(2, 2, activation)
+        with torch.no_grad():
+            for part in (layer.gate_proj, layer.up_proj, layer.down_proj):
+                part.weight.copy_(torch.eye(2))
+            layer.up_proj.weight.copy_(torch.eye(2) * 1e-4)
+        x = torch.tensor([-1e4, 1e4], requires_grad=True)
+        layer(x).sum().backward()
+        # Wide open it is x · x / 1e4, whose derivative is 2 at 1e4.
+        assert_close(x.grad, torch.tensor([0.0, 2.0]))
+
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
     def test_keeps_the_dtype(self, dtype):
         assert_equal(str(GatedFeedForward(4, 6).to(dtype)(torch.ones(3, 4, dtype=dtype)).dtype), str(dtype))
@@ -206,6 +218,7 @@ class TestHiddenSize:
             (3, 8, 8),
             (9, 4, 24),
             (4, 11, 11),
+            (3 * 10**17 + 3, 8, 8 * 10**17 + 8),  # has no exact float
         ],
     )
     def test_eight_thirds_rounded_up(self, d_model, multiple_of, d_ff):

@@ -104,6 +104,11 @@ class TestPaddingMask:
         expected = torch.tensor([[1, 1, 0], [1, 1, 1]]).bool()
         assert_close(padding_mask(torch.tensor([2, 3], dtype=torch.int32), 3), expected[:, None, None])
 
+    @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8])
+    def test_n_may_be_larger_than_the_dtype_of_the_lengths_holds(self, dtype):
+        expected = torch.arange(300) < torch.tensor([[100], [7]])
+        assert_close(padding_mask(torch.tensor([100, 7], dtype=dtype), 300), expected[:, None, None])
+
     @pytest.mark.parametrize(("length", "n"), [(0, 5), (6, 5), (-2, 7), (9, 7)])
     def test_rejects_a_length_outside_the_text(self, length, n):
         with raises(ValueError, length, n):
@@ -134,6 +139,16 @@ class TestEncoderBlock:
     def test_is_post_norm_with_relu_by_default(self):
         block, layer = block_pair(12, 3, 20)
         x = randn(2, 5, 12)
+        assert_close(block(x), layer(x))
+
+    @pytest.mark.parametrize("pre_norm", [False, True])
+    def test_the_eps_of_its_norms_shows_where_tokens_are_tiny(self, pre_norm):
+        block, layer = block_pair(12, 3, 20, pre_norm=pre_norm)
+        with torch.no_grad():
+            for p in (block.attention.out_proj, layer.self_attn.out_proj):
+                p.weight.mul_(1e-3)
+                p.bias.zero_()
+        x = randn(2, 5, 12) * 1e-3
         assert_close(block(x), layer(x))
 
     @pytest.mark.parametrize("pre_norm", [False, True])

@@ -292,6 +292,8 @@ class TestTransformer:
     def test_a_second_call_owes_nothing_to_the_first(self, pre_norm):
         mine, theirs = model_pair(pre_norm=pre_norm)
         mine(*sample())
+        source, inputs, _ = sample()
+        assert_close(mine(source, inputs), theirs(source, inputs))
         source, inputs, _ = sample(n=4, m=5, batch=(2,))
         assert_close(mine(source, inputs), theirs(source, inputs))
 
@@ -356,6 +358,15 @@ class TestTeacherForcingLoss:
         expected = F.cross_entropy(theirs(source, inputs, mask).flatten(0, 1), targets.flatten())
         assert_close(teacher_forcing_loss(mine, source, targets, 10, mask), expected)
 
+    def test_is_finite_where_logits_are_large(self):
+        model = Transformer(11, 7, 12, 3, 1, 20).double()
+        with torch.no_grad():
+            model.head.weight.zero_()
+            model.head.bias.copy_(torch.arange(11) * 1000)
+        source, targets, _ = sample()
+        expected = ((10 - targets) * 1000).double().mean()
+        assert_close(teacher_forcing_loss(model, source, targets, 10).detach(), expected)
+
     def test_its_gradient_matches_torch(self):
         mine, theirs = model_pair()
         source, targets, _ = sample()
@@ -395,6 +406,12 @@ class TestGreedyDecode:
         with torch.set_grad_enabled(on):
             greedy_decode(mine, sample()[0], 2, 10)
             assert_equal(torch.is_grad_enabled(), on)
+
+    def test_leaves_gradients_on_where_the_model_raises(self):
+        mine, _ = model_pair()
+        with pytest.raises(ValueError):
+            greedy_decode(mine, torch.ones(2, 9).long(), 2, 10)
+        assert_equal(torch.is_grad_enabled(), True)
 
     def test_encodes_once_and_builds_no_graph(self):
         mine, _ = model_pair()

@@ -35,7 +35,8 @@ def relative_buckets(
     max_distance: int = 128,
     bidirectional: bool = True,
 ) -> Tensor:
-    gap = key_positions - query_positions[:, None]
+    # As int64: a difference of uint8 wraps around.
+    gap = key_positions.long() - query_positions.long()[:, None]
     if bidirectional:
         side = buckets // 2
         first = (gap > 0) * side
@@ -61,6 +62,6 @@ def alibi_slopes(heads: int) -> Tensor:
 
 
 def alibi_bias(heads: int, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-    distance = (query_positions[:, None] - key_positions).abs()
+    distance = (query_positions.long()[:, None] - key_positions.long()).abs()
     slopes = alibi_slopes(heads).to(distance.device)
     return -slopes[:, None, None] * distance

@@ -10,7 +10,7 @@ from katas.module_05_transformers.k07_feed_forward import FeedForward
 
 def padding_mask(lengths: Tensor, n: int) -> Tensor:
     # Length 0 is refused: queries of an empty text would see nothing at all.
-    for length in lengths.flatten():
+    for length in lengths.flatten().tolist():
         if not 1 <= length <= n:
             raise ValueError(f"lengths must be in 1 … {n}, as n = {n}, got {length}")
     return torch.arange(n, device=lengths.device) < lengths[..., None, None, None]
