@@ -81,7 +81,7 @@ def parse_csv(text: str) -> list[list[str]]:
 def word_counts(text: str) -> dict[str, int]:
     """How often each word occurs, the most frequent first; equally frequent ones by the alphabet.
 
-    - A word is a run of letters and apostrophes ('), in lower case.
+    - A word is a run of letters and apostrophes (') of the text in lower case.
     - A letter is what str.isalpha() takes for one; the alphabet's order is that of `<`.
     - Apostrophes at a word's ends don't count: "'Tis the dogs' day, isn't it?" has tis, the, dogs,
       day, isn't, it.  A run of nothing but apostrophes is no word.
@@ -124,7 +124,7 @@ def read_jsonl(path: Path) -> Iterator[Any]:
     """An iterator over the records of a file of JSON lines, in UTF-8.
 
     - It reads on only as it is asked to: the file may be larger than memory.
-    - Lines end at \\n, not at the other characters that str.splitlines() knows.
+    - Lines end at \\n, not at \\r or the other characters that str.splitlines() knows.
     - Empty lines, and lines of white space, are passed over.
 
     Raises ValueError, naming the number of the line, counted from 1 with the empty ones, where a
@@ -138,7 +138,7 @@ class Batches:
 
     - Every `for` loop over it begins anew, and two may run at a time, if `items` allows it (as a
       list does).
-    - `len()` is the number of batches, if `items` has a length.
+    - `len()` is the number of batches, if `items` has a length: exact, however large.
     - A list that was handed out never changes.
     """
 

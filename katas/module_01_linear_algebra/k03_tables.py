@@ -60,7 +60,8 @@ pivot refuses two values for one cell.
 **Shapes.**  What holds everywhere:
 
 - Only None is missing.  0, "" and False are values like others; NaN doesn't occur.
-- None in a column that makes groups is a value like any other there.
+- Equal values are one value, as in a dict: 1, 1.0 and True.
+- None in a column that makes groups, or pivot's rows, is a value like any other there.
 - A table has at least one column, maybe no rows.  Columns stand in the order that is given.
 - No function changes its arguments; the tables handed back may share columns with them.
 

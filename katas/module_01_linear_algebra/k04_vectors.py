@@ -97,7 +97,7 @@ def cosine_similarity(x: np.ndarray, y: np.ndarray) -> float:
     """The cosine of the angle between `x` and `y`, never beyond ±1.
 
     How long they are doesn't matter, from 1e-200 to 1e200.
-    Raises ValueError, naming both lengths, if the numbers of entries differ;
+    Raises ValueError, naming both lengths, if the numbers of entries differ; if they don't,
     ValueError, saying "zero", if either vector holds nothing but zeros.
     """
     raise NotImplementedError

@@ -59,8 +59,8 @@ table from short chains to long ones, and each is computed once.
         A⁻¹ - [½ 0]ᵀ[3/2 ½] / (5/2) = [½ - 3/10, -1/10; 0, ½] = [0.2 -0.1; 0 0.5]
     chain of 10×100, 100×5, 5×50: first two first 5000 + 2500 = 7500, else 25000 + 50000
 
-**Shapes**: each function says its own.  All matrices are float64.  No function changes its
-arguments.
+**Shapes**: each function says its own; no length is 0.  All matrices are float64.  No function
+changes its arguments.
 
 **Steps.**  A good place to pause is after trace_of_product.
 

@@ -61,7 +61,8 @@ cancel, and v would be rounding noise where x is nearly a multiple of e₁ alrea
 
 **Shapes**: a (m, n) with m ≥ n, b (m,) or (m, k) for k right-hand sides at once.  `a` and `b` share
 their type: float32 is computed in float32, and the answer is float32; float64 and integers are
-computed in float64.  No function changes its arguments.
+computed in float64.  Scales that are promised below are float64's; float32 serves from 1e-15 to 1e15.
+No function changes its arguments.
 
 **Steps.**
 
@@ -129,6 +130,7 @@ def condition_number(a: np.ndarray) -> float:
 
     - inf, without a warning, if the smallest is exactly 0, also for a matrix of zeros.
     - The scale of `a`, from 1e-100 to 1e100, doesn't matter.
-    - Beyond 1e14, as rounding leaves it, if the columns (the rows, if m < n) are dependent.
+    - Beyond 1e14, as rounding leaves it, if the columns (the rows, if m < n) are dependent; for a
+      float32 `a`, which has fewer digits, beyond 1e6.
     """
     raise NotImplementedError

@@ -111,8 +111,8 @@ def power_iteration(a: np.ndarray, start: np.ndarray, steps: int) -> tuple[float
 
     - The vector is aᵏ·start / ‖aᵏ·start‖ with k = steps ≥ 0, sign included.
     - The value is the Rayleigh quotient of that vector.
-    - Nothing overflows or vanishes where aᵏ would.
-    - `a` needn't be symmetric.
+    - Nothing overflows or vanishes where aᵏ would, for an `a` scaled by 1e-100 to 1e100.
+    - aᵏ·start isn't zeros.  `a` needn't be symmetric.
     """
     raise NotImplementedError
 
@@ -126,7 +126,8 @@ def inverse_iteration(
     - The value is its Rayleigh quotient with `a`.
     - Nothing overflows or vanishes; `a` needn't be symmetric.
 
-    Raises numpy.linalg.LinAlgError if a - shift·I is exactly singular and k > 0.
+    Raises numpy.linalg.LinAlgError if a - shift·I is exactly singular and k > 0; nearly singular is
+    fine, and the best shift.
     """
     raise NotImplementedError
 

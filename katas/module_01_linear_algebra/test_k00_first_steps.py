@@ -53,3 +53,6 @@ class TestColumnShares:
 
     def test_of_integers(self):
         assert_close(column_shares(np.array([[1, 2], [3, 4]])), np.array([0.4, 0.6]))
+
+    def test_of_negative_numbers(self):
+        assert_close(column_shares(np.array([[1.0, -2.0], [3.0, 4.0]])), np.array([4 / 6, 2 / 6]))

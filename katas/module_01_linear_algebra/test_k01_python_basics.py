@@ -33,6 +33,7 @@ class TestParseCsv:
             ('"a\nb","c\r\nd"\n', [["a\nb", "c\r\nd"]]),
             ('"",x,""""\n', [["", "x", '"']]),
             ('a"b,c"\n', [['a"b', 'c"']]),
+            ('a""b,c""\n', [['a""b', 'c""']]),
             ('"a""""b"', [['a""b']]),
             ("a\n\nb\n", [["a"], [""], ["b"]]),
             ("\n", [[""]]),
@@ -65,6 +66,7 @@ class TestParseCsv:
             ('a\n"b"c\n', 2),
             ('a\nb\n"c', 3),
             ('"a\nb"\nx,"', 2),
+            ('"a\nb"\n"c"d', 2),
             ('"a" ,b', 1),
             ('"a""', 1),
             ('x\n"a"b"', 2),
@@ -204,6 +206,12 @@ class TestMemoize:
                 fast(0)
         assert_equal(calls, [0, 0])
 
+    def test_a_key_error_of_the_function_is_passed_on_like_others(self):
+        calls, fast = [], memoize(lambda name: calls.append(name) or {}[name])
+        with raises(KeyError, "x"):
+            fast("x")
+        assert_equal(calls, ["x"])
+
     def test_two_functions_keep_their_answers_apart(self):
         one, other = memoize(lambda x: x + 1), memoize(lambda x: x + 2)
         assert_equal([one(1), other(1), one(1)], [2, 3, 2])
@@ -284,6 +292,15 @@ class TestReadJsonl:
             fail("A line was ended at U+2028 or U+0085; only a line feed ends one.", evidence="other line ends")
         assert_equal(records, ["a\u2028b\x85c", 2])
 
+    def test_a_carriage_return_ends_no_line(self, tmp_path):
+        # JSON allows one between two tokens.
+        (tmp_path / "x.jsonl").write_bytes(b"[1,\r2]\r\n3\n")
+        try:
+            records = list(read_jsonl(tmp_path / "x.jsonl"))
+        except ValueError:
+            fail("A line was ended at a carriage return; only a line feed ends one.", evidence="carriage return")
+        assert_equal(records, [[1, 2], 3])
+
     def test_two_readings_of_one_file_at_a_time(self, tmp_path):
         (tmp_path / "x.jsonl").write_text("1\n2\n3\n")
         one, other = read_jsonl(tmp_path / "x.jsonl"), read_jsonl(tmp_path / "x.jsonl")
@@ -300,6 +317,12 @@ class TestBatches:
         batches = Batches(items, size)
         assert_equal(list(batches), [items[i : i + size] for i in range(0, n, size)])
         assert_equal(len(batches), len(range(0, n, size)))
+
+    def test_none_and_other_false_items_are_items(self):
+        assert_equal(list(Batches([0, None, "", None, 5], 2)), [[0, None], ["", None], [5]])
+
+    def test_the_number_of_batches_is_exact(self):
+        assert_equal(len(Batches(range(2**60 + 1), 2)), 2**59 + 1)
 
     def test_every_loop_begins_anew(self):
         batches = Batches("abcde", 2)

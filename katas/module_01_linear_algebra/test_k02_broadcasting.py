@@ -42,6 +42,12 @@ class TestOneHot:
             expected[i, label] = 1
         assert_close(one_hot(labels, k), expected)
 
+    @pytest.mark.parametrize(("dtype", "k"), [(np.uint8, 300), (np.int8, 200), (np.int8, 257)])
+    def test_small_labels_of_many_classes(self, dtype, k):
+        expected = np.zeros((2, k))
+        expected[0, 3] = expected[1, 120] = 1
+        assert_close(one_hot(np.array([3, 120], dtype), k), expected)
+
     @pytest.mark.parametrize("label", [4, 5, -1, -4])
     def test_rejects_a_label_out_of_range(self, label):
         with raises(ValueError, label, 4):
@@ -100,14 +106,16 @@ class TestSlidingWindows:
 
     @pytest.mark.parametrize("step", [2, -1, 3])
     def test_of_a_view(self, step, rng):
-        x = rng.normal(size=24)[::step]
+        # From the middle of an array: a wrong stride then reads numbers that are the same in every run.
+        x = rng.normal(size=72)[24:48][::step]
         assert_close(sliding_windows(x, 4), np.stack([x[i : i + 4] for i in range(len(x) - 3)]))
 
     def test_keeps_the_dtype(self):
         assert_close(sliding_windows(np.array([3, 1, 2], np.int16), 2), np.array([[3, 1], [1, 2]], np.int16))
 
-    def test_shares_the_memory_of_x(self, rng):
-        x = rng.normal(size=10)
+    @pytest.mark.parametrize("step", [1, 2, -1])
+    def test_shares_the_memory_of_x(self, step, rng):
+        x = rng.normal(size=20)[::step]
         if not np.shares_memory(sliding_windows(x, 3), x):
             fail("The windows are a copy, but they should be a view of x.", evidence="a copy")
 
@@ -126,6 +134,10 @@ class TestMovingAverage:
 
     def test_small_whole_numbers_do_not_overflow(self):
         assert_close(moving_average(np.full(6, 100, np.int8), 3), np.full(4, 100.0))
+
+    def test_single_precision_is_computed_in_double(self, rng):
+        x = rng.uniform(0, 100, 1000).astype(np.float32)
+        assert_close(moving_average(x, 7), np.convolve(x.astype(np.float64), np.full(7, 1 / 7), "valid"))
 
     def test_of_a_long_series(self, rng):
         x = rng.uniform(0, 100, 10_000)
@@ -158,6 +170,10 @@ class TestNormalizeColumns:
 
     def test_small_whole_numbers_do_not_overflow(self):
         assert_close(normalize_columns(np.array([[30], [-40]], np.int8)), np.array([[0.6], [-0.8]]))
+
+    def test_single_precision_is_computed_in_double(self):
+        got = normalize_columns(np.array([[1.0], [-2.0]], np.float32))
+        assert_close(got, np.array([[0.2**0.5], [-(0.8**0.5)]]))
 
     def test_without_a_loop(self, rng):
         check_no_loop(normalize_columns, (rng.normal(size=(4, 4)),), (rng.normal(size=(300, 200)),))

@@ -172,6 +172,10 @@ class TestPivot:
         table = {"v": [1, 0, 3], "c": list("aba"), "r": [10, 20, 30]}
         check(pivot(table, "r", "c", "v"), {"r": [10, 20, 30], "a": [1, None, 3], "b": [None, 0, None]})
 
+    def test_none_makes_a_row_as_well(self):
+        table = {"r": [None, None], "c": ["x", "y"], "v": [1, 2]}
+        check(pivot(table, "r", "c", "v"), {"r": [None], "x": [1], "y": [2]})
+
     def test_columns_that_are_not_named_do_not_matter(self):
         table = {**LONG, "other": list("pqrs")}
         check(pivot(table, "city", "year", "people"), WIDE)

@@ -304,6 +304,11 @@ class TestGramSchmidt:
         with raises(ValueError, j):
             gram_schmidt(a)
 
+    def test_what_is_left_is_measured_against_the_column_as_it_was(self):
+        # Of the last column 1e-6 is left after the first step, and 1e-11 after the second.
+        with raises(ValueError, 2):
+            gram_schmidt(np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1e-6], [0.0, 0.0, 1e-11]]))
+
     @pytest.mark.parametrize("j", [0, 2])
     def test_rejects_a_column_of_zeros(self, rng, j):
         a = rng.normal(size=(5, 4))

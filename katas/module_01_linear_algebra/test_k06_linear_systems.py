@@ -244,10 +244,10 @@ class TestSolve:
         with raises(ValueError, shape):
             solve(np.ones(shape), np.ones(shape[0]))
 
-    @pytest.mark.parametrize("rows", [1, 2, 4])
-    def test_rejects_a_right_hand_side_of_another_length(self, rows):
-        with raises(ValueError, 3, rows):
-            solve(np.array(A), np.ones((rows, 5)))
+    @pytest.mark.parametrize("shape", [(1, 5), (2, 5), (4, 5), (2, 3), (4,)])
+    def test_rejects_a_right_hand_side_of_another_length(self, shape):
+        with raises(ValueError, 3, shape[0]):
+            solve(np.array(A), np.ones(shape))
 
     def test_float32_gives_float64(self, rng):
         a, b = (x.astype(np.float32) for x in (spd(rng, 4), rng.standard_normal(4)))
@@ -279,6 +279,10 @@ class TestDet:
     )
     def test_the_sign_is_that_of_the_permutation(self, order, sign):
         assert_close(det(3.0 * np.eye(len(order))[order]), sign * 3.0 ** len(order))
+
+    @pytest.mark.parametrize("scale", [1e-50, 1e50])
+    def test_a_tiny_one_is_not_zero(self, scale):
+        assert_close(det(scale * np.array(A)) / scale**3, 4.0)
 
     @pytest.mark.parametrize("name", SINGULAR)
     def test_is_zero_for_a_singular_matrix(self, name):

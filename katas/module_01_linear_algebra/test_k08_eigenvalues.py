@@ -102,6 +102,10 @@ class TestInverseIteration:
         with raises(LinAlgError):
             inverse_iteration(np.diag([1.0, 2.0, 4.0]), 2.0, np.ones(3), 1)
 
+    def test_a_nearly_singular_matrix_is_solved(self):
+        value, vector = inverse_iteration(np.diag([1.0, 2.0, 4.0]), 2.0 + 2.0**-42, np.ones(3), 2)
+        assert_close((value, vector), (2.0, np.array([0.0, 1.0, 0.0])))
+
     def test_without_a_step_nothing_is_solved(self):
         value, vector = inverse_iteration(np.diag([1.0, 2.0, 4.0]), 2.0, np.array([0.0, 0.0, 3.0]), 0)
         assert_close((value, vector), (4.0, np.array([0.0, 0.0, 1.0])))
@@ -208,6 +212,14 @@ class TestQrAlgorithm:
         assert_close(values, np.array([-1.0, 1.0, 3.0, 4.0]))
         assert_close(a @ vectors, vectors * values)
 
+    @pytest.mark.parametrize(
+        "a", [[[1, 0, 1], [0, 2, 0], [1, 0, 3]], [[2, 1, 0, 1], [1, 3, 1, 0], [0, 1, 5, 0], [1, 0, 0, 4]]]
+    )
+    def test_a_zero_beside_the_last_entry_is_not_the_whole_row(self, a):
+        values, vectors = qr_algorithm(np.array(a))
+        assert_close(values, np.linalg.eigvalsh(a))
+        assert_close(a @ vectors, vectors * values)
+
     def test_zeros(self):
         values, vectors = qr_algorithm(np.zeros((3, 3)))
         assert_close(values, np.zeros(3))
@@ -241,6 +253,9 @@ class TestPagerank:
         follow = rng.dirichlet(np.ones(6), 6)
         rank = np.linalg.solve(np.eye(6) - damping * follow.T, np.full(6, (1 - damping) / 6))
         assert_close(pagerank(20 * follow, 300, damping), rank)
+
+    def test_fractions_of_links_may_add_up_to_less_than_1(self):
+        assert_close(pagerank(self.LINKS / 8, 1, 0.5), np.array([4, 3, 5]) / 12)
 
     def test_the_default_damping_is_085(self):
         assert_close(pagerank(self.LINKS, 1), 0.05 + 0.85 * np.array([2, 1, 3]) / 6)

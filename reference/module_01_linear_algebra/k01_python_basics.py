@@ -84,7 +84,8 @@ def write_jsonl(path: Path, records: Iterable[Any]) -> int:
 
 
 def read_jsonl(path: Path) -> Iterator[Any]:
-    with open(path, encoding="utf-8") as file:
+    # Without newline="\n" a lone \r, which JSON allows between two tokens, would end a line too.
+    with open(path, encoding="utf-8", newline="\n") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue

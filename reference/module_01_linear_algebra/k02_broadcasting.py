@@ -28,8 +28,8 @@ def sliding_windows(x: np.ndarray, width: int) -> np.ndarray:
 
 
 def moving_average(x: np.ndarray, width: int) -> np.ndarray:
-    # The 0.0 in front starts the first window, and makes the sums float64.
-    sums = np.concatenate([[0.0], np.cumsum(x)])
+    # The 0.0 in front starts the first window.  float32 would be added up in float32.
+    sums = np.concatenate([[0.0], np.cumsum(x, dtype=np.float64)])
     return (sums[width:] - sums[:-width]) / width
 
 

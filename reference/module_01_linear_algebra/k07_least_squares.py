@@ -46,6 +46,7 @@ def lstsq(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def normal_equations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    a, b = _floats(a), _floats(b)
     return np.linalg.solve(a.T @ a, a.T @ b)
 
 
