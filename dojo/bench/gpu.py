@@ -32,7 +32,7 @@ def run_gpu() -> int:
     a, b = torch.randn(2, n, n, device="cuda", dtype=torch.float16)
     matmul = kata("triton_matmul").matmul
     q, k, v = torch.randn(3, 64, 4096, 64, device="cuda", dtype=torch.float16)
-    flash = kata("flash_attention").flash_attention_triton
+    flash = kata("flash_attention_kernel").flash_attention_triton
 
     def unfused() -> Any:
         return torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), dim=-1) @ v

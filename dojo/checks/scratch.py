@@ -95,10 +95,12 @@ def _helpers(file: Path) -> list[Path]:
         if A_KATA.fullmatch(stem):
             continue
         parts = name.removeprefix(f"katas.{file.parent.name}.").split(".")
+        if not all(parts):
+            continue  # `from . import name`: the name itself is in the list, too
         for folder in (file.parent, file.parent.parent, file.parent.parent.parent):
             candidate = folder.joinpath(*parts).with_suffix(".py")
             # At the top, only what isn't the engine's or the project's own.
-            if all(parts) and candidate.is_file() and parts[0] not in ("dojo", "fixtures", "tests", REFERENCE):
+            if candidate.is_file() and parts[0] not in ("dojo", "fixtures", "tests", REFERENCE):
                 found.append(candidate)
                 break
     return found

@@ -122,6 +122,8 @@ def crash_verdict(kata: Kata, doing: dict[str, Any], status: int, stack: str, la
         "test": doing.get("test") or f"while {name} was being loaded",
         "id": doing.get("id") or "(loading)",
         "lines": words,
+        "cause": "",
+        "printed": [],
         "file": file,
         "line": line,
         "order": -1,

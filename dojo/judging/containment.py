@@ -100,6 +100,8 @@ class Containment:
             **{key: doing[key] for key in ("kata", "test", "id", "file", "total", "in_file", "judged")},
             "colour": "amber",
             "lines": lines,
+            "cause": "",
+            "printed": [],
             "line": None,
             "order": item.session.items.index(item),
         }
