@@ -21,8 +21,8 @@ from dojo.checks.scratch import METHODS, resolved
 
 
 class Guarded:
-    """Stands for a function in every module that holds it."""
-
+    # Stands for a function in every module that holds it.  (No docstring: `__doc__` is the function's, which
+    # numpy.ma reads and rewrites when it is imported.)
     __slots__ = ("_function", "_name", "_watch")
 
     def __init__(self, function: Any, name: str, watch: Watch) -> None:
@@ -38,6 +38,14 @@ class Guarded:
     @property  # type: ignore[misc]
     def __class__(self) -> Any:  # np.matmul is still a ufunc to whoever asks
         return type(self._function)
+
+    @property  # type: ignore[misc]
+    def __doc__(self) -> Any:
+        return self._function.__doc__
+
+    @property  # type: ignore[misc]
+    def __module__(self) -> Any:
+        return self._function.__module__
 
     def __reduce__(self) -> Any:
         return resolved, (self._name,)

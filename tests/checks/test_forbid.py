@@ -1,13 +1,17 @@
 """Forbidden functions that only show as the code runs: the learner's call is caught, the oracle's isn't."""
 
 import math
+import subprocess
+import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dojo.checks.forbid import Guarded, Watch
 
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
     "numpy.linalg.svd",
     "numpy.dot",
@@ -82,3 +86,21 @@ def test_what_stands_in_is_still_what_it_was_to_whoever_looks(watch):
         import pickle
 
         assert pickle.loads(pickle.dumps(np.dot))([1], [2]) == 2
+
+
+def test_a_guarded_function_keeps_its_documentation_and_module(watch):
+    documentation, module = np.clip.__doc__, np.clip.__module__
+    with watch.over(("numpy.clip",), learners):
+        assert type(np.clip) is Guarded
+        assert (np.clip.__doc__, np.clip.__module__, np.clip.__name__) == (documentation, module, "clip")
+
+
+def test_libraries_can_be_imported_under_guard():
+    """numpy.ma rewrites the documentation of numpy.clip, and scipy imports numpy.ma: in whichever test comes first."""
+    code = (
+        "import numpy\nfrom dojo.checks.forbid import Watch\n"
+        "with Watch().over(('numpy.clip', 'numpy.mean', 'numpy.dot'), lambda file: False):\n"
+        "    import numpy.ma, scipy.stats, pandas\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert run.returncode == 0, run.stderr

@@ -80,7 +80,10 @@ def test_none_is_told_falsely_and_many_are_told_why(told, record_property):
     named = sum(bool(one.cause) and not is_false(case, one) for case, one in reviewed.items())
     unknown = sum(bool(one.cause) for case, one in told.items() if case not in reviewed)
     share = f"{named} of {len(told)} wrong answers to real katas told why ({100 * named / len(told):.0f}%)"
-    record_property("figure", f"diagnosis: {share}, {unknown} causes not reviewed, {len(false)} told falsely, {len(passed)} not caught or not judged")
+    record_property(
+        "figure",
+        f"diagnosis: {share}, {unknown} causes not reviewed, {len(false)} told falsely, {len(passed)} not caught or not judged",
+    )
     assert false == []
     assert len(passed) <= 0.05 * len(told), passed
     assert named >= 0.9 * len(reviewed)
