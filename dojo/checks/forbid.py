@@ -39,12 +39,12 @@ class Guarded:
     def __class__(self) -> Any:  # np.matmul is still a ufunc to whoever asks
         return type(self._function)
 
-    @property  # type: ignore[misc]
-    def __doc__(self) -> Any:
+    @property
+    def __doc__(self) -> Any:  # type: ignore[override]
         return self._function.__doc__
 
-    @property  # type: ignore[misc]
-    def __module__(self) -> Any:
+    @property
+    def __module__(self) -> Any:  # type: ignore[override]
         return self._function.__module__
 
     def __reduce__(self) -> Any:
