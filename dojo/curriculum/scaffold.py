@@ -14,7 +14,8 @@ from dojo.curriculum.katas import STEM, Dojo, DojoError, said
 STUB = '''\
 """{title}
 
-**Before you start.**  TODO: the katas and the mathematics that it builds on, one link, the import lines.
+**Before you start.**  TODO: the katas and the mathematics that it builds on, one link, and the
+import lines.
 
 **The idea.**  TODO: why anyone wants this, and what the method does about it, in plain words.
 

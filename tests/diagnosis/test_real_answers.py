@@ -70,7 +70,7 @@ def test_each_still_stands_in_its_reference():
 
 def test_a_stale_case_would_be_named():
     assert stale([Case("vectors", "nothing like it", "x")]) == ["vectors: nothing like it -> x"]
-    assert stale([Case("no_such_kata", "", "x")])
+    assert stale([Case("no_such_kata", "y", "x")]) == ["no_such_kata: y -> x"]
 
 
 def test_none_is_told_falsely_and_many_are_told_why(told, record_property):

@@ -119,7 +119,7 @@ ENGINE_AT = "../dojo_engine/dojo/"
         (ENGINE_AT + "plugin.py", "class Hooks:", "X = 1\n\n\nclass Hooks:", ALL),
         (ENGINE_AT + "judging/judge.py", "class Judge:", "X = 1\n\n\nclass Judge:", ALL),
         (ENGINE_AT + "proofs/operators.py", "import libcst", "X = 1\nimport libcst", ALL),
-        (ENGINE_AT + "diagnosis/fitting.py", "class Answer", "X = 1\n\n\nclass Answer", {"play proofs", "again proofs"}),
+        (ENGINE_AT + "diagnosis/fitting.py", "class Search:", "X = 1\n\n\nclass Search:", {"play proofs", "again proofs"}),
         (ENGINE_AT + "proofs/lesson.py", "LONGEST = 100", "LONGEST = 99", {"play proofs", "again proofs"}),
         (ENGINE_AT + "learner/record.py", "import ", "X = 1\nimport ", set()),
         (ENGINE_AT + "pair/git.py", "import ", "X = 1\nimport ", set()),

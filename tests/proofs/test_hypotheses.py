@@ -98,7 +98,7 @@ def test_a_kata_is_tried_again_only_once_it_has_changed(dojo):
     katas = open_dojo(dojo).katas
     assert [kata.name for kata in stale(katas)] == ["play"]
     test = dojo / "katas" / MODULE / "test_k01_scale.py"
-    test.write_text(test.read_text() + "\n")
+    test.write_text(test.read_text() + "\n\nMORE = 1\n")
     assert {kata.name for kata in stale(open_dojo(dojo).katas)} == {"play", "scale"}
 
 
