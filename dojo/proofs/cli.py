@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from dojo.curriculum.katas import Dojo, DojoError, Kata
-from dojo.proofs import lint, proven
+from dojo.proofs import exempt, lint, proven
 from dojo.proofs.result import KataProofs, Options
 
 
@@ -40,11 +40,17 @@ def run_check(
     present = proven.hashes(katas)
     chosen, with_mutants = proven.stale(katas, present) if changed else (katas, katas if mutants else [])
     known = len(katas) - len(chosen)
+    exempted = exempt.reasons(dojo) if changed else {}
+    unlisted = {kata.name for kata in chosen}
+    chosen = [kata for kata in chosen if kata.name not in exempted]
+    with_mutants = [kata for kata in with_mutants if kata.name not in exempted]
     results, problems = prove(
         dojo, chosen, seeds=seeds, mutants_of=frozenset(kata.name for kata in with_mutants), jobs=jobs,
         show_progress=not as_json,
     )  # fmt: skip
     problems += lint.repeated_names(dojo)
+    if changed:
+        problems += exempt.problems(dojo, [kata for kata in katas if kata.name not in unlisted])
     seconds = time.perf_counter() - start
     ok = not problems and all(result.ok for result in results)
     _list(chosen, results, present, seeds)
@@ -58,6 +64,8 @@ def run_check(
         from dojo.proofs.table import show
 
         show(results, problems, seconds, known)
+        for name, why in exempted.items():
+            print(f"not proven, and known to be: {name}: {why}")
     return 0 if ok else 1
 
 
