@@ -179,7 +179,7 @@ SUBMISSIONS = [
     Submission("sys.stderr closed", "import sys; sys.stderr.close()", says="closes sys.stderr"),
     Submission("sys.stdout closed as it is loaded", top="import sys\nsys.stdout.close()\n", says="closes sys.stdout"),
     Submission("sys.stdout gone", "import sys; sys.stdout = sys.stderr = None", colour="green"),
-    Submission("descriptors closed", "import os; os.closerange(0, 3)"),
+    Submission("descriptors closed", "import os; os.closerange(0, 3)", colour="green"),
     Submission("all descriptors closed", "import os; os.closerange(0, 200)"),
     Submission("environment cleared", "import os; os.environ.clear()", colour="green"),
     Submission("another folder", "import os; os.chdir('/')", colour="green"),
