@@ -33,6 +33,7 @@ from dojo.curriculum.katas import Dojo, DojoError, Kata
 from dojo.curriculum.solutions import Unloadable, public_names
 from dojo.curriculum.swap import module_from_source, swap_in
 from dojo.judging.report import verdict_of
+from dojo.proofs.collecting import arguments
 from dojo.proofs.pool import Job, run_jobs
 
 SECONDS = 120.0
@@ -87,13 +88,9 @@ def judge(dojo: Dojo, solutions: Sequence[tuple[Kata, Path]]) -> list[Judged]:
     session = _Session(solutions)
     katas = list(dict.fromkeys(kata for kata, _ in solutions))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    arguments = [
-        *[str(kata.test) for kata in katas], f"--rootdir={dojo.clone}", "-c", str(dojo.clone / "pyproject.toml"),
-        "--impl", "reference", "-q", "-s", "-p", "no:cacheprovider",
-    ]  # fmt: skip
     said = StringIO()
     with redirect_stdout(said):
-        pytest.main(arguments, plugins=[session])
+        pytest.main(arguments(dojo, katas), plugins=[session])
     if len(session.judged) < len(solutions):
         raise DojoError(f"pytest could not judge them all: {said.getvalue().strip()[-500:]}")
     return sorted(session.judged, key=lambda one: (one.kata, one.file))

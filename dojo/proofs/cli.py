@@ -14,6 +14,7 @@ from typing import Any
 
 from dojo.curriculum.katas import Dojo, DojoError, Kata
 from dojo.proofs import exempt, lint, proven
+from dojo.proofs.collecting import arguments
 from dojo.proofs.result import KataProofs, Options
 
 
@@ -164,13 +165,9 @@ def _run_pytest(pipe: Connection, dojo: Dojo, katas: list[Kata], options: Option
     from dojo.proofs.proving import ProofSession
 
     session = ProofSession(options)
-    arguments = [
-        *[str(kata.test) for kata in katas], f"--rootdir={dojo.clone}", "-c", str(dojo.clone / "pyproject.toml"),
-        "--impl", "reference", "-q", "-s", "-p", "no:cacheprovider",
-    ]  # fmt: skip
     said = StringIO()
     with redirect_stdout(said), suppress(KeyboardInterrupt):
-        status = pytest.main(arguments, plugins=[session])
+        status = pytest.main(arguments(dojo, katas), plugins=[session])
         results, problems = list(session.results.values()), list(session.problems)
         if not results and not problems:
             problems.append(f"pytest ended with status {status} and proved nothing: {said.getvalue().strip()[-500:]}")

@@ -34,6 +34,7 @@ from dojo.curriculum.katas import Dojo, DojoError, Kata
 from dojo.curriculum.swap import module_from_source, swap_in
 from dojo.diagnosis.hypotheses import Known, bits, file_of, read, reference_hash, short
 from dojo.proofs.changes import Change, changes
+from dojo.proofs.collecting import arguments
 from dojo.proofs.depends import Depends
 from dojo.proofs.pool import Job, run_jobs
 
@@ -83,13 +84,9 @@ def write(
     if not todo:
         return {}
     session = _Session(dojo, todo, jobs, on_progress)
-    arguments = [
-        *[str(kata.test) for kata in todo], f"--rootdir={dojo.clone}", "-c", str(dojo.clone / "pyproject.toml"),
-        "--impl", "reference", "-q", "-s", "-p", "no:cacheprovider",
-    ]  # fmt: skip
     said = StringIO()
     with redirect_stdout(said):
-        pytest.main(arguments, plugins=[session])
+        pytest.main(arguments(dojo, todo), plugins=[session])
     if missing := [kata.name for kata in todo if kata.name not in session.written]:
         raise DojoError(f"no hypotheses for {', '.join(missing)}: {said.getvalue().strip()[-500:]}")
     return session.written
