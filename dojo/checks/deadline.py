@@ -14,8 +14,8 @@ import contextlib
 import faulthandler
 import signal
 import threading
-import time
 from collections.abc import Callable
+from time import monotonic  # as it is now: a learner's code can change what `time` holds
 from types import FrameType, TracebackType
 from typing import Literal, TextIO
 
@@ -143,7 +143,7 @@ class limit:
         if self.off:
             return self
         self.outer, _current = _current, self
-        self.start = time.monotonic()
+        self.start = monotonic()
         self.rings = hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()
         if self.rings:
             self.handler = signal.signal(signal.SIGALRM, self._ring)
@@ -192,12 +192,12 @@ class limit:
         self.stop()
         if self.rings:
             signal.signal(signal.SIGALRM, self.handler)
-        took = time.monotonic() - self.start
+        took = monotonic() - self.start
         _current = self.outer
         if self.outer is not None and not self.outer.suspended:
             # A limit within a limit: the outer one goes on, and what took its own time isn't counted twice.
             self.outer.allowed += took
-            self.outer._set(max(0.01, self.outer.start + self.outer.allowed - time.monotonic()))
+            self.outer._set(max(0.01, self.outer.start + self.outer.allowed - monotonic()))
         else:
             _tell(None)
         if self.suspended or isinstance(value, DeadlineExceeded | KeyboardInterrupt):

@@ -39,7 +39,10 @@ def keeps_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        before = snapshot((args, kwargs))
+        try:
+            before = snapshot((args, kwargs))
+        except RecursionError:  # a list that holds itself, or a tree that is deep: not watched
+            before = MISSING
         answer = function(*args, **kwargs)
         if not same(before, (args, kwargs)):
             name = _changed_name(function, before, (args, kwargs))

@@ -160,6 +160,8 @@ def ended_by(status: int, stack: str, doing: dict[str, Any], file: str | None, l
         return [f"{raised} ended the run here, and nobody had pressed Ctrl-C: the code that is judged did it."]
     if internal := doing.get("internal"):
         return [f"After this, pytest couldn't go on: {internal}"]
+    if doing.get("severed"):
+        return ["Your code closes files that it hasn't opened, pytest's own among them, and pytest couldn't go on."]
     if status >= 0:
         return [f"Python was ended here with status {status}, as os._exit({status}) does, in the middle of it.{at}"]
     try:

@@ -74,6 +74,7 @@ class Containment:
         try:
             yield
         finally:
+            self._end_if_severed()
             self.inside.rest()
 
     def _doing(self, item: pytest.Item, kata: Kata) -> dict[str, Any]:
@@ -190,6 +191,7 @@ class Containment:
                 with self.fenced(Path(path), lambda value: True):
                     yield
             finally:
+                self._end_if_severed()
                 self.inside.do(**before) if before else self.inside.rest()
 
     def judged(self, kata: Kata) -> tuple[str, str]:
@@ -224,6 +226,12 @@ class Containment:
         if self.inside.doing and (self.inside.news is not None or self.inside.room is not None):
             text = " ".join(str(error).split())[:300]
             self.inside.do(**{**self.inside.doing, "internal": f"{type(error).__name__}: {text}"})
+            self.inside.real_exit(70)
+
+    def _end_if_severed(self) -> None:
+        """Nobody would hear of this run any more, and the code that has just run did it: leave it to be told."""
+        if self.inside.severed:
+            self.inside.do(**{**self.inside.doing, "severed": True})
             self.inside.real_exit(70)
 
     def interrupted(self, error: BaseException) -> None:

@@ -13,9 +13,9 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic, sleep  # as they are now: a learner's code can change what `time` holds
 from typing import Any
 
 from dojo.judging.slate import Slate
@@ -47,6 +47,7 @@ class Inside:
         self.last: dict[str, Any] = {}  # what was being done when something last was
         self._doing: dict[str, Any] = {}
         self._barred: tuple[int, dict[str, list[str]]] = (0, {})
+        self._ends = {end: _identity(end) for end in (news, stack) if end is not None}
 
     @classmethod
     def worker(cls, name: str) -> Inside:
@@ -82,6 +83,11 @@ class Inside:
         self._write()
 
     @property
+    def severed(self) -> bool:
+        """Whether the ends were closed, as os.closerange(0, 200) does; their numbers may be others' now."""
+        return os.getpid() == self.pid and any(_identity(end) != known for end, known in self._ends.items())
+
+    @property
     def doing(self) -> dict[str, Any]:
         return self._doing
 
@@ -89,7 +95,7 @@ class Inside:
         """What is being done has so many seconds left."""
         if not self._doing:
             return
-        self._doing["until"] = None if seconds is None else time.monotonic() + seconds
+        self._doing["until"] = None if seconds is None else monotonic() + seconds
         if seconds is not None:
             self._doing["seconds"] = seconds
         self._write()
@@ -149,11 +155,11 @@ class Inside:
         word = self.room / "interrupted" if self.room is not None and (self.room / "supervised").exists() else None
         if slate is None and word is None:
             return True
-        until = time.monotonic() + HEARD
-        while time.monotonic() < until:
+        until = monotonic() + HEARD
+        while monotonic() < until:
             if (slate is not None and slate.interrupted) or (word is not None and word.exists()):
                 return True
-            time.sleep(0.01)
+            sleep(0.01)
         return False
 
     def end(self, status: int) -> None:
@@ -210,3 +216,12 @@ class Inside:
                 yield died
             finally:
                 (self.room / f"{kata}.loaded").touch()
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    """What a descriptor stands for; None for one that is closed."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

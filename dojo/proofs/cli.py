@@ -7,7 +7,9 @@ import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
+from functools import partial
 from io import StringIO
 from multiprocessing.connection import Connection
 from typing import Any
@@ -47,14 +49,13 @@ def run_check(
     with_mutants = [kata for kata in with_mutants if kata.name not in exempted]
     results, problems = prove(
         dojo, chosen, seeds=seeds, mutants_of=frozenset(kata.name for kata in with_mutants), jobs=jobs,
-        show_progress=not as_json,
+        show_progress=not as_json, found=partial(_list, chosen, present=present, seeds=seeds),
     )  # fmt: skip
     problems += lint.repeated_names(dojo)
     if changed:
         problems += exempt.problems(dojo, [kata for kata in katas if kata.name not in unlisted])
     seconds = time.perf_counter() - start
     ok = not problems and all(result.ok for result in results)
-    _list(chosen, results, present, seeds)
     if as_json:
         report = {
             "ok": ok, "seconds": round(seconds, 2), "proven_before": known, "problems": problems,
@@ -71,7 +72,7 @@ def run_check(
 
 
 def _list(katas: list[Kata], results: list[KataProofs], present: dict[str, proven.Hashes], seeds: int) -> None:
-    """List those of `katas` that are proven, unless their files have changed meanwhile or tests were left out."""
+    """List those of `katas` that `results` prove, unless their files have changed meanwhile or tests were left out."""
     by_name = {kata.name: kata for kata in katas}
     sound = [result for result in results if result.ok and not result.left_out]
     now = proven.hashes([by_name[result.kata] for result in sound])
@@ -107,8 +108,12 @@ def prove(
     mutants_of: frozenset[str] = frozenset(),
     jobs: int | None = None,
     show_progress: bool = False,
+    found: Callable[[list[KataProofs]], None] = lambda results: None,
 ) -> tuple[list[KataProofs], list[str]]:
-    """The proofs of `katas`, and problems that belong to none of them."""
+    """The proofs of `katas`, and problems that belong to none of them.
+
+    found  is given the results of each module as soon as they are there: a run of all takes long, and may be cut
+    """
     if not hasattr(os, "fork"):
         raise DojoError("the proofs need fork(), which this system lacks: run them on Linux or macOS")
     if mutants_of:
@@ -130,8 +135,9 @@ def prove(
     for module in dict.fromkeys(kata.module for kata in katas):
         ready = [kata for kata in katas if kata.module == module and kata not in missing]
         if ready:
-            found, told = _prove_module(dojo, ready, options)
-            results += found
+            proofs, told = _prove_module(dojo, ready, options)
+            found(proofs)
+            results += proofs
             problems += told
         for kata in [kata for kata in missing if kata.module == module]:
             result = KataProofs(kata.name, kata.module, kata.stem)

@@ -81,3 +81,9 @@ def test_a_call_that_changes_nothing_passes(argument):
 def test_keywords_are_watched_too():
     with pytest.raises(Wrong, match="changed its argument `x`"):
         keeps_arguments(change_item)(x=[1])
+
+
+def test_an_argument_that_holds_itself_is_no_error():
+    endless = []
+    endless.append(endless)
+    assert keeps_arguments(lambda x: "answer")(endless) == "answer"

@@ -13,9 +13,11 @@ from textwrap import dedent, indent
 import pytest
 
 from dojo.curriculum.katas import DojoError, open_dojo
+from dojo.proofs import cli
 from dojo.proofs.depends import ENGINE, UNUSED
 from dojo.proofs.mutants import BAKED
 from dojo.proofs.proven import Hashes, listed, write_down
+from dojo.proofs.result import KataProofs
 from tests.building import PLAYGROUND
 from tests.proofs.test_depends import CONFTEST, DATA, MORE
 from tests.proofs.test_proofs import change
@@ -163,6 +165,23 @@ def test_what_fails_or_was_proven_by_halves_is_not_listed(dojo):
     change(dojo, REFERENCE, "a * b / 2", "a * b / 3")
     assert subprocess.run(run, cwd=dojo, env=env, capture_output=True, check=False).returncode == 1
     assert not (dojo / LIST).exists()
+
+
+def test_a_module_is_listed_before_the_next_is_begun(dojo, monkeypatch):
+    first = KataProofs("triangle", "module_01_shapes", "k01_triangle")
+
+    def prove_module(of, katas, options):
+        if katas[0].module != "module_01_shapes":
+            raise KeyboardInterrupt
+        return [first], []
+
+    monkeypatch.setattr(cli, "_prove_module", prove_module)
+    shutil.copytree(dojo / "katas/module_01_shapes", dojo / "katas/module_02_more")
+    shutil.copytree(dojo / "reference/module_01_shapes", dojo / "reference/module_02_more")
+    found = []
+    with pytest.raises(KeyboardInterrupt):
+        cli.prove(open_dojo(dojo), list(open_dojo(dojo).katas), found=found.append)
+    assert found == [[first]]
 
 
 class TestList:
