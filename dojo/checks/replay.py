@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import pickle
 import select
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic, perf_counter  # as they are now: a learner's code can change what `time` holds
 from typing import Any
 
@@ -21,6 +21,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from dojo.checks import deadline
+from dojo.checks.forked import end, forked
 
 ERROR = pytest.StashKey[BaseException | None]()
 """Where the engine's makereport hook leaves the error that the last phase of a test ended with."""
@@ -102,15 +103,8 @@ class Child:
         self.timed_out = False
         self.error = ""  # what the job raised, if that is why there is no answer
         self.status = 0
-        sys.stdout.flush()
-        sys.stderr.flush()
         self.fd, write = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.close(self.fd)
-            if not nested:
-                os.setpgid(0, 0)
-            _work(job, write)
+        self.pid = forked(partial(_work, job, self.fd, write), group=not nested)
         os.close(write)
         self._received = b""
 
@@ -126,7 +120,7 @@ class Child:
     def finish(self) -> Any:
         """The job's answer, or None where there is none; the child is gone afterwards."""
         os.close(self.fd)
-        self.kill()
+        end(self.pid)
         self.status = os.waitpid(self.pid, 0)[1]
         try:
             answer = pickle.loads(self._received)
@@ -136,13 +130,6 @@ class Child:
             self.error = answer.text
             return None
         return answer
-
-    def kill(self) -> None:
-        for kill in (os.killpg, os.kill):
-            try:
-                kill(self.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                continue
 
     def result(self) -> Any:
         """Wait for the answer, until the child's time is up."""
@@ -162,14 +149,13 @@ class JobError:
     text: str
 
 
-def _work(job: Callable[[], Any], write: int) -> None:
-    """In the child: do the job, send the answer, and end without pytest's own end."""
+def _work(job: Callable[[], Any], read: int, write: int) -> int:
+    """In the child: do the job and send the answer."""
+    os.close(read)
     try:
-        try:
-            answer = pickle.dumps(job())
-        except BaseException as error:
-            answer = pickle.dumps(JobError(f"{type(error).__name__}: {error}"))
-        with os.fdopen(write, "wb") as pipe:
-            pipe.write(answer)
-    finally:
-        os._exit(0)
+        answer = pickle.dumps(job())
+    except BaseException as error:
+        answer = pickle.dumps(JobError(f"{type(error).__name__}: {error}"))
+    with os.fdopen(write, "wb") as pipe:
+        pipe.write(answer)
+    return 0

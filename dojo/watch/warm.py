@@ -27,6 +27,7 @@ import socket
 import sys
 from typing import Any
 
+from dojo.checks.forked import end, forked
 from dojo.judging import supervisor
 from dojo.watch.runner import FINISHED
 
@@ -65,8 +66,8 @@ class Server:
 
     def serve(self) -> None:
         wake, woken = os.pipe()
-        for end in (wake, woken):
-            os.set_blocking(end, False)
+        for pipe in (wake, woken):
+            os.set_blocking(pipe, False)
         signal.set_wakeup_fd(woken)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         try:
@@ -137,17 +138,13 @@ class Server:
             self._import_one()
         self.run = asked["run"]
         self._tell(started=self.run)
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                os.setpgid(0, 0)
-                signal.set_wakeup_fd(-1)
-                self.control.close()
-                _work(asked, output)
-            finally:
-                os._exit(70)
-        with contextlib.suppress(OSError):
-            os.setpgid(self.pid, self.pid)  # here, too: the child may not have come to it yet
+
+        def work() -> int:
+            signal.set_wakeup_fd(-1)
+            self.control.close()
+            return _work(asked, output)
+
+        self.pid = forked(work)
         os.close(output)
 
     def _see_whether_it_ended(self) -> None:
@@ -159,16 +156,13 @@ class Server:
 
     def _ended(self, status: int) -> None:
         run, self.run = self.run, None
-        with contextlib.suppress(OSError):
-            os.killpg(self.pid, signal.SIGKILL)  # what the learner's code has started and left
+        end(self.pid, gone=True)  # what the learner's code has started and left
         self._tell(ended=run, status=os.waitstatus_to_exitcode(status))
 
     def _end(self) -> None:
         if self.run is None:
             return
-        for kill in (os.killpg, os.kill):
-            with contextlib.suppress(OSError):
-                kill(self.pid, signal.SIGKILL)
+        end(self.pid)
         self._ended(os.waitpid(self.pid, 0)[1])
 
 
@@ -211,8 +205,8 @@ def _dry_run() -> None:
             os.chdir(here)
 
 
-def _work(asked: dict[str, Any], output: int) -> None:
-    """In the child: be as a fresh `python -m pytest ARGS` would be, and end with its status and FINISHED."""
+def _work(asked: dict[str, Any], output: int) -> int:
+    """In the child: be as a fresh `python -m pytest ARGS` would be.  Its status and FINISHED are what it ends with."""
     for number in (signal.SIGINT, signal.SIGCHLD):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -232,7 +226,7 @@ def _work(asked: dict[str, Any], output: int) -> None:
     status = int(pytest.main(asked["args"]))  # supervised, this process ends in it
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(FINISHED + status)
+    return FINISHED + status
 
 
 if __name__ == "__main__":
