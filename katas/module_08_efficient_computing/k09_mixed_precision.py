@@ -217,7 +217,8 @@ def train(
       NaN are skipped, and the scale is updated after each batch.
     - With None the gradients are used as they come, inf and NaN included.
     - A parameter that gets no gradient (frozen, or not used) stays as it is.
-    - Nothing but the model's weights, its gradients and the scaler is changed.
+    - Nothing but the model's weights, its gradients and the scaler is changed; the model's mode
+      (`training`) isn't.
 
     Returns the losses as floats, unscaled, each from before its batch's step.
     """

@@ -143,8 +143,9 @@ def calibrate(
 def int8_matmul(a: Tensor, b: Tensor, a_zero: int | Tensor = 0, b_zero: int | Tensor = 0) -> Tensor:
     """(a − a_zero) @ (b − b_zero) in integers: exactly, as int32.
 
-    a       int8 codes (..., m, k) b       int8 codes (k, n); the result is (..., m, n) a_zero
-    from −128 to 127: an int, or an int32 tensor (m, 1) or (..., m, 1), one for each row of a
+    a       int8 codes (..., m, k)
+    b       int8 codes (k, n); the result is (..., m, n)
+    a_zero  from −128 to 127: an int, or an int32 tensor (m, 1) or (..., m, 1), one for each row of a
     b_zero  the same for b: an int, or an int32 tensor (n,), one for each column of b
 
     Exact for any codes while k ≤ 33,025: 255² · k still fits into an int32 there.

@@ -170,6 +170,15 @@ class TestOnlineStep:
                 state = online_step(state, torch.tensor([scores[i : i + 1]]), values[i : i + 1])
             assert_close(state[2] / state[1][:, None], values[scores.index(900.0)][None])
 
+    @pytest.mark.parametrize("low", [-1e6, -1e20, -3e38])
+    def test_a_maximum_far_below_zero_is_one_like_any_other(self, low):
+        values = torch.randn(3, 2)
+        state = torch.full((1,), -math.inf), torch.zeros(1), torch.zeros(1, 2)
+        state = online_step(state, torch.tensor([[low, -math.inf]]), values[:2])
+        state = online_step(state, torch.tensor([[low]]), values[2:])
+        expected = torch.tensor([low]), torch.tensor([2.0]), (values[0] + values[2])[None]
+        assert_close(state, expected, rtol=1e-6, atol=1e-6)
+
     def test_a_query_that_has_seen_nothing_stays_as_it_is(self):
         state = torch.full((2,), -math.inf), torch.zeros(2), torch.zeros(2, 3)
         hidden = torch.tensor([[-math.inf, -math.inf], [-math.inf, 1.0]])

@@ -128,7 +128,7 @@ class TestSystolicMatmul:
         monkeypatch.setattr(SystolicArray, "step", lambda self, inputs: -3.0 * step(self, inputs))
         assert_close(systolic_matmul(x, w)[0], -3.0 * (x @ w))
 
-    @pytest.mark.parametrize(("k", "rows"), [(4, 5), (7, 3)])
+    @pytest.mark.parametrize(("k", "rows"), [(4, 5), (7, 3), (1, 4), (6, 1)])
     def test_rejects_widths_that_disagree(self, k, rows):
         with raises(ValueError, k, rows):
             systolic_matmul(np.ones((2, k)), np.ones((rows, 6)))

@@ -579,11 +579,25 @@ class TestTrain:
         ):
             fail("when the next batch is taken, the model doesn't hold the rounded masters yet")
 
-    def test_a_model_in_training_mode_stays_in_it(self):
-        model, modes = network(), []
+    @pytest.mark.parametrize("scaled", [False, True])
+    def test_batches_are_taken_one_at_a_time(self, scaled):
+        model, seen = network(), []
+        model.register_forward_pre_hook(lambda module, args: seen.append(args))
+
+        def batches():
+            for number in range(3):
+                if len(seen) < number:
+                    fail(f"batch {number} is taken before the model has seen batch {len(seen)}", evidence=number)
+                yield torch.randn(4, 5).half(), torch.randn(4, 3)
+
+        assert_equal(len(train(model, batches(), adam, LossScaler(16.0) if scaled else None)), 3)
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_the_models_mode_stays_as_it_is(self, training):
+        model, modes = network().train(training), []
         model.register_forward_pre_hook(lambda module, args: modes.append(module.training))
         train(model, [(torch.randn(4, 5).half(), torch.randn(4, 3))] * 2, adam, LossScaler(16.0))
-        assert_equal([*modes, model.training], [True] * 3)
+        assert_equal([*modes, model.training], [training] * 3)
 
 
 def moved_network(gpu):
