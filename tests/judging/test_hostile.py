@@ -1,6 +1,7 @@
 """Every hostile submission is contained: a verdict, in time, that is true, and nothing left behind.
 
-Alone, each in a run of its own; with `-n 2`, several to a run, as one run must stand many of them.
+With `-n 2`, several to a run, as one run must stand many of them; and alone, each in a run of its own: a third of
+them, always the same, and all with `--slow`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tests.judging.hostile import DEADLINE, SUBMISSIONS, Submission, last_row, m
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no supervisor without fork")
 
 TOGETHER = 10
+SHARE = 3
 ONE_BY_ONE = [s for s in SUBMISSIONS if s.during is not None]
 GROUPS = [s for s in SUBMISSIONS if s.during is None]
 GROUPS = [GROUPS[i::TOGETHER] for i in range(TOGETHER)]
@@ -35,7 +37,10 @@ def start_up(folder: Path) -> float:
     return statistics.median(times)
 
 
-@pytest.mark.parametrize("submission", SUBMISSIONS, ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "submission",
+    [pytest.param(s, id=s.name, marks=[] if i % SHARE == 0 else [pytest.mark.slow]) for i, s in enumerate(SUBMISSIONS)],
+)
 def test_alone(submission, tmp_path, tmp_path_factory):
     usual = start_up(tmp_path_factory.getbasetemp() / "usual")
     ended = run(make_dojo(tmp_path), submission)
