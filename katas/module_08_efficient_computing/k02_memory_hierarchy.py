@@ -45,12 +45,12 @@ On a GPU, 32 threads (a warp) access memory together:
 One unused word at the end of each row (padding) spreads it out, as gcd(33, 32) is 1.  In a cache,
 the items of a column may fight for one set in the same way.
 
-    rows of 32 words                rows of 33 words
-    bank    0   1   2   3 …         bank    0   1   2   3 …
-    row 0   ●                       row 0   ●
-    row 1   ●                       row 1       ●
-    row 2   ●                       row 2           ●
-    row 3   ●                       row 3               ●
+    rows of 32 words                  rows of 33 words
+    bank  │ 0 │ 1 │ 2 │ 3 │ …         bank  │ 0 │ 1 │ 2 │ 3 │ …
+    row 0 │ ● │   │   │   │           row 0 │ ● │   │   │   │
+    row 1 │ ● │   │   │   │           row 1 │   │ ● │   │   │
+    row 2 │ ● │   │   │   │           row 2 │   │   │ ● │   │
+    row 3 │ ● │   │   │   │           row 3 │   │   │   │ ● │
 
 **Why tiles for a transpose?**  It reads along rows and writes along columns, so one of the two
 jumps.  In a tile, each line is used up before it goes.
