@@ -52,10 +52,10 @@ column by column, they need g rows and about w/g columns.  With 3 × 3 tiles and
 
                   column 0   1   2
               ┌────────────────────┐
-    program   │        0   2   4   │   a group of 2 rows: down, then the next column
+    program   │        0   2   4   │   2 rows: down, then the next column
               │        1   3   5   │
               ├────────────────────┤
-              │        6   7   8   │   the last group has only one row
+              │        6   7   8   │   the last group has one row
               └────────────────────┘
 
 **Worked by hand**: [[1, 2], [3, 4], [5, 6]] · [[1, 0], [1, 1]] = [[3, 2], [7, 4], [11, 6]].
