@@ -1,13 +1,13 @@
 """Flash attention: exact attention that never writes the n × m matrix down
 
-**Before you start.**  You need scaled dot-product attention with its causal mask, matrix products
-with leading axes, and torch.autograd.Function ("Extending PyTorch" in torch's documentation).  No
-other kata.  The loop as a GPU kernel is the next kata, flash_attention_kernel.
+**Before you start.**  You need scaled dot-product attention with its causal mask, and
+torch.autograd.Function ("Extending PyTorch" in torch's documentation).  No other kata.  The next
+kata, flash_attention_kernel, writes the same loop as a GPU kernel.
 
-**The idea.**  On a GPU, attention spends more time on moving its n × m scores than on computing
-them: softmax needs a whole row, so the scores are written to memory and read again, forward and
-backward.  Flash attention keeps a small tile of scores where it is computed and never
-stores the rest.  For that, softmax must work on a row that comes in pieces.
+**The idea.**  Attention on a GPU spends more time moving its n × m scores than computing them.
+Softmax needs a whole row, so the scores are written to memory and read again.  Flash attention
+keeps one small tile of scores and never stores the rest.  For that, softmax must work on a row
+that comes in pieces.
 
 **The formula.**  *Online softmax* keeps three things for each query:
 
@@ -15,19 +15,19 @@ stores the rest.  For that, softmax must work on a row that comes in pieces.
     l     the sum of exp(score − top) so far            starts at 0
     acc   the sum of exp(score − top) · value so far    starts at 0
 
-A block of scores s with values v may bring a new maximum, top′.  What was summed up under the old
-one is too large by the factor exp(top′ − top).  Correct it, then add the block:
+A block of scores s with values v may bring a new maximum, top′.  Then the old sums are too large
+by the factor exp(top′ − top).  Correct them, then add the block:
 
     top′ = max(top, max s)
     l′   = l · exp(top − top′) + Σ exp(s − top′)
     acc′ = acc · exp(top − top′) + exp(s − top′) v
 
-At the end of a row the output is acc / l.  Its log-sum-exp, L = top + ln l, is one number a row.
+At the end of a row, the output is acc / l.  The row's log-sum-exp is L = top + ln l.
 
-*Forward* cuts the scores S = Q Kᵀ / √d into tiles of a queries and b keys and takes an online step
-for each.  With n queries and m keys, the causal mask lets query i see key j where j ≤ i + (m − n):
-the last query sees all keys.  Tiles without a visible score are skipped, nearly half where n = m.
-Here n = 4, m = 6, a = b = 2, ■ is visible and – is masked:
+*Forward* cuts the scores S = Q Kᵀ / √d into tiles of a queries and b keys, and takes one online
+step for each.  Of n queries and m keys, the causal mask lets query i see key j where
+j ≤ i + (m − n).  Skip tiles without a visible score.  Here n = 4, m = 6, a = b = 2; ■ is visible,
+– is masked:
 
                keys
                0  1   2  3   4  5
@@ -37,15 +37,15 @@ Here n = 4, m = 6, a = b = 2, ■ is visible and – is masked:
           2  [ ■  ■ │ ■  ■ │ ■  – ]   three steps
           3  [ ■  ■ │ ■  ■ │ ■  ■ ]
 
-*Backward* gets dO, the gradient of the output O, and computes each tile's probabilities P once
-more from S and L.  ∘ multiplies entry by entry:
+*Backward* gets dO, the gradient of the output O.  It computes each tile's probabilities P again,
+from S and L.  ∘ multiplies entry by entry:
 
     P = exp(S − L)                        D = rowsum(dO ∘ O)
     dV += Pᵀ dO        dP = dO Vᵀ         dS = P ∘ (dP − D)
     dQ += dS K / √d    dK += dSᵀ Q / √d
 
-**Why compute P again?**  Keeping it costs O(n m) memory.  q, k, v, O and L are O(n + m), and a
-product of tiles is cheaper than reading P back from the GPU's main memory.
+**Why compute P again?**  Keeping it takes O(n m) memory; q, k, v, O and L take O(n + m).  A product
+of tiles is cheaper than reading P from memory.
 
 **Why D?**  The gradient of a row's softmax is dSᵢⱼ = Pᵢⱼ (dPᵢⱼ − Σₖ Pᵢₖ dPᵢₖ).  That sum seems to
 need the whole row, but Σₖ Pᵢₖ dPᵢₖ = dOᵢ · Σₖ Pᵢₖ Vₖ = dOᵢ · Oᵢ.
@@ -64,11 +64,11 @@ need the whole row, but Σₖ Pᵢₖ dPᵢₖ = dOᵢ · Σₖ Pᵢₖ Vₖ = d
 
 **What holds everywhere.**
 
-- Tensors are float32 or float64, of any strides; answers have the dtype of the inputs.
-- n and m are 1 or more; without the mask either may be the larger one.  With it, n ≤ m.
+- Tensors are float32 or float64, of any strides.  Answers have their dtype and device: make new
+  tensors there (`device=q.device`).
+- n and m are 1 or more; with the mask, n ≤ m.
 - The last tile of a row or column may be smaller.  A tile's scores are one matrix product.
 - A masked key has no influence at all, however low the visible scores are.
-- Answers are on the device of the inputs: make new tensors there (`device=q.device`).
 - No function changes its arguments, nor does FlashAttention.backward.
 
 **Steps.**  A good place to pause is after flash_forward.
