@@ -2,7 +2,7 @@
 
 **Before you start.**  You need scaled dot-product attention with its causal mask, and
 torch.autograd.Function ("Extending PyTorch" in torch's documentation).  No other kata.  The next
-kata, flash_attention_kernel, writes the same loop as a GPU kernel.
+one writes the same loop as a GPU kernel.
 
 **The idea.**  Attention on a GPU spends more time moving its n × m scores than computing them.
 Softmax needs a whole row, so the scores are written to memory and read again.  Flash attention
@@ -24,10 +24,9 @@ by the factor exp(top′ − top).  Correct them, then add the block:
 
 At the end of a row, the output is acc / l.  The row's log-sum-exp is L = top + ln l.
 
-*Forward* cuts the scores S = Q Kᵀ / √d into tiles of a queries and b keys, and takes one online
-step for each.  Of n queries and m keys, the causal mask lets query i see key j where
-j ≤ i + (m − n).  Skip tiles without a visible score.  Here n = 4, m = 6, a = b = 2; ■ is visible,
-– is masked:
+*Forward* cuts the scores S = Q Kᵀ / √d into tiles of a queries and b keys: one online step for each.
+The causal mask lets query i see key j where j ≤ i + (m − n).  Skip tiles without a visible score.
+Here n = 4, m = 6, a = b = 2; ■ is visible, – is masked:
 
                keys
                0  1   2  3   4  5
@@ -62,14 +61,9 @@ need the whole row, but Σₖ Pᵢₖ dPᵢₖ = dOᵢ · Σₖ Pᵢₖ Vₖ = d
 
     q (…, n, d)    k (…, m, d)    v (…, m, d)    scores (…, n, m)    tile (a, b): queries, keys
 
-**What holds everywhere.**
-
-- Tensors are float32 or float64, of any strides.  Answers have their dtype and device: make new
-  tensors there (`device=q.device`).
-- n and m are 1 or more; with the mask, n ≤ m.
-- The last tile of a row or column may be smaller.  A tile's scores are one matrix product.
-- A masked key has no influence at all, however low the visible scores are.
-- No function changes its arguments, nor does FlashAttention.backward.
+Tensors are float32 or float64, of any strides.  Answers have the inputs' dtype and device: make new
+tensors there (`device=q.device`).  n and m are 1 or more; with the mask, n ≤ m.  No function
+changes its arguments, nor does FlashAttention.backward.
 
 **Steps.**  A good place to pause is after flash_forward.
 
@@ -116,7 +110,10 @@ def flash_forward(
     """Attention's output (…, n, d) and the log-sum-exps of the scores (…, n), tile by tile.
 
     - Allocate no tensor larger than q, k or v, except one tile of scores: memory is the point.
-    - Compute no product for a tile that the causal mask hides altogether.
+    - Compute a tile's scores as one matrix product, and none for a tile that the causal mask hides
+      altogether.
+    - The last tile of a row or column may be smaller.
+    - A masked key has no influence at all, however low the visible scores are.
     """
     raise NotImplementedError
 
@@ -137,7 +134,7 @@ def flash_backward(
     grad  (…, n, d): the gradient of the output, of any strides
 
     - Each tile's probabilities are computed again, by one matrix product.
-    - Memory and skipped tiles are as in `flash_forward`.
+    - Memory, skipped tiles, smaller tiles and masked keys are as in `flash_forward`.
     """
     raise NotImplementedError
 
