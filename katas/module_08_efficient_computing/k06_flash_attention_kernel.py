@@ -30,7 +30,7 @@ loop ends at the last key that its last query sees.  Here n = 40, m = 50 and all
 
                        keys and values in memory
     one program         0–15     16–31    32–47   48–49
-    queries  0–15     │ step 1 │ step 2 │        │    │   26 keys seen, a part of tile 2
+    queries  0–15     │ step 1 │ step 2 │        │    │   26 keys seen
     queries 16–31     │ step 1 │ step 2 │ step 3 │    │   42
     queries 32–39     │ step 1 │ step 2 │ step 3 │ 4  │   50; 8 rows stick out
 
