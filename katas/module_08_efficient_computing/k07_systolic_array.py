@@ -42,9 +42,9 @@ y[r, j] stands in the bottom row in cycle r + (k − 1) + j.  So, once the weigh
 
     cycles = m + k + n − 2
 
-A larger product is cut into ⌈k/rows⌉ · ⌈n/cols⌉ tiles of weights.  Each takes `rows` cycles to load
-and m + rows + cols − 2 to stream all of x.  A *double-buffered* array loads the next tile's weights
-while it streams, so you wait for the first load only.
+A larger product is cut into tiles of weights; `tiled_cycles` counts their cycles.  A
+*double-buffered* array loads the next tile's weights while it streams, so you wait for the first
+load only.
 
     utilisation = m · k · n / (rows · cols · cycles)        useful products / time of all cells
 
@@ -53,9 +53,8 @@ current is constant over a step, τ dv/dt = I − v has an exact solution:
 
     v ← I + (v − I) · e^(−dt/τ)        then, if v ≥ threshold: a spike, and v ← reset
 
-*The placement.*  The operators form a chain.  One on the accelerator takes memory there all the
-time.  Each hand-over takes `transfer` seconds.  The input comes from the CPU, and the output goes
-back to it.  Here the last two of three operators are on the accelerator:
+*The placement.*  The operators form a chain.  Its input comes from the CPU, and its output goes back
+there.  Each hand-over costs `transfer` seconds.  Here two of three operators are on the accelerator:
 
     CPU            input ▶ 5 ┐           ┌ output
     hand-over               0.5         0.5             in all 10 seconds
@@ -135,8 +134,11 @@ def tiled_cycles(
 ) -> int:
     """Cycles of an (m, k) times (k, n) product on an array of `rows` × `cols` cells, an int.
 
-    - Every tile is padded with zeros to the whole array, however small it is.
-    - Without `double_buffered` each tile loads its weights and then streams, one after the other.
+    - The weights are cut into ⌈k/rows⌉ · ⌈n/cols⌉ tiles.  Every tile is padded with zeros to the whole
+      array, however small it is.
+    - Loading a tile takes `rows` cycles: weights are shifted in from above, a row a cycle.
+    - Streaming all of x through it takes m + rows + cols − 2.
+    - Without `double_buffered`, each tile loads and then streams, one after the other.
     - With it, the first tile loads, and then all stream.
     """
     raise NotImplementedError
@@ -171,7 +173,7 @@ def place_operators(
 
     cpu          seconds of each operator on the CPU; one operator or more
     accelerator  seconds of each on the accelerator
-    memory       what each takes of the accelerator's memory there, 0 or more
+    memory       what each takes of the accelerator's memory there, all the time; 0 or more
     budget       the memory that all operators placed there may take together, and no more
     transfer     seconds of each hand-over, that to the first operator and that from the last
                  included, if those are on the accelerator
