@@ -9,10 +9,10 @@ multiplications.  But which bits?  A float is scientific notation in base 2: a s
 field E of e bits and a mantissa field M of m bits.  The exponent buys range, the mantissa
 precision:
 
-    fp16   s│eeeee│mmmmmmmmmm       largest 65504           the first half precision on GPUs
-    bf16   s│eeeeeeee│mmmmmmm               3.39e38         training: float32's range
-    E4M3   s│eeee│mmm                       448             fp8 weights and activations
-    E5M2   s│eeeee│mm                       57344           fp8 gradients
+    fp16   s│eeeee│mmmmmmmmmm       largest 65504     half precision on GPUs
+    bf16   s│eeeeeeee│mmmmmmm               3.39e38   training: float32's range
+    E4M3   s│eeee│mmm                       448       fp8 weights and activations
+    E5M2   s│eeeee│mm                       57344     fp8 gradients
 
 **The formula.**
 
@@ -24,7 +24,7 @@ Without its sign, a code counts the values up from 0.  With 2 exponent and 2 man
     code   0   1   2   3   4   5   6   7   8       9       10      11      12
            ├───┼───┼───┼───┼───┼───┼───┼───┼───────┼───────┼───────┼───────┤
     value  0  .25 .5  .75  1 1.25 1.5 1.75 2      2.5      3      3.5     inf
-            subnormal      E is 1          E is 2: twice as far apart
+           └── subnormal ──┴─── E is 1 ────┴─ E is 2: twice as far apart ──┘
 
 Between two powers of two there are 2ᵐ values, evenly spaced.  The gap doubles at each power of
 two.  So the *relative* error of a normal value is at most epsilon/2.  Subnormals keep the last gap
