@@ -1,13 +1,12 @@
 """Flash attention: exact attention that never writes the n × m matrix down
 
 **Before you start.**  You need scaled dot-product attention with its causal mask, and
-torch.autograd.Function ("Extending PyTorch" in torch's documentation).  No other kata.  The next
-one writes the same loop as a GPU kernel.
+torch.autograd.Function ("Extending PyTorch" in torch's documentation).  No other kata.
 
 **The idea.**  Attention on a GPU spends more time moving its n × m scores than computing them.
 Softmax needs a whole row, so the scores are written to memory and read again.  Flash attention
-keeps one small tile of scores and never stores the rest.  For that, softmax must work on a row
-that comes in pieces.
+keeps one small tile of scores and never stores the rest.  For that, softmax must work on a row that
+comes in pieces.
 
 **The formula.**  *Online softmax* keeps three things for each query:
 
@@ -15,8 +14,8 @@ that comes in pieces.
     l     the sum of exp(score − top) so far            starts at 0
     acc   the sum of exp(score − top) · value so far    starts at 0
 
-A block of scores s with values v may bring a new maximum, top′.  Then the old sums are too large
-by the factor exp(top′ − top).  Correct them, then add the block:
+A block of scores s with values v may bring a new maximum, top′.  Then the old sums are too large by
+the factor exp(top′ − top).  Correct them, then add the block:
 
     top′ = max(top, max s)
     l′   = l · exp(top − top′) + Σ exp(s − top′)
@@ -24,9 +23,9 @@ by the factor exp(top′ − top).  Correct them, then add the block:
 
 At the end of a row, the output is acc / l.  The row's log-sum-exp is L = top + ln l.
 
-*Forward* cuts the scores S = Q Kᵀ / √d into tiles of a queries and b keys: one online step for each.
-The causal mask lets query i see key j where j ≤ i + (m − n).  Skip tiles without a visible score.
-Here n = 4, m = 6, a = b = 2; ■ is visible, – is masked:
+*Forward* cuts the scores S = Q Kᵀ / √d into tiles of a queries and b keys: one online step for
+each.  The causal mask lets query i see key j where j ≤ i + (m − n).  Skip tiles without a visible
+score.  Here n = 4, m = 6, a = b = 2; ■ is visible, – is masked:
 
                keys
                0  1   2  3   4  5
@@ -43,8 +42,7 @@ from S and L.  ∘ multiplies entry by entry:
     dV += Pᵀ dO        dP = dO Vᵀ         dS = P ∘ (dP − D)
     dQ += dS K / √d    dK += dSᵀ Q / √d
 
-**Why compute P again?**  Keeping it takes O(n m) memory; q, k, v, O and L take O(n + m).  A product
-of tiles is cheaper than reading P from memory.
+**Why compute P again?**  Keeping it takes O(n m) memory; q, k, v, O and L take O(n + m).
 
 **Why D?**  The gradient of a row's softmax is dSᵢⱼ = Pᵢⱼ (dPᵢⱼ − Σₖ Pᵢₖ dPᵢₖ).  That sum seems to
 need the whole row, but Σₖ Pᵢₖ dPᵢₖ = dOᵢ · Σₖ Pᵢₖ Vₖ = dOᵢ · Oᵢ.
