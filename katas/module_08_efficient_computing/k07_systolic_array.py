@@ -23,8 +23,8 @@ neighbours held after the cycle before:
     p[i, j] ← p[i − 1, j] of the cycle before, or 0 where i = 0, plus a[i, j] · w[i, j]
 
 A sum reaches row i one cycle after row i − 1, so input i must come i cycles later: the inputs are
-*skewed*.  In cycle t, from 0 on, input i gets x[t − i, i], or 0 where x has no such row.  Here
-x = [1 2; 3 4] flows into w = [1 0 2; 5 1 0].  The bottom row gives y along its diagonals:
+*skewed*.  In cycle t, from 0 on, input i gets x[t − i, i], or 0 where x has no such row.  Here x =
+[1 2; 3 4] flows into w = [1 0 2; 5 1 0].  The bottom row gives y along its diagonals:
 
     inputs, the           cells
     first is nearest
@@ -53,8 +53,9 @@ current is constant over a step, τ dv/dt = I − v has an exact solution:
 
     v ← I + (v − I) · e^(−dt/τ)        then, if v ≥ threshold: a spike, and v ← reset
 
-*The placement.*  The operators form a chain.  Its input comes from the CPU, and its output goes back
-there.  Each hand-over costs `transfer` seconds.  Here two of three operators are on the accelerator:
+*The placement.*  The operators form a chain.  Its input comes from the CPU, and its output goes
+back there.  Each hand-over costs `transfer` seconds.  Here two of three operators are on the
+accelerator:
 
     CPU            input ▶ 5 ┐           ┌ output
     hand-over               0.5         0.5             in all 10 seconds
@@ -134,8 +135,8 @@ def tiled_cycles(
 ) -> int:
     """Cycles of an (m, k) times (k, n) product on an array of `rows` × `cols` cells, an int.
 
-    - The weights are cut into ⌈k/rows⌉ · ⌈n/cols⌉ tiles.  Every tile is padded with zeros to the whole
-      array, however small it is.
+    - The weights are cut into ⌈k/rows⌉ · ⌈n/cols⌉ tiles.
+    - Every tile is padded with zeros to the whole array, however small it is.
     - Loading a tile takes `rows` cycles: weights are shifted in from above, a row a cycle.
     - Streaming all of x through it takes m + rows + cols − 2.
     - Without `double_buffered`, each tile loads and then streams, one after the other.
