@@ -26,9 +26,9 @@ Without its sign, a code counts the values up from 0.  With 2 exponent and 2 man
     value  0  .25 .5  .75  1 1.25 1.5 1.75 2      2.5      3      3.5     inf
            └── subnormal ──┴─── E is 1 ────┴─ E is 2: twice as far apart ──┘
 
-Between two powers of two there are 2ᵐ values, evenly spaced.  The gap doubles at each power of
-two.  So the *relative* error of a normal value is at most epsilon/2.  Subnormals keep the last gap
-down to 0, without that bound.
+Between two powers of two there are 2ᵐ values, evenly spaced.  The gap doubles at each power of two.
+So the *relative* error of a normal value is at most epsilon/2.  Subnormals keep the last gap down
+to 0, without that bound.
 
 *Special codes.*  Where E is all ones, fp16, bf16 and E5M2 hold infinity (M = 0) and NaN (M > 0).
 E4M3 has no infinity.  Only 0x7F and 0xFF are NaN, so its E = 15 holds numbers too.
