@@ -3,9 +3,9 @@
 **Before you start.**  You need nn.Linear, buffers of a module, and integer dtypes.  No other kata.
 Quantization is new to you?  Read section 2 of Nagel et al. 2021.
 
-**The idea.**  A float32 weight takes four bytes, an int8 code one.  Integer products are cheap, too.
-Quantization lays an even grid of 256 values over the range and stores the number of the nearest.
-Here the range is −1 to 4.1:
+**The idea.**  A float32 weight takes four bytes, an int8 code one.  Integer products are cheap,
+too.  Quantization lays an even grid of 256 values over the range and stores the number of the
+nearest.  Here the range is −1 to 4.1:
 
     values    −1           0      0.333                               4.1
                ├───────────┼───────┼───────────────────────────────────┤
@@ -136,7 +136,7 @@ def int8_matmul(a: Tensor, b: Tensor, a_zero: int | Tensor = 0, b_zero: int | Te
 
     a       int8 codes (..., m, k)
     b       int8 codes (k, n); the result is (..., m, n)
-    a_zero  from −128 to 127: an int, or an int32 tensor (m, 1) or (..., m, 1), one for each row of a
+    a_zero  from −128 to 127: an int, or an int32 tensor (m, 1) or (..., m, 1), one for each row
     b_zero  the same for b: an int, or an int32 tensor (n,), one for each column of b
 
     - Exact for any codes while k ≤ 33,025: 255² · k still fits into an int32 there.
