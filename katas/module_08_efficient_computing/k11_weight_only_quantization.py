@@ -1,8 +1,8 @@
 """Weight-only quantization
 
-**Before you start.**  You need int8 quantization (scales, zero points, why per group), the
-Cholesky factor, and the normal distribution's quantiles.  No other kata is imported.  GPTQ is new
-to you?  Read section 3 of Frantar et al. 2022.
+**Before you start.**  You need int8 quantization (scales, zero points, why per group), the Cholesky
+factor, and the normal distribution's quantiles.  No other kata is imported.  GPTQ is new to you?
+Read section 3 of Frantar et al. 2022.
 
 **The idea.**  To write one token, a language model reads every weight and uses it once: the time
 goes into reading.  With 4 bits a weight in place of 16 it reads a quarter.  But 4 bits are 16
@@ -34,8 +34,8 @@ function Φ⁻¹ and o = 0.9677083 they are, all divided by the largest, Φ⁻¹
 Divide a block by its largest absolute value, absmax.  Each weight's code is the index of the
 nearest of the 16.
 
-*GPTQ.*  A layer answers X Wᵀ, so the error of the output counts.  For a row with error δ = w − ŵ
-it is δ H δᵀ with H = XᵀX.  Where inputs are correlated, other weights can make up for one's error.
+*GPTQ.*  A layer answers X Wᵀ, so the error of the output counts.  For a row with error δ = w − ŵ it
+is δ H δᵀ with H = XᵀX.  Where inputs are correlated, other weights can make up for one's error.
 GPTQ rounds column after column.  After each, it shifts the columns not yet rounded to the best
 values:
 
@@ -70,8 +70,8 @@ without the columns 0 … i − 1.  That is what step i needs.
     and rounds to 1, not 0.  δ H δᵀ is 0.645; plain rounding has 0.845.
 
 **Shapes**: w is (..., n), in gptq and awq (rows, n); n counts whole groups.  Codes are uint8 in the
-shape of w.  Scales, minima and absmax are (..., n / group).  They and all arithmetic have w's dtype:
-float32 or float64 (float64 in gptq and awq).  No function changes its arguments.
+shape of w.  Scales, minima and absmax are (..., n / group).  They and all arithmetic have w's
+dtype: float32 or float64 (float64 in gptq and awq).  No function changes its arguments.
 
 **Steps.**  A good place to pause is after quantize_nf4.
 
@@ -105,8 +105,8 @@ def quantize_groups(
     - trunc drops the fraction, so halves go up.
     - Compute 1/s first, then multiply by it: in floats that can differ from (w − m) / s, and a file
       format leaves no room for it.
-    - A constant group has s = 0.  Its 1/s counts as 0, so all its codes are 0, and numpy has nothing
-      to warn of.
+    - A constant group has s = 0.  Its 1/s counts as 0, so all its codes are 0 and numpy warns of
+      nothing.
 
     Raises ValueError, naming n and group, if n isn't a multiple of group.
     """
