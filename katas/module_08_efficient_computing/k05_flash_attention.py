@@ -3,10 +3,9 @@
 **Before you start.**  You need scaled dot-product attention with its causal mask, and
 torch.autograd.Function ("Extending PyTorch" in torch's documentation).  No other kata.
 
-**The idea.**  Attention on a GPU spends more time moving its n × m scores than computing them.
-Softmax needs a whole row, so the scores are written to memory and read again.  Flash attention
-keeps one small tile of scores and never stores the rest.  For that, softmax must work on a row that
-comes in pieces.
+**The idea.**  A GPU spends more time moving attention's n × m scores than computing them.  Softmax
+needs a whole row, so the scores go to memory and back.  Flash attention keeps one small tile of
+scores and never stores the rest.  For that, softmax must work on a row that comes in pieces.
 
 **The formula.**  *Online softmax* keeps three things for each query:
 
@@ -60,8 +59,8 @@ need the whole row, but Σₖ Pᵢₖ dPᵢₖ = dOᵢ · Σₖ Pᵢₖ Vₖ = d
     q (…, n, d)    k (…, m, d)    v (…, m, d)    scores (…, n, m)    tile (a, b): queries, keys
 
 Tensors are float32 or float64, of any strides.  Answers have the inputs' dtype and device: make new
-tensors there (`device=q.device`).  n and m are 1 or more; with the mask, n ≤ m.  No function
-changes its arguments, nor does FlashAttention.backward.
+tensors there (`device=q.device`).  No function changes its arguments, nor does
+FlashAttention.backward.
 
 **Steps.**  A good place to pause is after flash_forward.
 
@@ -110,7 +109,7 @@ def flash_forward(
     - Allocate no tensor larger than q, k or v, except one tile of scores: memory is the point.
     - Compute a tile's scores as one matrix product, and none for a tile that the causal mask hides
       altogether.
-    - The last tile of a row or column may be smaller.
+    - n and m are 1 or more; with the mask, n ≤ m.  The last tile of a row or column may be smaller.
     - A masked key has no influence at all, however low the visible scores are.
     """
     raise NotImplementedError
