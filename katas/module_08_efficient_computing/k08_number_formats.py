@@ -4,15 +4,14 @@
 arrays.  No other kata.  Floats are new to you?  Read Goldberg 1991, "What Every Computer Scientist
 Should Know About Floating-Point Arithmetic", its first section.
 
-**The idea.**  Half the bits a number means half the memory, half the traffic and twice the
-multiplications.  But which bits?  A float is scientific notation in base 2: a sign s, an exponent
-field E of e bits and a mantissa field M of m bits.  The exponent buys range, the mantissa
-precision:
+**The idea.**  Half the bits a number means half the memory and half the traffic.  But which bits?
+A float is scientific notation in base 2: a sign s, an exponent field E of e bits and a mantissa
+field M of m bits.  The exponent buys range, the mantissa precision:
 
-    fp16   s│eeeee│mmmmmmmmmm       largest 65504     half precision on GPUs
-    bf16   s│eeeeeeee│mmmmmmm               3.39e38   training: float32's range
-    E4M3   s│eeee│mmm                       448       fp8 weights and activations
-    E5M2   s│eeeee│mm                       57344     fp8 gradients
+    fp16   s│eeeee│mmmmmmmmmm   largest 65504    half precision on GPUs
+    bf16   s│eeeeeeee│mmmmmmm           3.39e38  training: float32's range
+    E4M3   s│eeee│mmm                   448      fp8 weights and activations
+    E5M2   s│eeeee│mm                   57344    fp8 gradients
 
 **The formula.**
 
@@ -28,7 +27,7 @@ Without its sign, a code counts the values up from 0.  With 2 exponent and 2 man
 
 Between two powers of two there are 2ᵐ values, evenly spaced.  The gap doubles at each power of two.
 So the *relative* error of a normal value is at most epsilon/2.  Subnormals keep the last gap down
-to 0, without that bound.
+to 0.
 
 *Special codes.*  Where E is all ones, fp16, bf16 and E5M2 hold infinity (M = 0) and NaN (M > 0).
 E4M3 has no infinity.  Only 0x7F and 0xFF are NaN, so its E = 15 holds numbers too.
