@@ -1,11 +1,11 @@
 """Mixed precision
 
-**Before you start.**  You need a training loop in torch (loss, backward, optimizer) and what
-float16 can hold: number_formats explains it, but isn't imported.  No other kata.
+**Before you start.**  You need a training loop in torch and what float16 can hold (number_formats
+explains it).  No other kata is imported.
 
-**The idea.**  float16 halves memory and makes matrix products several times as fast.  But it has 11
-significant bits and a narrow range: above 65504 lies inf, and up to 2⁻²⁵ ≈ 3e-8 all rounds to 0.
-So gradients vanish, updates are lost, exponentials overflow.  Three habits help:
+**The idea.**  float16 halves memory and makes matrix products several times as fast.  But its range
+is narrow: above 65504 lies inf, and up to 2⁻²⁵ ≈ 3e-8 all rounds to 0.  So gradients vanish,
+updates are lost, exponentials overflow.  Three habits help:
 
                  float16                                 float32
     weights ──▶ forward ───────────────────────────────▶ loss
@@ -25,9 +25,7 @@ widest dtype that they are given.:
                l1_loss mse_loss nll_loss cross_entropy
     widest     every other name
 
-float64 is left alone: whoever passes it asked for it.
-
-*Scale the loss.*  Multiply it by S.  Every gradient is then S times as large and doesn't underflow.
+*Scale the loss.*  Multiply it by S.  Then gradients are S times as large and don't underflow.
 Divide by S in float32, before the step.
 
 *Keep float32 master weights.*  The optimizer updates a float32 copy, where small updates add up.
@@ -90,7 +88,8 @@ def autocast_dtype(op: str, *dtypes: torch.dtype, low: torch.dtype = torch.float
     dtypes  one or more of float16, bfloat16, float32 and float64
     low     float16 or bfloat16; only the first row of the table looks at it
 
-    - If any input is float64 the answer is float64, in every row.  Else the row decides.
+    - If any input is float64 the answer is float64, in every row: whoever passes it asked for it.
+    - Else the row decides.
     - An op that the table doesn't name (conv3d, cumsum) is in its last row.
     - The widest of float16 and bfloat16 together is float32: neither holds all values of the other.
     """
