@@ -3,9 +3,8 @@
 **Before you start.**  You need nn.Linear, buffers of a module, and integer dtypes.  No other kata.
 Quantization is new to you?  Read section 2 of Nagel et al. 2021.
 
-**The idea.**  A float32 weight takes four bytes, an int8 code one.  Integer products are cheap,
-too.  Quantization lays an even grid of 256 values over the range and stores the number of the
-nearest.  Here the range is −1 to 4.1:
+**The idea.**  A float32 weight takes four bytes, an int8 code one.  Quantization lays an even grid
+of 256 values over the range and stores the number of the nearest.  Here the range is −1 to 4.1:
 
     values    −1           0      0.333                               4.1
                ├───────────┼───────┼───────────────────────────────────┤
@@ -31,14 +30,14 @@ Products are summed in integers:
                                          ├─▶ int32 sums ▶ · s_x s_w ▶ + bias ▶ y
     w  ▶ codes, s_w of each channel ─────┘
 
-A difference q − z reaches ±255, so int8 can't hold it.  The sum accumulates in int32, where it is
-exact.  float32 would lose bits beyond 2²⁴.
+A difference q − z reaches ±255, which int8 can't hold.  An int32 sum is exact.  float32 would lose
+bits beyond 2²⁴.
 
 **Why is z an integer?**  So that 0 comes back as exactly 0: padding and the zeros of a ReLU stay
 what they are.  For that the range must hold 0.  If it doesn't, lower low to 0 or raise high to 0.
 
-**Why per channel?**  One large row of a weight makes the steps too coarse for all others.  With a
-scale for each output channel, every row has its own grid.
+**Why per channel?**  One large row of a weight makes the steps too coarse for all others.  A scale
+a channel gives every row its own grid.
 
 **Why calibrate?**  One outlier stretches the range, and all other values get wide steps.  Clipping
 it costs one large error and saves many small ones.
