@@ -1,14 +1,14 @@
 """Quantization-aware training
 
 **Before you start.**  You need scales and zero points (quantization), the chain rule, and either
-detach() or torch.autograd.Function.  No other kata is imported.  "Extending PyTorch" in torch's
-documentation shows how to tell autograd another derivative.
+detach() or torch.autograd.Function.  No other kata is imported.  Read "Extending PyTorch" in
+torch's documentation, if custom gradients are new to you.
 
-**The idea.**  Rounding weights after training works at 8 bits.  At 2 bits four values are left, and
-accuracy collapses.  So train with the rounding in the forward pass, and let the network adapt.  The
-float weights stay; every forward pass uses a quantized copy.  But rounding is a staircase: its
-derivative is 0 almost everywhere, so no gradient would reach the weights.  The *straight-through
-estimator* keeps the staircase forward and differentiates a ramp backward:
+**The idea.**  Rounding weights after training works at 8 bits.  At 2 bits accuracy collapses.  So
+train with the rounding in the forward pass, and let the network adapt: the float weights stay, and
+every forward pass uses a quantized copy.  But rounding is a staircase: its derivative is 0 almost
+everywhere, so no gradient would reach the weights.  The *straight-through estimator* keeps the
+staircase forward and differentiates a ramp backward:
 
      x̂  forward                         x̂  backward
       │             ┌─────               │             ╱─────
@@ -33,9 +33,8 @@ The rounded code is compared: x / scale + zero_point = high + 0.4 still has grad
     ∂x̂/∂x = 1 where low < u < high, else 0
     ∂x̂/∂s = round(u) − u where low < u < high;  low where u ≤ low;  high where u ≥ high
 
-Here u is compared, unrounded: exactly at low or high counts as clipped.  (torch.clamp would let the
-gradient pass.)  Multiply the gradient of s by g = 1 / √(N · high), N the count of numbers in x.  g
-changes neither the forward pass nor the gradient of x.
+Here the unrounded u is compared: exactly at low or high counts as clipped.  Multiply the gradient
+of s, and nothing else, by g = 1 / √(N · high); N is the count of numbers in x.
 
 *Binary weights* are a sign, and one scale for each channel (row):
 
@@ -46,7 +45,7 @@ channel of n weights under the upstream gradient G, the whole chain rule gives
 
     ∂L/∂wᵢ = α · Gᵢ · [|wᵢ| ≤ 1]  +  t(wᵢ) / n · Σⱼ Gⱼ sign(wⱼ)
 
-t is the derivative of |w|: −1, +1, and 0 at exactly w = 0.  (XNOR-Net's paper keeps only j = i.)
+t is the derivative of |w|: −1, +1, and 0 at exactly w = 0.
 
 **Why no gradient where x is clipped?**  Moving a clipped x doesn't change x̂.  With a gradient it
 would drift away for ever.
@@ -113,6 +112,8 @@ def lsq(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
     low, high  low < 0 < high
 
     - The gradient of step includes g and the upstream gradient, is summed over all of x, and is ().
+    - g changes no value in the forward pass, and not the gradient of x.
+    - At u exactly low or high, x gets no gradient (torch.clamp would let it pass).
     - x needn't require a gradient: the step is trained all the same.
     """
     raise NotImplementedError
@@ -131,8 +132,8 @@ def binarize(w: Tensor) -> Tensor:
 class QATLinear(nn.Module):
     """A linear layer whose weights are quantized by `lsq` in every forward pass.
 
-    It has three parameters, in the dtype and on the device of the layer that it is made from.  Moved
-    by .to, it works where it is.
+    It has three parameters, in the dtype and on the device of the layer that it is made from.
+    Moved by .to, it works where it is.
 
     weight  (out, in)   the float weights
     bias    (out,)      not quantized; None if that layer has none
