@@ -37,10 +37,10 @@ what is left, so after round r the fraction pruned in all is
 
     1 − (1 − s)^(r/R)
 
-    start     all initial weights      ▶ fit ▶ rank the trained weights ▶ mask 1
-    round 1   initial weights, mask 1  ▶ fit ▶ rank the trained weights ▶ mask 2
-    round 2   initial weights, mask 2  ▶ fit ▶ rank the trained weights ▶ mask 3
-    round 3   initial weights, mask 3  ▶ fit                   the ticket: mask 3
+    start     all initial weights     ▶ fit ▶ rank trained weights ▶ mask 1
+    round 1   initial weights, mask 1 ▶ fit ▶ rank trained weights ▶ mask 2
+    round 2   initial weights, mask 2 ▶ fit ▶ rank trained weights ▶ mask 3
+    round 3   initial weights, mask 3 ▶ fit                 the ticket: mask 3
 
 **Why hold the mask after every step?**  A pruned weight's gradient isn't 0, and momentum moves it
 even without one.
