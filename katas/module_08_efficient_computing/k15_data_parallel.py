@@ -1,51 +1,48 @@
 """Data parallelism: one model on n processes, each with its part of the batch
 
 **Before you start.**  You need all-reduce and broadcast (collectives), backward() and .grad, and
-hooks: `p.register_post_accumulate_grad_hook(f)` calls f(p) as soon as the gradient of the
-parameter p is there.  No other kata is imported: only torch.distributed's collectives can run in
-the background.
+hooks: `p.register_post_accumulate_grad_hook(f)` calls f(p) as soon as p's gradient is there.  No
+other kata is imported: use torch.distributed's collectives, which can run in the background.
 
 **The idea.**  A batch is too slow for one process.  So every rank holds the whole model and
 computes the gradient of its own examples.  The mean over the ranks is the gradient of the whole
-batch: all take the same step and stay alike.  That is all, but for four things that make it right
-and fast.
+batch: all take the same step and stay alike.  Four things make it right and fast.
 
-*Same start.*  Ranks may have drawn other initial weights.  Rank 0's are sent to all, buffers
-(running means, for example) included.
+*Same start.*  Ranks may have drawn other initial weights.  Send rank 0's parameters and buffers
+(running means, for example) to all.
 
-*Buckets, in reverse.*  An all-reduce for each parameter pays the latency a hundred times over.
-One of all gradients at once can only start when the backward pass is over.  So gradients go
-together in buckets of some megabytes.  The backward pass reaches the last layer first, so buckets
-are filled from the last parameter to the first.  Here with a limit of 50 bytes:
+*Buckets, in reverse.*  An all-reduce for each parameter pays the latency a hundred times.  One for
+all gradients can only start after the backward pass.  So put gradients into buckets of some
+megabytes.  The backward pass reaches the last layer first, so fill them from the last parameter on.
+Here with a limit of 50 bytes:
 
-    parameter      0        1       2        3
-    bytes          40       8       24       100
-    bucket       └─ 2 ─┘  └────── 1 ─────┘ └─ 0 ─┘
+    parameter   │    0   │  1       2    │   3
+    bytes       │    40  │  8       24   │   100
+    bucket      └─── 2 ──┴────── 1 ──────┴── 0 ──┘
 
-*Overlap.*  When a bucket has all of its gradients, its all-reduce is started and not waited for.
-The backward pass goes on computing while the network works:
+*Overlap.*  When a bucket has all its gradients, start its all-reduce and don't wait.  The backward
+pass goes on computing while the network works:
 
     backward   param 3 ████ param 2 ███ param 1 ██ param 0 ████
     network               bucket 0 ▒▒▒▒▒▒     bucket 1 ▒▒▒   bucket 2 ▒▒▒▒
     step                                                     synchronize ──┘
 
 *Order.*  Collectives match by their order: the third all-reduce of one rank meets the third of
-another, whatever they are about.  So bucket i is started only after bucket i − 1, and a parameter
-that got no gradient takes part with zeros.
+another.  So start bucket i only after bucket i − 1.  A parameter without a gradient takes part with
+zeros.
 
 **The formula.**  Rank r has N_r of the batch's N examples, and L_r is the mean of its losses:
 
     L = (1/N) Σ over all N examples          ∇L = Σ_r (N_r/N) ∇L_r
 
-With equal N_r = N/n that is the mean over the ranks.  With uneven ones, each rank multiplies its
-loss by n N_r / N first: then the mean over the ranks is right again.  A rank that has run out of
-examples takes part with zeros.
+With equal N_r = N/n that is the mean over the ranks.  With uneven ones, multiply each rank's loss
+by n N_r / N first.  A rank that has run out of examples takes part with zeros.
 
-**What would go wrong without the order?**  If one rank doesn't use a layer, its buckets get ready
-in another order, and gradients of different layers are added up.
+**What would go wrong without the order?**  A rank that doesn't use a layer has its buckets ready in
+another order.  Then gradients of different layers are added up.
 
-**And with several backward passes a step?**  Gradient accumulation needs only one all-reduce, of
-the sum, at the last pass: put `with model.no_sync():` around the others.
+**And with several backward passes a step?**  One all-reduce of the sum is enough, at the last pass:
+put `with model.no_sync():` around the others.
 
 **Worked by hand**, buckets of 50 bytes from the last parameter on, then a batch on two ranks:
 
