@@ -36,12 +36,14 @@ equal parts, of k = ⌈elements/n⌉ numbers.
 
 A step of each stage, in order of time:
 
-    stage 1   forward, backward ▶ reduce-scatter G ▶ AdamW on the own part ▶ all-gather P
-    stage 2   forward ▶ backward of layer 3 ▶ reduce-scatter its G, free it
-                      ▶ backward of layer 2 ▶ …                   ▶ AdamW ▶ all-gather P
+    stage 1   forward, backward ▶ reduce-scatter G ▶ AdamW ▶ all-gather P
+    stage 2   forward
+              ──▶ backward of layer 3 ▶ reduce-scatter its G, free it
+              ──▶ backward of layer 2 ▶ …           ▶ AdamW ▶ all-gather P
     stage 3   all-gather layer 1, run it, free it ▶ layer 2 ▶ layer 3
-              ▶ all-gather layer 3, run it again and backward, reduce-scatter its G, free both
-              ▶ layer 2 ▶ layer 1                                 ▶ AdamW
+              ──▶ all-gather layer 3, run it again and backward,
+                  reduce-scatter its G, free both
+              ──▶ layer 2 ▶ layer 1                 ▶ AdamW
 
 **Why may the state be cut anywhere?**  AdamW is elementwise: it updates each number from its own
 gradient and moments.  So give torch.optim.AdamW a part; it doesn't notice.
