@@ -44,13 +44,14 @@ being sent.  Messages must be contiguous.
 
 **Worked by hand**, p = 2, m = 3, f = 1, b = 2 (a backward takes two places, a dot is idle):
 
-    time      0   1   2   3   4   5   6   7   8   9  10  11
-    1F1B
-    stage 0   F0  F1  .   .   B0  B0  F2  B1  B1  .   B2  B2
-    stage 1   .   F0  B0  B0  F1  B1  B1  F2  B2  B2  .   .
-    GPipe
-    stage 0   F0  F1  F2  .   .   .   B2  B2  B1  B1  B0  B0
-    stage 1   .   F0  F1  F2  B2  B2  B1  B1  B0  B0  .   .
+    time    │ 0   1   2   3   4   5   6   7   8   9  10  11
+    ────────┼───────────────────────────────────────────────
+    1F1B    │
+    stage 0 │ F0  F1  .   .   B0  B0  F2  B1  B1  .   B2  B2
+    stage 1 │ .   F0  B0  B0  F1  B1  B1  F2  B2  B2  .   .
+    GPipe   │
+    stage 0 │ F0  F1  F2  .   .   .   B2  B2  B1  B1  B0  B0
+    stage 1 │ .   F0  F1  F2  B2  B2  B1  B1  B0  B0  .   .
 
     makespan 12 = (3 + 1)(1 + 2), both stages are idle for 3, the bubble is 1/4
     in flight at most: 1F1B 2 on stage 0 and 1 on stage 1, GPipe 3 on both
