@@ -23,9 +23,9 @@ ranks, so rank 0 writes for everyone.
 *How do you write it?*  A process can be killed in the middle of writing.  So write the new file
 beside the old one, in the same folder, and then rename it over the old one:
 
-    rank 0       write run.pt.part ▶ fsync ▶ os.replace(run.pt.part, run.pt) ─┬▶ go on
-    rank 1       wait ────────────────────────────────────────────────────────┘
-    a reader     sees the old run.pt, whole                                    the new one, whole
+    rank 0    write run.pt.part ▶ fsync ▶ os.replace(run.pt.part, run.pt) ─┬▶ go on
+    rank 1    wait ────────────────────────────────────────────────────────┘
+    a reader  sees the old run.pt, whole ──────────────────────────────────▶ the new
 
 *When a worker dies*, torchrun ends the others and starts all again.  Each loads the checkpoint:
 
@@ -123,7 +123,7 @@ def train(
     steps   in all; a checkpoint in `path` has no more
     every   a checkpoint is saved after every so many steps (counted from the beginning of the
             training, not of this call), and after the last
-    returns the losses of all `steps`: rank 0's of those before the last checkpoint, then this rank's
+    returns the losses of all `steps`: rank 0's up to the last checkpoint, then this rank's
 
     - The checkpoint holds the parts, the losses so far, and every rank's random state of torch on
       the CPU.  With it, a run that was killed goes on as if nothing had happened.
