@@ -9,9 +9,9 @@ scores and never stores the rest.  For that, softmax must work on a row that com
 
 **The formula.**  *Online softmax* keeps three things for each query:
 
-    top   the largest score so far                      starts at −∞
-    l     the sum of exp(score − top) so far            starts at 0
-    acc   the sum of exp(score − top) · value so far    starts at 0
+    top   the largest score so far
+    l     the sum of exp(score − top) so far
+    acc   the sum of exp(score − top) · value so far
 
 A block of scores s with values v may bring a new maximum, top′.  Then the old sums are too large by
 the factor exp(top′ − top).  Correct them, then add the block:
