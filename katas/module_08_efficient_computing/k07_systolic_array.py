@@ -12,8 +12,8 @@ three ways.
   numbers on to its neighbours, one cell a cycle.
 - *A neuromorphic chip* (Loihi, TrueNorth) keeps a neuron's state next to its weights.  Only spikes
   move.
-- *An edge device* has an accelerator with a little memory beside a slow CPU.  Which operators of a
-  model run where?
+- *An edge device* has an accelerator with a little memory (an FPGA's is its block RAM) beside a
+  slow CPU.  Which operators of a model run where?
 
 **The formulas.**  *The array* computes y = x w, x (m, k), w (k, n).  Cell (i, j) holds w[i, j].
 Inputs a flow right, partial sums p flow down.  In each cycle all cells work at once, on what their
