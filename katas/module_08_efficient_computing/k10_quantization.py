@@ -33,8 +33,8 @@ Products are summed in integers:
 A difference q − z reaches ±255, which int8 can't hold.  An int32 sum is exact.  float32 would lose
 bits beyond 2²⁴.
 
-**Why is z an integer?**  So that 0 comes back as exactly 0: padding and the zeros of a ReLU stay
-what they are.  For that the range must hold 0.  If it doesn't, lower low to 0 or raise high to 0.
+**Why is z an integer?**  So that 0 comes back as exactly 0, as padding must.  For that the range
+must hold 0.  If it doesn't, lower low to 0 or raise high to 0.
 
 **Why per channel?**  One large row of a weight makes the steps too coarse for all others.  A scale
 a channel gives every row its own grid.
@@ -155,7 +155,7 @@ class DynamicQuantizedLinear(nn.Module):
     scale   (out,), one for each output channel, in the dtype of the linear's weight
     bias    (out,) as the linear has it, or None if it has none
 
-    - They are on the device of the linear's weight.
+    - The buffers are on the device of the linear's weight.
     - Nothing else of the weight's size is held, or no memory is saved.
     """
 
