@@ -27,9 +27,9 @@ two codes a byte (little-endian throughout):
 NF4's 16 values in [−1, 1] are quantiles of the normal distribution.  With its inverse distribution
 function Φ⁻¹ and o = 0.9677083 they are, all divided by the largest, Φ⁻¹(o):
 
-    8 positive    Φ⁻¹ of o and 7 more numbers; the steps to ½ are equal, ½ would be the 9th
+    8 positive    Φ⁻¹ of 8 numbers in equal steps from o down; the 9th would be ½
     0
-    7 negative    −Φ⁻¹ of o and 6 more numbers; the steps to ½ are equal, ½ would be the 8th
+    7 negative    −Φ⁻¹ of 7 numbers in equal steps from o down; the 8th would be ½
 
 Divide a block by its largest absolute value, absmax.  Each weight's code is the index of the
 nearest of the 16.
