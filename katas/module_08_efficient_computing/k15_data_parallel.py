@@ -5,31 +5,29 @@ hooks: `p.register_post_accumulate_grad_hook(f)` calls f(p) as soon as p's gradi
 other kata is imported: use torch.distributed's collectives, which can run in the background.
 
 **The idea.**  A batch is too slow for one process.  So every rank holds the whole model and
-computes the gradient of its own examples.  The mean over the ranks is the gradient of the whole
-batch: all take the same step and stay alike.  Four things make it right and fast.
+computes the gradient of its own examples.  The ranks average these, take the same step, and stay
+alike.  Four things make it right and fast.
 
 *Same start.*  Ranks may have drawn other initial weights.  Send rank 0's parameters and buffers
 (running means, for example) to all.
 
-*Buckets, in reverse.*  An all-reduce for each parameter pays the latency a hundred times.  One for
-all gradients can only start after the backward pass.  So put gradients into buckets of some
-megabytes.  The backward pass reaches the last layer first, so fill them from the last parameter on.
-Here with a limit of 50 bytes:
+*Buckets, in reverse.*  One all-reduce a parameter pays the latency a hundred times.  One for all
+can only start after the backward pass.  So put gradients into buckets of some megabytes.  The
+backward pass reaches the last layer first, so fill them from the last parameter on.  Here with a
+limit of 50 bytes:
 
     parameter   │    0   │  1       2    │   3
     bytes       │    40  │  8       24   │   100
     bucket      └─── 2 ──┴────── 1 ──────┴── 0 ──┘
 
-*Overlap.*  When a bucket has all its gradients, start its all-reduce and don't wait.  The backward
-pass goes on computing while the network works:
+*Overlap.*  When a bucket has all its gradients, start its all-reduce and don't wait:
 
     backward   param 3 ████ param 2 ███ param 1 ██ param 0 ████
     network               bucket 0 ▒▒▒▒▒▒     bucket 1 ▒▒▒   bucket 2 ▒▒▒▒
     step                                                     synchronize ──┘
 
-*Order.*  Collectives match by their order: the third all-reduce of one rank meets the third of
-another.  So start bucket i only after bucket i − 1.  A parameter without a gradient takes part with
-zeros.
+*Order.*  Collectives match by their order.  So start bucket i only after bucket i − 1.  A parameter
+without a gradient takes part with zeros.
 
 **The formula.**  Rank r has N_r of the batch's N examples, and L_r is the mean of its losses:
 
@@ -38,8 +36,9 @@ zeros.
 With equal N_r = N/n that is the mean over the ranks.  With uneven ones, multiply each rank's loss
 by n N_r / N first.  A rank that has run out of examples takes part with zeros.
 
-**What would go wrong without the order?**  A rank that doesn't use a layer has its buckets ready in
-another order.  Then gradients of different layers are added up.
+**What would go wrong without the order?**  The third all-reduce of one rank meets the third of
+another.  A rank that doesn't use a layer has its buckets ready in another order, and gradients of
+different layers would be added up.
 
 **And with several backward passes a step?**  One all-reduce of the sum is enough, at the last pass:
 put `with model.no_sync():` around the others.
