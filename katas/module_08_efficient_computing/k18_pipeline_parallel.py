@@ -1,8 +1,8 @@
 """Pipeline parallelism: the layers of one model on many ranks
 
 **Before you start.**  You need send, receive and isend (as in collectives; import nothing),
-backward() with a given gradient, and dynamic programming for the first function.  For pictures of
-both schedules, see section 2.2 of Narayanan et al. 2021.
+backward() with a given gradient, and dynamic programming for the first function.  Section 2.2 of
+Narayanan et al. 2021 draws both schedules.
 
 **The idea.**  A model may be too large for one rank.  Cut its layers into p stages and give each
 rank one.  Activations travel down, their gradients back up:
@@ -12,9 +12,9 @@ rank one.  Activations travel down, their gradients back up:
     │layers 0–3│       │layers 4–7│       │layers 8–11│ ▶ loss
     └──────────┘ ◀──── └──────────┘ ◀──── └───────────┘
 
-A rank holds 1/p of the parameters and sends one activation, however large its layers are.  But if
-one rank computes while all others wait, p ranks are no faster than one.  So cut the batch, too,
-into m micro-batches: each rank begins the next while its neighbour has the last.
+A rank holds 1/p of the parameters and sends one activation, however large its layers are.  But p
+ranks that wait for each other are no faster than one.  So cut the batch, too, into m micro-batches:
+each rank begins the next while its neighbour has the last.
 
 A stage has two actions for each micro-batch i: its forward ("F", i) and its backward ("B", i).  A
 *schedule* is the list of a stage's actions in their order:
@@ -35,12 +35,12 @@ both schedules need
 **Why is there a bubble?**  The pipe must fill and drain.  More micro-batches make it small.
 
 **Why 1F1B, then?**  It saves memory.  From its forward to its backward a micro-batch is *in
-flight*: its stage keeps what autograd saved.  With 1F1B, m can grow and the memory doesn't.
+flight*: its stage keeps what autograd saved.  With 1F1B that doesn't grow with m.
 
-**Why isend?**  `dist.send` may wait until the other side receives.  In 1F1B a rank wants to send an
-activation down while its neighbour wants to send a gradient up: both wait for ever.  Start the
-sending (`dist.isend`), keep its request, and wait for it later.  Until then don't change what is
-being sent.  Messages must be contiguous.
+**Why isend?**  `dist.send` may wait until the other side receives.  In 1F1B a rank sends an
+activation down while its neighbour sends a gradient up: both may wait for ever.  Start the sending
+(`dist.isend`), keep its request, and wait for it later.  Until then don't change what is being
+sent.  Messages must be contiguous.
 
 **Worked by hand**, p = 2, m = 3, f = 1, b = 2 (a backward takes two places, a dot is idle):
 
