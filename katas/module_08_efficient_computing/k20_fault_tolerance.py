@@ -7,35 +7,33 @@ until yours is green):
     from .k14_collectives import ring_seconds
 
 **The idea.**  A machine fails every few years; of a thousand, one fails every day.  So a run over
-weeks must be able to go on after a crash.  And a crash must change nothing: the losses after it
-are, to the last digit, those of a run that never crashed.  Here a checkpoint comes after every 3
-steps:
+weeks must go on after a crash, as if nothing had happened: its losses are, to the last digit, those
+of a run that never crashed.  Here a checkpoint comes after every 3 steps:
 
     steps      0   1   2  │  3   4   5  │  6   7 ✗ killed
     file              run.pt          run.pt
     again                                  6   7   8  │  the same losses
                                                     run.pt
 
-*What do you keep?*  The parameters aren't enough.  The optimizer's state, the step number, and each
-rank's random state (it decides the next dropout mask) belong to it.  All else is alike on all
-ranks, so rank 0 writes for everyone.
+*What do you keep?*  The parameters aren't enough.  Keep the optimizer's state, the step number, and
+each rank's random state (it decides the next dropout mask), too.  All else is alike on all ranks,
+so rank 0 writes for everyone.
 
 *How do you write it?*  A process can be killed in the middle of writing.  So write the new file
 beside the old one, in the same folder, and then rename it over the old one:
 
-    rank 0    write run.pt.part ▶ fsync ▶ os.replace(run.pt.part, run.pt) ─┬▶ go on
-    rank 1    wait ────────────────────────────────────────────────────────┘
-    a reader  sees the old run.pt, whole ──────────────────────────────────▶ the new
+    rank 0    write run.pt.part ▶ fsync ▶ os.replace it to run.pt ─┬▶ go on
+    rank 1    wait ────────────────────────────────────────────────┘
+    a reader  sees the old run.pt, whole ──────────────────────────▶ the new one
 
 *When a worker dies*, torchrun ends the others and starts all again.  Each loads the checkpoint:
 
     torchrun --nproc-per-node=2 --max-restarts=3 katas/module_08_efficient_computing/train_gpt.py
 
-*Stragglers.*  All wait for the slowest.  A rank that takes more than, say, 1.5 times the median
-time of a step has a problem: a hot processor, a bad cable.
+*Stragglers.*  All wait for the slowest.  A rank above, say, 1.5 times the median step time has a
+problem: a hot processor, a bad cable.
 
-*Backends.*  NCCL moves tensors between GPUs, gloo between CPUs; MPI where a cluster brings it.  One
-group can have both: torch.distributed.init_process_group("cpu:gloo,cuda:nccl").
+*Backends.*  NCCL moves tensors between GPUs, gloo between CPUs, MPI both where a cluster brings it.
 
 **The formula.**  If a share s of the work can't be divided, n ranks make it faster by
 
@@ -178,7 +176,8 @@ def choose_backend(devices: Iterable[str], available: Iterable[str]) -> str:
 
     - For the CPU gloo, else mpi.
     - For CUDA nccl, else gloo, else mpi.
-    - One name for one device, or where both devices have the same; else "cpu:…,cuda:…".
+    - One name for one device, or where both devices have the same; else both, as in
+      "cpu:gloo,cuda:nccl".
 
     Raises ValueError, naming what is available, where a device has none.
     """
