@@ -1,8 +1,8 @@
 """The memory hierarchy
 
-**Before you start.**  You need whole-number division and remainder on numpy arrays; no other
-kata.  To see the same effects on a real machine, read "Gallery of Processor Cache Effects" by
-Igor Ostrovsky.
+**Before you start.**  You need whole-number division and remainder on numpy arrays; no other kata.
+To see the same effects on a real machine, read "Gallery of Processor Cache Effects" by Igor
+Ostrovsky.
 
 **The idea.**  Two loops with the same arithmetic can differ tenfold in time.  Memory never hands
 out a single number.  It moves fixed pieces, and you pay for the whole piece even if you use one
@@ -27,7 +27,7 @@ set, and a set holds `ways` lines:
 If the line is there, the access is a *hit*.  If not, it is a *miss*: the line is fetched.  If the
 set is full, its least recently used line (LRU) goes.  A hit makes a line recently used, too.
 
-Take an n×m matrix stored row by row, in lines of L items, and one set:
+Take an n×m matrix stored row by row, whose rows are whole lines of L items, and one set:
 
     row by row                         n·m / L misses
     column by column                   n·m, if a line goes before its next item; else n·m / L
@@ -43,7 +43,7 @@ On a GPU, 32 threads (a warp) access memory together:
 
 **Why are powers of two dangerous?**  In shared memory, a column of a 32×32 tile lies in one bank.
 One unused word at the end of each row (padding) spreads it out, as gcd(33, 32) is 1.  In a cache,
-the items of a column may fight for one set in the same way.
+the items of a column may fight for one set in the same way:
 
     rows of 32 words                  rows of 33 words
     bank  │ 0 │ 1 │ 2 │ 3 │ …         bank  │ 0 │ 1 │ 2 │ 3 │ …
