@@ -6,8 +6,8 @@ promises below differ from it.
 
 **The idea.**  A matrix product is fast only if each number is used often once it has been read.  A
 program that computes one entry of C = A B reads a row and a column: 2k numbers for 2k operations.
-A program that computes a tile of bm × bn entries walks along k in steps of bk.  It uses each
-number of A bn times and each of B bm times:
+A program that computes a tile of bm × bn entries walks along k in steps of bk.  It uses each number
+of A bn times and each of B bm times:
 
                               B (k, n)
                           ┌────┬────┬────┐
@@ -35,9 +35,9 @@ tl.dot uses the tensor cores: float16 in, float32 accumulated.
 
     acc = tl.dot(a, b, acc, input_precision="ieee")
 
-"ieee" keeps float32 inputs whole; by default a GPU may cut them to TF32's 10 bits.  A column of
-rows plus a row of columns, each times its stride, is a tile of pointers.  So a transposed matrix
-needs no copy:
+"ieee" keeps float32 inputs whole; by default a GPU may cut them to TF32's 10 bits.  A column of row
+numbers plus a row of column numbers, each times its stride, is a tile of pointers.  So a transposed
+matrix needs no copy:
 
     a_at = a + row[:, None] * a_stride_m + inner[None, :] * a_stride_k
 
@@ -58,10 +58,10 @@ column by column, they need g rows and about w/g columns.  With 3 × 3 tiles and
               │        6   7   8   │   the last group has one row
               └────────────────────┘
 
-**Worked by hand**: [[1, 2], [3, 4], [5, 6]] · [[1, 0], [1, 1]] = [[3, 2], [7, 4], [11, 6]].
-With tiles of 16 that is one program.  Of its 16 × 16 places the masks leave 3 × 2, and along k two
-of 16.  For m = n = k = 4096 with tiles of 128, the programs read 2 · 32 · 4096² = 1.07 · 10⁹
-numbers; entry by entry they'd read 1.4 · 10¹¹.
+**Worked by hand**: [[1, 2], [3, 4], [5, 6]] · [[1, 0], [1, 1]] = [[3, 2], [7, 4], [11, 6]].  With
+tiles of 16 that is one program.  Of its 16 × 16 places the masks leave 3 × 2, and along k two of
+16.  For m = n = k = 4096 with tiles of 128, the programs read 2 · 32 · 4096² = 1.07 · 10⁹ numbers;
+entry by entry they'd read 1.4 · 10¹¹.
 
 **Shapes**: a (m, k), b (k, n), bias (n,), the result (m, n).  Without a GPU, the kernel runs in
 Triton's interpreter, and every address is checked.  No function changes its arguments.
