@@ -9,8 +9,8 @@ until yours is green):
 Loops in Triton are new to you?  Read the tutorial "Fused Attention" in its documentation.
 
 **The idea.**  Attention in three kernels spends its time moving scores.  In float16 with 4096
-positions it writes and reads 4 · 2 · 4096² bytes, 134 MB a head; q, k, v and the output of width
-64 have 2 MB together.  In one kernel, the scores never leave the registers.
+positions it writes and reads 4 · 2 · 4096² bytes, 134 MB a head; q, k, v and the output of width 64
+have 2 MB together.  In one kernel, the scores never leave the registers.
 
 **The formula.**  A program has one tile of queries of one leading index (batch and head).  It loads
 them once, keeps top, l and acc in registers, and walks along the keys:
@@ -34,7 +34,7 @@ loop ends at the last key that its last query sees.  Here n = 40, m = 50 and all
     queries 16–31     │ step 1 │ step 2 │ step 3 │    │   42
     queries 32–39     │ step 1 │ step 2 │ step 3 │ 4  │   50; 8 rows stick out
 
-**What you need of Triton**, beside what triton_matmul used:
+**What you need of Triton**, besides what triton_matmul used:
 
 - `tl.dot(q, tl.trans(k), input_precision="ieee")`: without "ieee" a GPU cuts float32 to TF32.
 - `tl.max(scores, axis=1)` and `tl.sum(p, axis=1)` go along the keys.
@@ -44,8 +44,8 @@ loop ends at the last key that its last query sees.  Here n = 40, m = 50 and all
 
 In a loop, top, l and acc must keep their shapes and dtypes.
 
-**Why is there no NaN from −∞ − (−∞)?**  Every query sees key 0, which is in the first tile.  So
-top is finite after the first step.
+**Why is there no NaN from −∞ − (−∞)?**  Every query sees key 0, which is in the first tile.  So top
+is finite after the first step.
 
 **Why float32 inside?**  float16 has 11 significant bits.  It rounds scores of about 1024 to whole
 numbers.  A weight under 0.0004 doesn't change a sum of 1.
