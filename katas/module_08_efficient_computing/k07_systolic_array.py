@@ -23,8 +23,8 @@ neighbours held after the cycle before:
     p[i, j] ← p[i − 1, j] of the cycle before, or 0 where i = 0, plus a[i, j] · w[i, j]
 
 A sum reaches row i one cycle after row i − 1, so input i must come i cycles later: the inputs are
-*skewed*.  In cycle t, from 0 on, input i gets x[t − i, i], or 0 where x has no such row.  Here x =
-[1 2; 3 4] flows into w = [1 0 2; 5 1 0].  The bottom row gives y along its diagonals:
+*skewed*.  In cycle t, from 0 on, input i gets x[t − i, i], or 0 where x has no such row.  Below, x
+= [1 2; 3 4] flows into w = [1 0 2; 5 1 0], and the bottom row gives y along its diagonals:
 
     inputs, the           cells
     first is nearest
@@ -67,7 +67,7 @@ cycles for m rows.  At 256 × 256 and m = 1, each cell works in one cycle of 511
 **Why not place the operators that gain most?**  One may leave no room for others that gain more
 together.  One that is slower on the accelerator may save two hand-overs.
 
-**Worked by hand**, beside the drawings:
+**Worked by hand**, besides the drawings:
 
     (100, 300) times (300, 300) on 256 × 256 cells: 4 tiles of 256 + 610 cycles = 3464,
     utilisation 9,000,000 / (65536 · 3464) = 0.0396; double-buffered 2696 and 0.0509
