@@ -4,9 +4,9 @@
 arrays.  No other kata.  Floats are new to you?  Read Goldberg 1991, "What Every Computer Scientist
 Should Know About Floating-Point Arithmetic", its first section.
 
-**The idea.**  Half the bits a number means half the memory and half the traffic.  But which bits?
-A float is scientific notation in base 2: a sign s, an exponent field E of e bits and a mantissa
-field M of m bits.  The exponent buys range, the mantissa precision:
+**The idea.**  A number of half as many bits takes half the memory and half the traffic.  But which
+bits?  A float is scientific notation in base 2: a sign s, an exponent field E of e bits and a
+mantissa field M of m bits.  The exponent buys range, the mantissa precision:
 
     fp16   s│eeeee│mmmmmmmmmm   largest 65504    half precision on GPUs
     bf16   s│eeeeeeee│mmmmmmm           3.39e38  training: float32's range
