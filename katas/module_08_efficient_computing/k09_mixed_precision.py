@@ -18,7 +18,7 @@ updates are lost, exponentials overflow.  Three habits help:
 
 *Choose by op (autocast).*  Matrix products bear rounding well and run in the low dtype.
 Exponentials, long sums and losses overflow or cancel: they run in float32.  All others run in the
-widest dtype that they are given.:
+widest dtype that they are given:
 
     low        matmul mm bmm addmm baddbmm linear conv1d conv2d
     float32    exp log pow sum prod softmax log_softmax layer_norm
