@@ -36,8 +36,8 @@ bits beyond 2²⁴.
 **Why is z an integer?**  So that 0 comes back as exactly 0, as padding must.  For that the range
 must hold 0.  If it doesn't, lower low to 0 or raise high to 0.
 
-**Why per channel?**  One large row of a weight makes the steps too coarse for all others.  A scale
-a channel gives every row its own grid.
+**Why per channel?**  One large row of a weight makes the steps too coarse for all others.  One
+scale per channel gives every row its own grid.
 
 **Why calibrate?**  One outlier stretches the range, and all other values get wide steps.  Clipping
 it costs one large error and saves many small ones.
