@@ -36,8 +36,8 @@ nearest of the 16.
 
 *GPTQ.*  A layer answers X Wᵀ, so the error of the output counts.  For a row with error δ = w − ŵ it
 is δ H δᵀ with H = XᵀX.  Where inputs are correlated, other weights can make up for one's error.
-GPTQ rounds column after column.  After each, it shifts the columns not yet rounded to the best
-values:
+GPTQ rounds column after column.  After each, it shifts the columns not yet rounded to make up for
+the error:
 
     H⁻¹ = UᵀU,  U upper triangular (Cholesky)
     for i = 0, 1, …:    e = (w_i − ŵ_i) / U_ii        w_j ← w_j − e · U_ij for j > i
@@ -150,7 +150,7 @@ def nf4_codebook() -> np.ndarray:
 
 
 def quantize_nf4(w: np.ndarray, block: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """NF4 codes of w (..., n), and the absmax (..., n / block) of each `block` weights in a row.
+    """NF4 codes of w (..., n), and absmax (..., n / block) of each `block` consecutive weights.
 
     - What is exactly midway between two values may get either code.
     - A block of zeros has absmax 0, and the code of 0, which is 7.
