@@ -3,9 +3,9 @@
 **Before you start.**  You need boolean masks, norms, and a training loop with torch.optim.SGD.
 No other kata.  Tickets are new to you?  Read sections 1 and 2 of Frankle and Carbin 2019.
 
-**The idea.**  Most weights of a trained network hardly matter.  Set 90 % of them to 0, train a
-little more, and the accuracy is often nearly what it was.  A *mask* is a boolean tensor of the
-weights' shape, True where a weight is kept.  Which weights go decides what you gain:
+**The idea.**  You want a smaller network, and most weights of a trained one hardly matter.  Set 90
+% to 0, train a little more, and the accuracy is often nearly what it was.  A *mask* is a boolean
+tensor of the weights' shape, True where a weight is kept.  Which weights go decides what you gain:
 
       unstructured          structured            2:4
       ■ – ■ ■  – ■ – –      ■ ■ – ■  – ■ – –      ■ – – ■ │ ■ ■ – –
@@ -26,14 +26,14 @@ weights' shape, True where a weight is kept.  Which weights go decides what you 
 
     ‖v‖_p = (Σ |vᵢ|^p)^(1/p)        ‖v‖_∞ = max |vᵢ|        the norm of a slice v
 
-*When?*  The gradual schedule prunes fast at first, while there is much to spare, and slowly at the
-end, from sparsity s_i at step t₀ to s_f at t₁:
+The gradual schedule prunes fast at first, while there is much to spare, and slowly at the end, from
+sparsity s_i at step t₀ to s_f at t₁:
 
     s(t) = s_f + (s_i − s_f) · (1 − (t − t₀) / (t₁ − t₀))³
 
 *Lottery tickets.*  Train, prune, put what is left back to its *initial* values, and train again
-with the mask held.  A ticket of sparsity s is found in R rounds.  Each keeps the same fraction of
-what is left, so after round r the fraction pruned in all is
+with the mask held.  A ticket of sparsity s is found in R rounds.  Each round keeps the same
+fraction of what is left, so after round r the fraction pruned in all is
 
     1 − (1 − s)^(r/R)
 
