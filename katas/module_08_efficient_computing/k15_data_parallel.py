@@ -33,8 +33,8 @@ without a gradient takes part with zeros.
 
     L = (1/N) Σ over all N examples          ∇L = Σ_r (N_r/N) ∇L_r
 
-With equal N_r = N/n that is the mean over the ranks.  With uneven ones, multiply each rank's loss
-by n N_r / N first.  A rank that has run out of examples takes part with zeros.
+With equal N_r = N/n that is the mean over the ranks.  With uneven ones, first multiply each rank's
+loss by n N_r / N.  A rank that has run out of examples takes part with zeros.
 
 **What would go wrong without the order?**  The third all-reduce of one rank meets the third of
 another.  A rank that doesn't use a layer has its buckets ready in another order, and gradients of
