@@ -25,9 +25,9 @@ that the ranks seldom need to talk?
       rank r: rows r of W, all of x          rank r: columns r of W, part r of x
       gives part r of y                      gives a summand of y
 
-(The names refer to Wᵀ, as in the paper's y = xA.)  The first leaves exactly the parts that the
-second wants.  GELU is elementwise, so it works on parts.  An MLP with weights W₁ and W₂ needs one
-all-reduce, at its end.
+(The names refer to Wᵀ, as in the paper's y = xA.)  Cut by column, then by row: the first leaves
+exactly the parts that the second wants.  GELU is elementwise, so it works on parts.  An MLP with
+weights W₁ and W₂ needs one all-reduce, at its end.
 
 What about backward?  Every rank uses x, so its gradient ∂x is the sum of the ranks' shares.  Two
 functions tell autograd so: f begins the parallel region, and g ends it.  Each is the other with
