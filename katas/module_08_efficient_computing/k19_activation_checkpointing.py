@@ -12,8 +12,8 @@ function's inputs, and compute its inside again when the backward pass arrives:
     backward    detach x, compute f(x) again, now with a graph; send ∂L/∂y
                 through it; hand ∂L/∂x back; the graph dies at once
 
-*The √n schedule.*  Cut n equal layers into s segments and checkpoint each.  The s inputs are kept,
-and one segment at a time is computed again.  For 16 layers in 4:
+*The √n schedule.*  Cut n equal layers into s segments and checkpoint each.  Keep the s inputs; one
+segment at a time is computed again.  For 16 layers in 4:
 
     layers            0 1 2 3     4 5 6 7     8 9 10 11    12 13 14 15
     kept              ●           ●           ●            ●
@@ -25,9 +25,9 @@ and one segment at a time is computed again.  For 16 layers in 4:
 *Selective recomputation.*  Softmax and dropout make many bytes in little time; a matrix product
 doesn't.  Recompute only what is cheap for its bytes.
 
-*Load balancing.*  Workers that wait for each other are as fast as the slowest, say experts (cost:
-tokens).  *Longest processing time first* (LPT) takes the jobs by falling cost and gives each to the
-worker with the least load so far.
+*Load balancing.*  Workers that wait for each other are as fast as the slowest, say experts, whose
+cost is their tokens.  *Longest processing time first* (LPT) takes the jobs by falling cost and
+gives each to the worker with the least load so far.
 
 **The formula.**
 
@@ -39,7 +39,7 @@ At an imbalance of 1.25, a fifth of the machine idles.
 
 **Why does a checkpoint touch the random generator?**  The second run must repeat the first, and
 dropout draws its mask.  So keep the generator's state with x, and set it for the second run.
-Afterwards restore the state from before, or the next batch draws old numbers again.
+Afterwards restore the state from before the backward pass, or the next batch draws old numbers.
 
 **Why no greedy choice of what to recompute?**  Seconds per byte are only a good guide.  The best
 choice is a 0/1 knapsack: go through the layers once and remember, for each number of bytes kept,
