@@ -22,7 +22,6 @@ pieces:
 set, and a set holds `ways` lines:
 
     line of address a = ⌊a / line_bytes⌋        set of a line = line mod sets
-    1 set: fully associative                    1 way: direct-mapped
 
 If the line is there, the access is a *hit*.  If not, it is a *miss*: the line is fetched.  If the
 set is full, its least recently used line (LRU) goes.  A hit makes a line recently used, too.
