@@ -5,12 +5,12 @@ GPUs are new to you?  Read Hwu, Kirk and El Hajj, "Programming Massively Paralle
 chapters 2 to 4, and Triton's tutorial on vector addition.
 
 **The idea.**  A GPU computes faster than it reads.  Softmax as max, minus, exp, sum and divide
-reads the matrix five times and writes it three times.  A kernel of your own reads each number
-once, computes, and writes once: it is *fused*.
+reads the matrix five times and writes it three times.  A kernel of your own reads each number once,
+computes, and writes once: it is *fused*.
 
 A GPU runs one small program many times at once.  In Triton, a program works on a block of numbers.
-It asks which program it is, computes its block's addresses, loads, computes, and stores.  Here is
-one that doubles n numbers:
+It asks which program it is, loads its block, computes, and stores.  Here is one that doubles n
+numbers:
 
     import triton
     import triton.language as tl
@@ -39,8 +39,8 @@ is a power of two, known when the kernel is compiled (tl.constexpr).  For n 5 an
 
     softmax(x)ᵢ = exp(xᵢ − max x) / Σⱼ exp(xⱼ − max x)
 
-For softmax, a row sits in one block of the next power of two.  row_sum walks through a row in
-steps of `block`, with a running block of sums.  It adds that block up at the end.
+For softmax, a row sits in one block of the next power of two.  row_sum walks through a row in steps
+of `block`, with a running block of sums.  It adds that block up at the end.
 
 **Why `other`?**  tl.load(…, other=…) says what masked lanes hold.  They must change nothing: take
 −∞ for a maximum or a softmax, as exp(−∞) is 0, and 0 for a sum.  Without `other` they hold
@@ -49,11 +49,11 @@ anything.
 **Why float32 sums where x is float16?**  At 2048, adding 1 in float16 changes nothing.
 
 **Worked by hand**: [1, 2, 3, 4, 5] in blocks of 4 takes ⌈5/4⌉ = 2 programs, as drawn.  In row_sum
-with block 4, the running block is [1, 2, 3, 4], then [1 + 5, 2 + 0, 3 + 0, 4 + 0] = [6, 2, 3, 4],
-and the sum 15.  softmax([0, ln 3]) in a block of 2 is [1, 3] / 4 = [0.25, 0.75].
+the running block is [1, 2, 3, 4], then [1 + 5, 2 + 0, 3 + 0, 4 + 0] = [6, 2, 3, 4], and the sum 15.
+softmax([0, ln 3]) in a block of 2 is [1, 3] / 4 = [0.25, 0.75].
 
-**Shapes**: each function says its own.  Without a GPU, the kernels run in Triton's interpreter:
-slowly, but the same code, and with every address checked.  No function changes its arguments.
+**Shapes**: each function says its own.  Without a GPU, the kernels run in Triton's interpreter,
+slowly, with every address checked.  No function changes its arguments.
 
 **Steps.**
 
