@@ -3,9 +3,9 @@
 **Before you start.**  You need scaled dot-product attention with its causal mask, and
 torch.autograd.Function ("Extending PyTorch" in torch's documentation).  No other kata.
 
-**The idea.**  A GPU spends more time moving attention's n × m scores than computing them.  Softmax
-needs a whole row, so the scores go to memory and back.  Flash attention keeps one small tile of
-scores and never stores the rest.  For that, softmax must work on a row that comes in pieces.
+**The idea.**  A GPU spends more time moving attention's n × m scores than computing them: softmax
+needs whole rows.  Flash attention keeps one small tile of scores and never stores the rest.  For
+that, softmax must work on a row that comes in pieces.
 
 **The formula.**  *Online softmax* keeps three things for each query:
 
@@ -13,8 +13,8 @@ scores and never stores the rest.  For that, softmax must work on a row that com
     l     the sum of exp(score − top) so far
     acc   the sum of exp(score − top) · value so far
 
-A block of scores s with values v may bring a new maximum, top′.  Then the old sums are too large by
-the factor exp(top′ − top).  Correct them, then add the block:
+A block of scores s with values v may bring a new maximum, top′.  Correct the old sums by exp(top −
+top′), then add the block:
 
     top′ = max(top, max s)
     l′   = l · exp(top − top′) + Σ exp(s − top′)
@@ -34,8 +34,8 @@ score.  Here n = 4, m = 6, a = b = 2; ■ is visible, – is masked:
           2  [ ■  ■ │ ■  ■ │ ■  – ]   three steps
           3  [ ■  ■ │ ■  ■ │ ■  ■ ]
 
-*Backward* gets dO, the gradient of the output O.  It computes each tile's probabilities P again,
-from S and L.  ∘ multiplies entry by entry:
+*Backward* gets dO, the gradient of the output O.  It computes each tile's probabilities P again; ∘
+multiplies entry by entry:
 
     P = exp(S − L)                        D = rowsum(dO ∘ O)
     dV += Pᵀ dO        dP = dO Vᵀ         dS = P ∘ (dP − D)
