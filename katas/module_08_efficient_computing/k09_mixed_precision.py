@@ -4,8 +4,8 @@
 explains it).  No other kata is imported.
 
 **The idea.**  float16 halves memory and makes matrix products several times as fast.  But its range
-is narrow: above 65504 lies inf, and up to 2⁻²⁵ ≈ 3e-8 all rounds to 0.  So gradients vanish,
-updates are lost, exponentials overflow.  Three habits help:
+is narrow: above 65504 lies inf, and up to 2⁻²⁵ ≈ 3e-8 all rounds to 0.  So gradients vanish and
+exponentials overflow.  Three habits help:
 
                  float16                                 float32
     weights ──▶ forward ───────────────────────────────▶ loss
@@ -18,7 +18,7 @@ updates are lost, exponentials overflow.  Three habits help:
 
 *Choose by op (autocast).*  Matrix products bear rounding well and run in the low dtype.
 Exponentials, long sums and losses overflow or cancel: they run in float32.  All others run in the
-widest dtype that they are given:
+widest dtype given:
 
     low        matmul mm bmm addmm baddbmm linear conv1d conv2d
     float32    exp log pow sum prod softmax log_softmax layer_norm
@@ -42,8 +42,8 @@ A dynamic S stays at the largest value that fits:
 
 **Why skip a step?**  Once an inf or a NaN is in the weights, it never leaves them.
 
-**Why not float16 weights?**  float16 numbers in [1, 2) lie 2⁻¹⁰ apart.  An update of less than half
-of that is rounded away, however often it comes.
+**Why not float16 weights?**  float16 numbers in [1, 2) lie 2⁻¹⁰ apart.  A smaller update than half
+of that is always rounded away.
 
 **Worked by hand:**
 
