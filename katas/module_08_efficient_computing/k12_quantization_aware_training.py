@@ -1,14 +1,14 @@
 """Quantization-aware training
 
 **Before you start.**  You need scales and zero points (quantization), the chain rule, and either
-detach() or torch.autograd.Function.  No other kata is imported.  Read "Extending PyTorch" in
-torch's documentation, if custom gradients are new to you.
+detach() or torch.autograd.Function.  No other kata is imported.  Custom gradients are new to you?
+Read "Extending PyTorch" in torch's documentation.
 
 **The idea.**  Rounding weights after training works at 8 bits.  At 2 bits accuracy collapses.  So
-train with the rounding in the forward pass, and let the network adapt: the float weights stay, and
-every forward pass uses a quantized copy.  But rounding is a staircase: its derivative is 0 almost
-everywhere, so no gradient would reach the weights.  The *straight-through estimator* keeps the
-staircase forward and differentiates a ramp backward:
+let the network adapt: the float weights stay, and every forward pass uses a quantized copy.  But
+rounding is a staircase: its derivative is 0 almost everywhere, so the weights would get no
+gradient.  The *straight-through estimator* keeps the staircase forward and differentiates a ramp
+backward:
 
      x̂  forward                         x̂  backward
       │             ┌─────               │             ╱─────
