@@ -26,8 +26,8 @@ tensor of the weights' shape, True where a weight is kept.  Which weights go dec
 
     ‖v‖_p = (Σ |vᵢ|^p)^(1/p)        ‖v‖_∞ = max |vᵢ|        the norm of a slice v
 
-The gradual schedule prunes fast at first, while there is much to spare, and slowly at the end, from
-sparsity s_i at step t₀ to s_f at t₁:
+The gradual schedule prunes fast at first and slowly at the end, from sparsity s_i at step t₀ to s_f
+at t₁:
 
     s(t) = s_f + (s_i − s_f) · (1 − (t − t₀) / (t₁ − t₀))³
 
