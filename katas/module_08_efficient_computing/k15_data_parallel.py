@@ -9,7 +9,7 @@ computes the gradient of its own examples.  The ranks average these, take the sa
 alike.  Four things make it right and fast.
 
 *Same start.*  Ranks may have drawn other initial weights.  Send rank 0's parameters and buffers
-(running means, for example) to all.
+(running means) to all.
 
 *Buckets, in reverse.*  One all-reduce a parameter pays the latency a hundred times.  One for all
 can only start after the backward pass.  So put gradients into buckets of some megabytes.  The
@@ -27,14 +27,14 @@ limit of 50 bytes:
     step                                                     synchronize ──┘
 
 *Order.*  Collectives match by their order.  So start bucket i only after bucket i − 1.  A parameter
-without a gradient takes part with zeros.
+without a gradient takes part with zeros, and so does a rank without examples.
 
 **The formula.**  Rank r has N_r of the batch's N examples, and L_r is the mean of its losses:
 
     L = (1/N) Σ over all N examples          ∇L = Σ_r (N_r/N) ∇L_r
 
 With equal N_r = N/n that is the mean over the ranks.  With uneven ones, first multiply each rank's
-loss by n N_r / N.  A rank that has run out of examples takes part with zeros.
+loss by n N_r / N.
 
 **What would go wrong without the order?**  The third all-reduce of one rank meets the third of
 another.  A rank that doesn't use a layer has its buckets ready in another order, and gradients of
@@ -54,7 +54,7 @@ put `with model.no_sync():` around the others.
     factors                 2 · 3/4 = 1.5 and 2 · 1/4 = 0.5
     mean over the ranks     (1.5 · 2 + 0.5 · 6)/2 = 3
 
-**Shapes**: parameters of any shape.  All parameters of a model have one dtype, float32 or float64.
+**Shapes**: parameters of any shape, all of one dtype, float32 or float64.
 
 **Steps.**  A good place to pause is after loss_factor.
 
