@@ -27,15 +27,14 @@ doesn't.  Recompute only what is cheap for its bytes.
 
 *Load balancing.*  Workers that wait for each other are as fast as the slowest, say experts, whose
 cost is their tokens.  *Longest processing time first* (LPT) takes the jobs by falling cost and
-gives each to the worker with the least load so far.
+gives each to the worker with the least load so far.  The best partition is NP-hard; LPT's largest
+load is at most 4/3 of the best one's.
 
 **The formula.**
 
     kept(s) = s + ⌈n/s⌉          least: ⌈2√n⌉, at s ≈ √n
 
     imbalance = largest load / mean load
-
-At an imbalance of 1.25, a fifth of the machine idles.
 
 **Why does a checkpoint touch the random generator?**  The second run must repeat the first, and
 dropout draws its mask.  So keep the generator's state with x, and set it for the second run.
@@ -44,9 +43,6 @@ Afterwards restore the state from before the backward pass, or the next batch dr
 **Why no greedy choice of what to recompute?**  Seconds per byte are only a good guide.  The best
 choice is a 0/1 knapsack: go through the layers once and remember, for each number of bytes kept,
 the least extra time.
-
-**Why is greedy good enough for loads?**  The best partition is NP-hard.  On m workers, LPT's
-largest load is at most 4/3 − 1/(3m) times the best one's.
 
 **Worked by hand:**
 
