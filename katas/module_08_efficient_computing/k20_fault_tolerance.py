@@ -15,9 +15,9 @@ of a run that never crashed.  Here a checkpoint comes after every 3 steps:
     again                                  6   7   8  │  the same losses
                                                     run.pt
 
-*What do you keep?*  The parameters aren't enough.  Keep the optimizer's state, the step number, and
-each rank's random state (it decides the next dropout mask), too.  All else is alike on all ranks,
-so rank 0 writes for everyone.
+*What do you keep?*  The parameters, the optimizer's state, the step number, and each rank's random
+state: it decides the next dropout mask.  All else is alike on all ranks, so rank 0 writes for
+everyone.
 
 *How do you write it?*  A process can be killed in the middle of writing.  So write the new file
 beside the old one, in the same folder, and then rename it over the old one:
@@ -33,7 +33,7 @@ beside the old one, in the same folder, and then rename it over the old one:
 *Stragglers.*  All wait for the slowest.  A rank above, say, 1.5 times the median step time has a
 problem: a hot processor, a bad cable.
 
-*Backends.*  NCCL moves tensors between GPUs, gloo between CPUs, MPI both where a cluster brings it.
+*Backends.*  NCCL moves tensors between GPUs, gloo between CPUs; some clusters have MPI for both.
 
 **The formula.**  If a share s of the work can't be divided, n ranks make it faster by
 
@@ -46,7 +46,7 @@ is the share of a step in which a rank computes:
     ring = 2 (n − 1)(α + B/(n β))        efficiency = compute / (compute + ring)
 
 **Why os.replace?**  It is atomic: a reader finds the old file or the new one, never a half and
-never none.  fsync before it forces the bytes to the disk, in case of a loss of power.
+never none.  fsync forces the bytes to the disk first.
 
 **Why must the others wait?**  If one goes on and rank 0 dies before the rename, it is ahead of the
 state that all come back to.
