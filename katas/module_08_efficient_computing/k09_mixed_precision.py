@@ -29,7 +29,7 @@ widest dtype given:
 Divide by S in float32, before the step.
 
 *Keep float32 master weights.*  The optimizer updates a float32 copy, where small updates add up.
-After each step the copy is rounded into the float16 model.
+After each step it is rounded into the float16 model.
 
 **The formula**, for the loss L and a weight w:
 
@@ -42,7 +42,7 @@ A dynamic S stays at the largest value that fits:
 
 **Why skip a step?**  Once an inf or a NaN is in the weights, it never leaves them.
 
-**Why not float16 weights?**  float16 numbers in [1, 2) lie 2⁻¹⁰ apart.  A smaller update than half
+**Why not float16 weights?**  float16 numbers in [1, 2) lie 2⁻¹⁰ apart.  An update smaller than half
 of that is always rounded away.
 
 **Worked by hand:**
@@ -57,7 +57,7 @@ of that is always rounded away.
     The master goes to 1.5 − 4 · 2⁻¹² = 1.4990234375, which float16 holds.
 
 **Shapes**: parameters and batches of any shape; a loss is a scalar, ().  New tensors are on the
-device of the loss or parameter that they belong to.
+device of their loss or parameter.
 
 **Steps.**
 
