@@ -2,7 +2,7 @@
 
 **Before you start.**  You need all-reduce and broadcast (collectives), backward() and .grad, and
 hooks: `p.register_post_accumulate_grad_hook(f)` calls f(p) as soon as p's gradient is there.  No
-other kata is imported: use torch.distributed's collectives, which can run in the background.
+other kata is imported: torch.distributed's collectives can run in the background.
 
 **The idea.**  A batch is too slow for one process.  So every rank holds the whole model and
 computes the gradient of its own examples.  The ranks average these, take the same step, and stay
@@ -37,8 +37,8 @@ With equal N_r = N/n that is the mean over the ranks.  With uneven ones, first m
 loss by n N_r / N.
 
 **What would go wrong without the order?**  The third all-reduce of one rank meets the third of
-another.  A rank that doesn't use a layer has its buckets ready in another order, and gradients of
-different layers would be added up.
+another.  If one rank doesn't use a layer, its buckets are ready in another order, and gradients of
+different layers add up.
 
 **And with several backward passes a step?**  One all-reduce of the sum is enough, at the last pass:
 put `with model.no_sync():` around the others.
@@ -63,8 +63,8 @@ put `with model.no_sync():` around the others.
     loss_factor            5 min   one small all-reduce
     DataParallel          30 min   first without buckets and overlap; then read what is sent
 
-`train_gpt.py`, beside this file, trains a small GPT with it, on several machines as well
-(torchrun's --nnodes and --rdzv-endpoint):
+`train_gpt.py`, beside this file, trains a small GPT with it, also on several machines (torchrun's
+--nnodes and --rdzv-endpoint):
 
     torchrun --nproc-per-node=2 katas/module_08_efficient_computing/train_gpt.py
 
