@@ -19,8 +19,8 @@ of a run that never crashed.  Here a checkpoint comes after every 3 steps:
 state: it decides the next dropout mask.  All else is alike on all ranks, so rank 0 writes for
 everyone.
 
-*How do you write it?*  A process can be killed in the middle of writing.  So write the new file
-beside the old one, in the same folder, and then rename it over the old one:
+*How do you write it?*  A process can be killed while it writes.  So write a new file in the same
+folder, then rename it over the old one:
 
     rank 0    write run.pt.part ▶ fsync ▶ os.replace it to run.pt ─┬▶ go on
     rank 1    wait ────────────────────────────────────────────────┘
@@ -31,7 +31,7 @@ beside the old one, in the same folder, and then rename it over the old one:
     torchrun --nproc-per-node=2 --max-restarts=3 katas/module_08_efficient_computing/train_gpt.py
 
 *Stragglers.*  All wait for the slowest.  A rank above, say, 1.5 times the median step time has a
-problem: a hot processor, a bad cable.
+problem.
 
 *Backends.*  NCCL moves tensors between GPUs, gloo between CPUs; some clusters have MPI for both.
 
