@@ -33,8 +33,7 @@ without a gradient takes part with zeros, and so does a rank without examples.
 
     L = (1/N) Σ over all N examples          ∇L = Σ_r (N_r/N) ∇L_r
 
-With equal N_r = N/n that is the mean over the ranks.  With uneven ones, first multiply each rank's
-loss by n N_r / N.
+With equal N_r that is the mean over the ranks.  Else, first multiply each rank's loss by n N_r / N.
 
 **What would go wrong without the order?**  The third all-reduce of one rank meets the third of
 another.  If one rank doesn't use a layer, its buckets are ready in another order, and gradients of
