@@ -27,7 +27,7 @@ Products are summed in integers:
     Σₖ x̂ₖ ŷₖ = s_x s_y · Σₖ (qₖ − z_x)(pₖ − z_y)
 
     x  ▶ codes, z_x, s_x of each row ────┐
-                                         ├─▶ int32 sums ▶ · s_x s_w ▶ + bias ▶ y
+                                         ├─▶ int32 sums ▶ times s_x s_w ▶ + bias ▶ y
     w  ▶ codes, s_w of each channel ─────┘
 
 A difference q − z reaches ±255, which int8 can't hold.  An int32 sum is exact.  float32 would lose
