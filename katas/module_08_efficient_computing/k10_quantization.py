@@ -26,9 +26,9 @@ Products are summed in integers:
 
     Σₖ x̂ₖ ŷₖ = s_x s_y · Σₖ (qₖ − z_x)(pₖ − z_y)
 
-    x  ▶ codes, z_x, s_x of each row ────┐
-                                         ├─▶ int32 sums ▶ times s_x s_w ▶ + bias ▶ y
-    w  ▶ codes, s_w of each channel ─────┘
+    x ▶ codes, z_x, s_x of a row ──┐
+                                   ├─▶ int32 sums ▶ times s_x s_w ▶ + bias ▶ y
+    w ▶ codes, s_w of a channel ───┘
 
 A difference q − z reaches ±255, which int8 can't hold.  An int32 sum is exact.  float32 would lose
 bits beyond 2²⁴.
@@ -123,7 +123,8 @@ def calibrate(
                   interpolated linearly between neighbours
     "mse"         the least and the greatest value, both times one factor of 1.00, 0.99, 0.98, …,
                   0.50: the one with the least mean squared error after quantizing and
-                  dequantizing x.  Only this method looks at `symmetric`: its codes are so.
+                  dequantizing x.  `symmetric` codes are used for that if asked for; the other
+                  methods don't look at it.
 
     Raises ValueError, naming the method given, for any other.
     """
