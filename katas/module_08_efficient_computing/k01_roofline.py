@@ -1,12 +1,11 @@
 """Roofline: what an operation costs, and which limit binds
 
 **Before you start.**  You need the shapes of matrix products, softmax and attention; no other kata.
-For an overview first, read "Making Deep Learning Go Brrrr From First Principles" by Horace He.
+For an overview, read "Making Deep Learning Go Brrrr From First Principles" by Horace He.
 
-**The idea.**  Is a kernel slow, or can it not be faster?  A processor does two things at once:
-it computes, and it moves bytes between its memory and its compute units.  The slower of the two
-sets the time.  So count the operations and the bytes, and you know the limit before you write a
-kernel.
+**The idea.**  You want to know how fast a kernel can be before you write it.  A processor does two
+things at once: it computes, and it moves bytes between its memory and its compute units.  The
+slower of the two sets the time.  So count the operations and the bytes.
 
 **The formula.**  A chip does up to P operations a second and moves up to B bytes a second:
 
@@ -24,11 +23,11 @@ Plotted, both axes logarithmic:
                   4          250             4136
                decoding      ridge P/B      fused attention
 
-At the ridge both take equally long.  Below it fewer bytes help, faster arithmetic doesn't.  Above
-it the other way round.  The bound is a floor: a real kernel takes at least that long.
+At the ridge both take equally long.  Below it, fewer bytes help and faster arithmetic doesn't.
+Above it, the other way round.  The bound is a floor: no real kernel is faster.
 
 *What is counted.*  A multiplication and an addition are 2 FLOPs.  Each kernel reads each of its
-inputs once and writes its output once, as if its caches were perfect:
+inputs once and writes its output once:
 
     matmul      (m, k) @ (k, n) → (m, n)    2·m·n·k FLOPs, m·k + k·n + m·n elements moved
     softmax     of every row                5 FLOPs an element: comparison (for the maximum),
@@ -36,28 +35,22 @@ inputs once and writes its output once, as if its caches were perfect:
                                             each element read and written once
     attention                               matmul q kᵀ, softmax over the keys, matmul with v
 
-The division of the scores by √d is folded into q and counts nothing.  There is no mask: all
-scores count.
+Dividing the scores by √d costs nothing: it is folded into q.  There is no mask: all scores count.
 
 **Why is fused attention faster?**  Unfused it is three kernels, and the (n, m) scores go through
-memory four times.  Fused it is one kernel that keeps them on chip.  The FLOPs stay the same:
+memory four times.  One fused kernel keeps them on chip.  The FLOPs stay the same:
 
     unfused   q, k ─▶ matmul ─▶ scores ─▶ softmax ─▶ weights ─▶ matmul ─▶ out
                           write │ read        write │ read  ▲
     fused     q, k, v ─▶ one kernel ─▶ out                  └─ v
 
-With n = m the unfused traffic grows as n², the fused one as n.  (That is a floor, too: where k
-and v don't fit on chip, flash attention reads them again for each tile of queries.)
-
-**Why is decoding bound by memory?**  It has a single query per head, and reads the whole KV
-cache for it: a few FLOPs per byte, whatever the context.  Larger batches don't help, as each
-sequence has a cache of its own.  Query heads that share key-value heads (grouped-query
-attention) do.
+**Why is decoding bound by memory?**  A head has one query and reads the whole KV cache for it: a
+few FLOPs per byte, whatever the context.  Larger batches don't help: each sequence has its own
+cache.  Query heads that share key-value heads (grouped-query attention) do.
 
 **Why warm up, wait, and take the median?**  First calls are slow: compilation, allocation, cold
-caches.  A GPU runs behind the Python that feeds it: wait until it is idle before each reading
-of the clock, or you time the launch alone, or work left over from before.  And one interruption
-ruins a mean, not a median.
+caches.  A GPU runs behind Python: wait until it is idle before you read the clock, or you time
+only the launch.  One interruption ruins a mean, not a median.
 
 **Worked by hand**, 2 bytes an element, on a chip of 1e15 FLOP/s and 4e12 bytes/s (ridge 250):
 

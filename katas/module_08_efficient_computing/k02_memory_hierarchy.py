@@ -1,15 +1,15 @@
 """The memory hierarchy
 
-**Before you start.**  You need whole-number division and remainder on numpy arrays; no other
-kata.  "Gallery of Processor Cache Effects" by Igor Ostrovsky shows the same troubles on a real
-machine.
+**Before you start.**  You need whole-number division and remainder on numpy arrays; no other kata.
+To see the same effects on a real machine, read "Gallery of Processor Cache Effects" by Igor
+Ostrovsky.
 
-**The idea.**  Memory never hands out a single number.  It moves fixed pieces, and whoever uses
-one item of a piece pays for all of it.  So two loops that do the same arithmetic can differ
-tenfold in time: what counts is the order of their addresses.
+**The idea.**  Two loops with the same arithmetic can differ tenfold in time.  Memory never hands
+out a single number.  It moves fixed pieces, and you pay for the whole piece even if you use one
+item of it.  So the order of the addresses counts.
 
-Below, each box is a piece of two items, and the numbers are the order of the visits.  Two pieces
-fit into the cache:
+Each box is a piece of two items.  The numbers are the order of the visits.  The cache holds two
+pieces:
 
         by rows              by columns            2×2 tiles
     │  1   2 │  3   4 │   │  1   5 │  9  13 │   │  1   2 │  5   6 │
@@ -18,44 +18,41 @@ fit into the cache:
     │ 13  14 │ 15  16 │   │  4   8 │ 12  16 │   │ 11  12 │ 15  16 │
          8 misses             16 misses             8 misses
 
-**The formula.**  A CPU's cache holds lines of, say, 64 bytes.  A line may only stand in one
+**The formula.**  A CPU's cache holds lines of, say, 64 bytes.  A line may only stand in its own
 set, and a set holds `ways` lines:
 
     line of address a = ⌊a / line_bytes⌋        set of a line = line mod sets
-    cache size = sets · ways · line_bytes       1 set: fully associative    1 way: direct-mapped
 
-If the line is there, the access is a *hit*.  If not, it is a *miss*: the line is fetched, and
-if the set is full, the least recently used line (LRU) goes.  A hit makes a line recently used,
-too.  That is what sets LRU apart from first in, first out.
+If the line is there, the access is a *hit*.  If not, it is a *miss*: the line is fetched.  If the
+set is full, its least recently used line (LRU) goes.  A hit makes a line recently used, too.
 
 Take an n×m matrix stored row by row, whose rows are whole lines of L items, and one set:
 
-    row by row                                    n·m / L misses
-    column by column, more rows than lines held   n·m misses: each line goes before its next item
-    column by column, all n lines stay            n·m / L misses
-    transpose, read and write                     n·m + n·m / L in a small cache
-    transpose in L×L tiles that stay              2·n·m / L
+    row by row                         n·m / L misses
+    column by column                   n·m, if a line goes before its next item; else n·m / L
+    transpose, read and write          n·m + n·m / L in a small cache
+    transpose in L×L tiles that stay   2·n·m / L
 
-A GPU has the same two troubles.  32 threads, a warp, access memory together:
+On a GPU, 32 threads (a warp) access memory together:
 
-    global memory   moves segments of 32 bytes; a warp costs as many transactions as it touches
-                    distinct segments.  4-byte words at stride s: min(4·s, 32)
+    global memory   moves segments of 32 bytes; each distinct segment that a warp touches costs
+                    a transaction
     shared memory   word w lies in bank w mod 32, and a bank serves one word at a time; any number
                     of threads may read the same word.  Stride s ≥ 1: gcd(s, 32) rounds
 
-**Why are powers of two dangerous?**  If a row is as long as all sets together, all items of a
-column fight for one set.  In shared memory, a column of a 32×32 tile lies in one bank.  One
-unused word at the end of each row (padding) spreads it out, as gcd(33, 32) is 1:
+**Why are powers of two dangerous?**  In shared memory, a column of a 32×32 tile lies in one bank.
+One unused word at the end of each row (padding) spreads it out, as gcd(33, 32) is 1.  In a cache,
+the items of a column may fight for one set in the same way:
 
-    rows of 32 words                rows of 33 words
-    bank    0   1   2   3 …         bank    0   1   2   3 …
-    row 0   ●                       row 0   ●
-    row 1   ●                       row 1       ●
-    row 2   ●                       row 2           ●
-    row 3   ●                       row 3               ●
+    rows of 32 words                  rows of 33 words
+    bank  │ 0 │ 1 │ 2 │ 3 │ …         bank  │ 0 │ 1 │ 2 │ 3 │ …
+    row 0 │ ● │   │   │   │           row 0 │ ● │   │   │   │
+    row 1 │ ● │   │   │   │           row 1 │   │ ● │   │   │
+    row 2 │ ● │   │   │   │           row 2 │   │   │ ● │   │
+    row 3 │ ● │   │   │   │           row 3 │   │   │   │ ● │
 
-**Why tiles for a transpose?**  It reads along rows and writes along columns, so one of the two is
-always wrong.  In a tile each line is used up before it goes.
+**Why tiles for a transpose?**  It reads along rows and writes along columns, so one of the two
+jumps.  In a tile, each line is used up before it goes.
 
 **Worked by hand**, the 4×4 matrix above: 8-byte items, lines of 16 bytes, 1 set of 2 ways:
 
@@ -65,9 +62,8 @@ always wrong.  In a tile each line is used up before it goes.
     LRU             lines 0 1 0 2 0 1        miss miss hit miss hit miss (2 puts out 1)
     stride 2        words 0 2 4 … 62         8 transactions, 2 words in each bank used
 
-**Shapes**: addresses are numbers of bytes from 0 on, in 1-D int64 arrays with one entry or
-more.  All counts and sizes are at least 1, and none must be a power of two.  No function
-changes its arguments.
+**Shapes**: addresses are bytes from 0 on, in 1-D int64 arrays with one entry or more.  All counts
+and sizes are at least 1, and needn't be powers of two.  No function changes its arguments.
 
 **Steps.**
 

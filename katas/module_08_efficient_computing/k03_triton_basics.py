@@ -2,15 +2,15 @@
 
 **Before you start.**  You need torch tensors and their strides, and the softmax; no other kata.
 GPUs are new to you?  Read Hwu, Kirk and El Hajj, "Programming Massively Parallel Processors",
-chapters 2 to 4, and Triton's own tutorial on vector addition.
+chapters 2 to 4, and Triton's tutorial on vector addition.
 
 **The idea.**  A GPU computes faster than it reads.  Softmax as max, minus, exp, sum and divide
-reads the matrix from memory five times and writes it three times.  A kernel of your own reads
-each number once, does all the arithmetic where it is fast, and writes once: it is *fused*.
+reads the matrix five times and writes it three times.  A kernel of your own reads each number once,
+computes, and writes once: it is *fused*.
 
-A GPU runs one small program many times at once.  In Triton such a program works on a block of
-numbers.  It asks which program it is, computes the addresses of its block, loads it, computes,
-and stores.  Here is one that doubles n numbers:
+A GPU runs one small program many times at once.  In Triton, a program works on a block of numbers.
+It asks which program it is, loads its block, computes, and stores.  Here is one that doubles n
+numbers:
 
     import triton
     import triton.language as tl
@@ -25,34 +25,35 @@ and stores.  Here is one that doubles n numbers:
     out = torch.empty_like(x)
     _double[(triton.cdiv(n, 256),)](x, out, n, BLOCK=256)      # launched on ⌈n/256⌉ programs
 
-x and out arrive as pointers to the tensors' first elements, and x + at are as many addresses as
-at has places.  A block's size is a power of two, known when the kernel is compiled
-(tl.constexpr).  For n 5 and BLOCK 4:
+x and out arrive as pointers to the first elements; x + at is a block of addresses.  A block's size
+is a power of two, known when the kernel is compiled (tl.constexpr).  For n 5 and BLOCK 4:
 
-    program            0                   1
-    at           0   1   2   3       4   5   6   7
-    x            1   2   3   4       5   ?   ?   ?     memory of somebody else
-    inside       ✓   ✓   ✓   ✓       ✓   –   –   –     masked out
+    program      0                     1
+               ┌───┬───┬───┬───┐     ┌───┬───┬───┬───┐
+    at         │ 0 │ 1 │ 2 │ 3 │     │ 4 │ 5 │ 6 │ 7 │
+    x          │ 1 │ 2 │ 3 │ 4 │     │ 5 │ ? │ ? │ ? │   ? isn't your memory
+    inside     │ ✓ │ ✓ │ ✓ │ ✓ │     │ ✓ │ – │ – │ – │   – is masked out
+               └───┴───┴───┴───┘     └───┴───┴───┴───┘
 
 **The formula.**
 
     softmax(x)ᵢ = exp(xᵢ − max x) / Σⱼ exp(xⱼ − max x)
 
-A row sits in one block of the next power of two.  A row that is too long for one block is walked
-through in steps of BLOCK, with a running block of sums that is added up at the end.
+For softmax, a row sits in one block of the next power of two.  row_sum walks through a row in steps
+of `block`, with a running block of sums.  It adds that block up at the end.
 
-**Why `other`?**  It says what a masked load gives, and masked lanes must change nothing: −∞ for a
-maximum or a softmax, as exp(−∞) is 0; 0 for a sum.  Without it they hold anything at all.
+**Why `other`?**  tl.load(…, other=…) says what masked lanes hold.  They must change nothing: take
+−∞ for a maximum or a softmax, as exp(−∞) is 0, and 0 for a sum.  Without `other` they hold
+anything.
 
-**Why float32 sums where x is float16?**  From 2048 on, float16 can't count on by ones.
+**Why float32 sums where x is float16?**  At 2048, adding 1 in float16 changes nothing.
 
-**Worked by hand**: five numbers [1, 2, 3, 4, 5] in blocks of 4 take ⌈5/4⌉ = 2 programs, as drawn.
-As row_sum with block 4, the running block is [1, 2, 3, 4], then [1 + 5, 2 + 0, 3 + 0, 4 + 0] =
-[6, 2, 3, 4], and 15.  softmax([0, ln 3]) in a block of 2 is [1, 3] / 4 = [0.25, 0.75].
+**Worked by hand**: [1, 2, 3, 4, 5] in blocks of 4 takes ⌈5/4⌉ = 2 programs, as drawn.  In row_sum
+the running block is [1, 2, 3, 4], then [1 + 5, 2 + 0, 3 + 0, 4 + 0] = [6, 2, 3, 4], and the sum 15.
+softmax([0, ln 3]) in a block of 2 is [1, 3] / 4 = [0.25, 0.75].
 
-**Shapes**: each function says its own.  Where there is no GPU, the kernels run in Triton's
-interpreter: one program after the other, slowly, but the same code, and with every address
-checked.  No function changes its arguments.
+**Shapes**: each function says its own.  Without a GPU, the kernels run in Triton's interpreter,
+slowly, with every address checked.  No function changes its arguments.
 
 **Steps.**
 

@@ -1,13 +1,13 @@
 """Matrix multiplication in Triton: tiles, a fused end, and the order of the programs
 
-**Before you start.**  You need kernels, blocks and masks as in triton_basics (import nothing),
-and the strides of tensors.  Triton's tutorial on matrix multiplication shows a kernel of this
-kind; the promises below differ from it.
+**Before you start.**  You need kernels, blocks and masks as in triton_basics (import nothing), and
+the strides of tensors.  Triton's tutorial on matrix multiplication shows a similar kernel; the
+promises below differ from it.
 
-**The idea.**  A product needs plenty of operations for each number, if only a number is used
-often once it has been read.  A program that computes one entry of C = A B reads a row and a
-column: 2k numbers for 2k operations.  One that computes a tile of bm × bn entries walks along k
-in steps of bk, and uses each of its numbers bn or bm times:
+**The idea.**  A matrix product is fast only if each number is used often once it has been read.  A
+program that computes one entry of C = A B reads a row and a column: 2k numbers for 2k operations.
+A program that computes a tile of bm × bn entries walks along k in steps of bk.  It uses each number
+of A bn times and each of B bm times:
 
                               B (k, n)
                           ┌────┬────┬────┐
@@ -31,37 +31,40 @@ in steps of bk, and uses each of its numbers bn or bm times:
 
     numbers read = ⌈n/bn⌉ m k + ⌈m/bm⌉ k n       in place of 2 m n k
 
-tl.dot of two tiles is what tensor cores do: float16 in, float32 accumulated.
+tl.dot uses the tensor cores: float16 in, float32 accumulated.
 
     acc = tl.dot(a, b, acc, input_precision="ieee")
 
-("ieee" keeps float32 inputs whole; by default a GPU may cut them to TF32's 10 bits.)  A tile of
-pointers is made of a column of rows and a row of columns, with the strides that say how far apart
-they lie.  So a transposed matrix needs no copy:
+"ieee" keeps float32 inputs whole; by default a GPU may cut them to TF32's 10 bits.  A column of row
+numbers plus a row of column numbers, each times its stride, is a tile of pointers.  So a transposed
+matrix needs no copy:
 
     a_at = a + row[:, None] * a_stride_m + inner[None, :] * a_stride_k
 
-m, n and k needn't be multiples of anything.  What sticks out is masked, and along k loaded as 0.
+m, n and k needn't be multiples of anything.  Mask what sticks out, and along k load it as 0.
 
-**Why a fused end?**  Bias and GELU are applied to acc while it is still in registers, before it
-is rounded.  As kernels of their own they would read and write C twice more.
+**Why a fused end?**  Apply bias and GELU to acc while it is in registers, before it is rounded.
+Kernels of their own would read and write C twice more.
 
-**Why does the order of the programs matter?**  Those that run at one time share a cache.  Row
+**Why does the order of the programs matter?**  Programs that run at one time share a cache.  Row
 after row, w programs need one row of tiles of A and w columns of B.  In groups of g rows, taken
-column by column, they need g rows and about w/g columns: far less to read.  With 3 × 3 tiles
-and groups of 2:
+column by column, they need g rows and about w/g columns.  With 3 × 3 tiles and groups of 2:
 
-    program      0  2  4      a group of 2 rows: down, then on to the next column
-                 1  3  5
-                 6  7  8      the last group has only one row
+                  column 0   1   2
+              ┌────────────────────┐
+    program   │        0   2   4   │   2 rows: down, then the next column
+              │        1   3   5   │
+              ├────────────────────┤
+              │        6   7   8   │   the last group has one row
+              └────────────────────┘
 
-**Worked by hand**: [[1, 2], [3, 4], [5, 6]] · [[1, 0], [1, 1]] = [[3, 2], [7, 4], [11, 6]].
-With tiles of 16 that is one program: its tile of C has 16 × 16 places, of which the masks leave
-3 × 2, and along k two of the 16.  For m = n = k = 4096 with tiles of 128 the programs read 2 ·
-32 · 4096² = 1.07 · 10⁹ numbers where entry by entry they'd read 1.4 · 10¹¹.
+**Worked by hand**: [[1, 2], [3, 4], [5, 6]] · [[1, 0], [1, 1]] = [[3, 2], [7, 4], [11, 6]].  With
+tiles of 16 that is one program.  Of its 16 × 16 places the masks leave 3 × 2, and along k two of
+16.  For m = n = k = 4096 with tiles of 128, the programs read 2 · 32 · 4096² = 1.07 · 10⁹ numbers;
+entry by entry they'd read 1.4 · 10¹¹.
 
-**Shapes**: a (m, k), b (k, n), bias (n,), the result (m, n).  Where there is no GPU, the kernel
-runs in Triton's interpreter, and every address is checked.  No function changes its arguments.
+**Shapes**: a (m, k), b (k, n), bias (n,), the result (m, n).  Without a GPU, the kernel runs in
+Triton's interpreter, and every address is checked.  No function changes its arguments.
 
 **Steps.**
 

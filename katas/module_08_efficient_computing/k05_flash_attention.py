@@ -1,33 +1,30 @@
 """Flash attention: exact attention that never writes the n × m matrix down
 
-**Before you start.**  You need scaled dot-product attention with its causal mask, matrix products
-with leading axes, and torch.autograd.Function ("Extending PyTorch" in torch's documentation).  No
-other kata.  The loop as a GPU kernel is the next kata, flash_attention_kernel.
+**Before you start.**  You need scaled dot-product attention with its causal mask, and
+torch.autograd.Function ("Extending PyTorch" in torch's documentation).  No other kata.
 
-**The idea.**  On a GPU, attention spends more time on moving its n × m scores than on computing
-them: softmax needs a whole row, so the scores are written to memory and read again, forward and
-backward.  Flash attention keeps a small tile of scores where it is computed and never
-stores the rest.  For that, softmax must work on a row that comes in pieces.
+**The idea.**  A GPU spends more time moving attention's n × m scores than computing them: softmax
+needs whole rows.  Flash attention keeps one small tile of scores and never stores the rest.  For
+that, softmax must work on a row that comes in pieces.
 
 **The formula.**  *Online softmax* keeps three things for each query:
 
-    top   the largest score so far                      starts at −∞
-    l     the sum of exp(score − top) so far            starts at 0
-    acc   the sum of exp(score − top) · value so far    starts at 0
+    top   the largest score so far
+    l     the sum of exp(score − top) so far
+    acc   the sum of exp(score − top) · value so far
 
-A block of scores s with values v may bring a new maximum, top′.  What was summed up under the old
-one is too large by the factor exp(top′ − top).  Correct it, then add the block:
+A block of scores s with values v may bring a new maximum, top′.  Correct the old sums by exp(top −
+top′), then add the block:
 
     top′ = max(top, max s)
     l′   = l · exp(top − top′) + Σ exp(s − top′)
     acc′ = acc · exp(top − top′) + exp(s − top′) v
 
-At the end of a row the output is acc / l.  Its log-sum-exp, L = top + ln l, is one number a row.
+At the end of a row, the output is acc / l.  The row's log-sum-exp is L = top + ln l.
 
-*Forward* cuts the scores S = Q Kᵀ / √d into tiles of a queries and b keys and takes an online step
-for each.  With n queries and m keys, the causal mask lets query i see key j where j ≤ i + (m − n):
-the last query sees all keys.  Tiles without a visible score are skipped, nearly half where n = m.
-Here n = 4, m = 6, a = b = 2, ■ is visible and – is masked:
+*Forward* cuts the scores S = Q Kᵀ / √d into tiles of a queries and b keys: one online step for
+each.  The causal mask lets query i see key j where j ≤ i + (m − n).  Skip tiles without a visible
+score.  Here n = 4, m = 6, a = b = 2; ■ is visible, – is masked:
 
                keys
                0  1   2  3   4  5
@@ -37,15 +34,14 @@ Here n = 4, m = 6, a = b = 2, ■ is visible and – is masked:
           2  [ ■  ■ │ ■  ■ │ ■  – ]   three steps
           3  [ ■  ■ │ ■  ■ │ ■  ■ ]
 
-*Backward* gets dO, the gradient of the output O, and computes each tile's probabilities P once
-more from S and L.  ∘ multiplies entry by entry:
+*Backward* gets dO, the gradient of the output O.  It computes each tile's probabilities P again; ∘
+multiplies entry by entry:
 
     P = exp(S − L)                        D = rowsum(dO ∘ O)
     dV += Pᵀ dO        dP = dO Vᵀ         dS = P ∘ (dP − D)
     dQ += dS K / √d    dK += dSᵀ Q / √d
 
-**Why compute P again?**  Keeping it costs O(n m) memory.  q, k, v, O and L are O(n + m), and a
-product of tiles is cheaper than reading P back from the GPU's main memory.
+**Why compute P again?**  Keeping it takes O(n m) memory; q, k, v, O and L take O(n + m).
 
 **Why D?**  The gradient of a row's softmax is dSᵢⱼ = Pᵢⱼ (dPᵢⱼ − Σₖ Pᵢₖ dPᵢₖ).  That sum seems to
 need the whole row, but Σₖ Pᵢₖ dPᵢₖ = dOᵢ · Σₖ Pᵢₖ Vₖ = dOᵢ · Oᵢ.
@@ -62,14 +58,9 @@ need the whole row, but Σₖ Pᵢₖ dPᵢₖ = dOᵢ · Σₖ Pᵢₖ Vₖ = d
 
     q (…, n, d)    k (…, m, d)    v (…, m, d)    scores (…, n, m)    tile (a, b): queries, keys
 
-**What holds everywhere.**
-
-- Tensors are float32 or float64, of any strides; answers have the dtype of the inputs.
-- n and m are 1 or more; without the mask either may be the larger one.  With it, n ≤ m.
-- The last tile of a row or column may be smaller.  A tile's scores are one matrix product.
-- A masked key has no influence at all, however low the visible scores are.
-- Answers are on the device of the inputs: make new tensors there (`device=q.device`).
-- No function changes its arguments, nor does FlashAttention.backward.
+Tensors are float32 or float64, of any strides.  Answers have the inputs' dtype and device: make new
+tensors there (`device=q.device`).  No function changes its arguments, nor does
+FlashAttention.backward.
 
 **Steps.**  A good place to pause is after flash_forward.
 
@@ -116,7 +107,10 @@ def flash_forward(
     """Attention's output (…, n, d) and the log-sum-exps of the scores (…, n), tile by tile.
 
     - Allocate no tensor larger than q, k or v, except one tile of scores: memory is the point.
-    - Compute no product for a tile that the causal mask hides altogether.
+    - Compute a tile's scores as one matrix product, and none for a tile that the causal mask hides
+      altogether.
+    - n and m are 1 or more; with the mask, n ≤ m.  The last tile of a row or column may be smaller.
+    - A masked key has no influence at all, however low the visible scores are.
     """
     raise NotImplementedError
 
@@ -137,7 +131,7 @@ def flash_backward(
     grad  (…, n, d): the gradient of the output, of any strides
 
     - Each tile's probabilities are computed again, by one matrix product.
-    - Memory and skipped tiles are as in `flash_forward`.
+    - Memory, skipped tiles, smaller tiles and masked keys are as in `flash_forward`.
     """
     raise NotImplementedError
 

@@ -1,20 +1,19 @@
 """Flash attention in Triton: one kernel for scores, softmax and values
 
 **Before you start.**  You need tiles, masks and tl.dot (triton_basics, triton_matmul) and the
-online softmax (flash_attention).  The kernel is that kata's flash_forward with the loop on the
-GPU.  To compare the two, import yours (the reference's is used until yours is green):
+online softmax (flash_attention).  To compare, import your flash_forward (the reference's is used
+until yours is green):
 
     from .k05_flash_attention import flash_forward
 
-New to Triton's loops?  Read the tutorial "Fused Attention" in its documentation.
+Loops in Triton are new to you?  Read the tutorial "Fused Attention" in its documentation.
 
-**The idea.**  Attention in three kernels writes the scores, reads them for the softmax, writes the
-weights and reads them for the product with the values.  In float16 and with 4096 positions that is
-4 · 2 · 4096² bytes, 134 MB a head, where q, k, v and the output of width 64 have 2 MB together.  In
-one kernel, scores never leave the registers: they are born, weighed and added up tile by tile.
+**The idea.**  Attention in three kernels spends its time moving scores.  In float16 with 4096
+positions it writes and reads 4 · 2 · 4096² bytes, 134 MB a head; q, k, v and the output of width 64
+have 2 MB together.  In one kernel, the scores never leave the registers.
 
-**The formula.**  One program has a tile of queries, for one leading index (batch and head).  It
-loads them once, keeps top, l and acc in registers, and walks along the keys:
+**The formula.**  A program has one tile of queries of one leading index (batch and head).  It loads
+them once, keeps top, l and acc in registers, and walks along the keys:
 
     top = −∞    l = 0    acc = 0                        (a,) (a,) (a, d), float32
     for each tile of keys K and values V:
@@ -26,17 +25,16 @@ loads them once, keeps top, l and acc in registers, and walks along the keys:
         top  = top′
     out = acc / l
 
-With n queries and m keys, the causal mask lets query i see key j where j ≤ i + (m − n).  So the
-loop of a tile ends early, at the last key that its last query sees.  Here n = 40, m = 50 and all
-tiles are 16 long:
+Of n queries and m keys, the causal mask lets query i see key j where j ≤ i + (m − n).  So a tile's
+loop ends at the last key that its last query sees.  Here n = 40, m = 50 and all tiles are 16 long:
 
                        keys and values in memory
     one program         0–15     16–31    32–47   48–49
-    queries  0–15     │ step 1 │ step 2 │        │    │   26 keys seen, a part of tile 2
+    queries  0–15     │ step 1 │ step 2 │        │    │   26 keys seen
     queries 16–31     │ step 1 │ step 2 │ step 3 │    │   42
     queries 32–39     │ step 1 │ step 2 │ step 3 │ 4  │   50; 8 rows stick out
 
-**What you need of Triton**, beside what triton_matmul used:
+**What you need of Triton**, besides what triton_matmul used:
 
 - `tl.dot(q, tl.trans(k), input_precision="ieee")`: without "ieee" a GPU cuts float32 to TF32.
 - `tl.max(scores, axis=1)` and `tl.sum(p, axis=1)` go along the keys.
@@ -44,13 +42,13 @@ tiles are 16 long:
 - `tl.where(sees, scores, -float("inf"))` is the mask, keys past the end included.
 - `p.to(v.dtype)`: tl.dot wants two tiles of one dtype.
 
-The body of a loop must leave top, l and acc with the shapes and dtypes that they came with.
+In a loop, top, l and acc must keep their shapes and dtypes.
 
-**Why is there no NaN from −∞ − (−∞)?**  Every query sees key 0, and that is in the first tile.  So
-top is finite from the first step on.
+**Why is there no NaN from −∞ − (−∞)?**  Every query sees key 0, which is in the first tile.  So top
+is finite after the first step.
 
-**Why float32 inside?**  float16 has 11 significant bits.  It rounds scores about 1024 to whole
-numbers, and to a sum near 1 it can't add a weight under 0.0004.
+**Why float32 inside?**  float16 has 11 significant bits.  It rounds scores of about 1024 to whole
+numbers.  A weight under 0.0004 doesn't change a sum of 1.
 
 **Worked by hand**, the drawing's tiles with d = 16 in float32:
 
@@ -64,8 +62,8 @@ numbers, and to a sum near 1 it can't add a weight under 0.0004.
 
     q (b, n, d)    k (b, m, d)    v (b, m, d)    tile: queries and keys, powers of two, 16 or more
 
-Where there is no GPU, the kernel runs in Triton's interpreter, and every address is checked.
-No function changes its arguments.
+Without a GPU, the kernel runs in Triton's interpreter, and every address is checked.  No function
+changes its arguments.
 
 **Steps.**
 

@@ -1,33 +1,30 @@
 """A systolic array, a spiking neuron, and placement on an edge device
 
-**Before you start.**  You need the product of matrices, e^x, and recursion with a cache (or dynamic
-programming) for the last function.  No other kata.  Chips are new to you?  Read Jouppi et al. 2017,
-sections 1 and 2.
+**Before you start.**  You need the product of matrices, e^x, and dynamic programming (recursion
+with a cache) for the last function.  No other kata.  Chips are new to you?  Read Jouppi et al.
+2017, sections 1 and 2.
 
 **The idea.**  Fetching a number from DRAM costs hundreds of times the energy of a multiplication.
-So hardware for neural networks uses each number that it has fetched many times, or doesn't fetch
-it at all.  Here are three ways.
+So hardware for neural networks uses each number many times, or doesn't fetch it at all.  Here are
+three ways.
 
-*A systolic array*, as in Google's TPU, is a grid of 256 × 256 cells.  Each multiplies and adds, and
-passes numbers on to its neighbours, as a heart passes blood.  For y = x w, cell (i, j) holds the
-weight w[i, j] and never changes it.  Inputs flow right, partial sums flow down, a cell a cycle.
+- *A systolic array*, as in Google's TPU, is a grid of cells.  Each multiplies, adds, and passes
+  numbers on to its neighbours, one cell a cycle.
+- *A neuromorphic chip* (Loihi, TrueNorth) keeps a neuron's state next to its weights.  Only spikes
+  move.
+- *An edge device* has an accelerator with a little memory (an FPGA's is its block RAM) beside a
+  slow CPU.  Which operators of a model run where?
 
-*A neuromorphic chip* (Loihi, TrueNorth) keeps a neuron's state next to its weights.  The neuron
-only speaks when it spikes, so most of the time nothing moves.
-
-*An edge device* has an accelerator with a little memory beside a slow CPU.  A model is a chain of
-operators.  Which of them run where?  On an FPGA, whose logic is wired for one model, the question
-is the same: its budget is the block RAM.
-
-**The formulas.**  *The array*, x (m, k) and w (k, n).  In each cycle all cells work at once, on
-what their neighbours held at the end of the cycle before:
+**The formulas.**  *The array* computes y = x w, x (m, k), w (k, n).  Cell (i, j) holds w[i, j].
+Inputs a flow right, partial sums p flow down.  In each cycle all cells work at once, on what their
+neighbours held after the cycle before:
 
     a[i, j] ← a[i, j − 1] of the cycle before, or the array's input i where j = 0
     p[i, j] ← p[i − 1, j] of the cycle before, or 0 where i = 0, plus a[i, j] · w[i, j]
 
 A sum reaches row i one cycle after row i − 1, so input i must come i cycles later: the inputs are
-*skewed*.  In cycle t, from 0 on, input i gets x[t − i, i], or 0 where x has no such row.  Here
-x = [1 2; 3 4] flows into w = [1 0 2; 5 1 0], and the bottom row gives y along its diagonals:
+*skewed*.  In cycle t, from 0 on, input i gets x[t − i, i], or 0 where x has no such row.  Below, x
+= [1 2; 3 4] flows into w = [1 0 2; 5 1 0], and the bottom row gives y along its diagonals:
 
     inputs, the           cells
     first is nearest
@@ -41,37 +38,36 @@ x = [1 2; 3 4] flows into w = [1 0 2; 5 1 0], and the bottom row gives y along i
           3              0       4       2       row 1: 23 4  2
           4              0       0       6                       6
 
-y[r, j] stands in the bottom row in cycle r + (k − 1) + j.  So, counted once the weights stand,
+y[r, j] stands in the bottom row in cycle r + (k − 1) + j.  So, once the weights are loaded,
 
     cycles = m + k + n − 2
 
-A larger product is cut into ⌈k/rows⌉ · ⌈n/cols⌉ tiles of weights, padded with zeros.  For each,
-loading takes `rows` cycles (weights are shifted in from above, a row a cycle), streaming all of x
-takes m + rows + cols − 2.  A *double-buffered* array loads the next tile's weights behind those in
-use, while inputs stream: you wait for the first load only.
+A larger product is cut into tiles of weights; `tiled_cycles` counts their cycles.  A
+*double-buffered* array loads the next tile's weights while it streams, so you wait for the first
+load only.
 
     utilisation = m · k · n / (rows · cols · cycles)        useful products / time of all cells
 
-*The neuron*, leaky integrate-and-fire: potential v, current I, time constant τ, step dt.  For a
-current that is constant over a step, τ dv/dt = I − v is solved exactly:
+*The neuron* is leaky integrate-and-fire: potential v, current I, time constant τ, step dt.  If the
+current is constant over a step, τ dv/dt = I − v has an exact solution:
 
     v ← I + (v − I) · e^(−dt/τ)        then, if v ≥ threshold: a spike, and v ← reset
 
-*The placement.*  An operator runs on the CPU, or on the accelerator, where its weights take memory
-all the time.  Each hand-over between the two takes `transfer` seconds.  The input comes from the
-CPU, and the output goes back to it.  Here the last two of three operators are on the accelerator:
+*The placement.*  The operators form a chain.  Its input comes from the CPU, and its output goes
+back there.  Each hand-over costs `transfer` seconds.  Here two of three operators are on the
+accelerator:
 
     CPU            input ▶ 5 ┐           ┌ output
     hand-over               0.5         0.5             in all 10 seconds
     accelerator              └▶ 2 ─▶ 2 ─┘
 
 **Why is most of the array idle at a batch of 1?**  All rows · cols cells wait m + rows + cols − 2
-cycles for m rows.  With m = 1 each cell works in one cycle of some 500.
+cycles for m rows.  At 256 × 256 and m = 1, each cell works in one cycle of 511.
 
-**Why not place the operators that gain most?**  One that leaves no room for others can cost more
-than it brings.  And one that is slower on the accelerator may save two hand-overs.
+**Why not place the operators that gain most?**  One may leave no room for others that gain more
+together.  One that is slower on the accelerator may save two hand-overs.
 
-**Worked by hand**, beside the drawings:
+**Worked by hand**, besides the drawings:
 
     (100, 300) times (300, 300) on 256 × 256 cells: 4 tiles of 256 + 610 cycles = 3464,
     utilisation 9,000,000 / (65536 · 3464) = 0.0396; double-buffered 2696 and 0.0509
@@ -139,8 +135,11 @@ def tiled_cycles(
 ) -> int:
     """Cycles of an (m, k) times (k, n) product on an array of `rows` × `cols` cells, an int.
 
-    - Every tile is padded to the whole array, however small it is.
-    - Without `double_buffered` each tile loads its weights and then streams, one after the other.
+    - The weights are cut into ⌈k/rows⌉ · ⌈n/cols⌉ tiles.
+    - Every tile is padded with zeros to the whole array, however small it is.
+    - Loading a tile takes `rows` cycles: weights are shifted in from above, a row a cycle.
+    - Streaming all of x through it takes m + rows + cols − 2.
+    - Without `double_buffered`, each tile loads and then streams, one after the other.
     - With it, the first tile loads, and then all stream.
     """
     raise NotImplementedError
@@ -175,7 +174,7 @@ def place_operators(
 
     cpu          seconds of each operator on the CPU; one operator or more
     accelerator  seconds of each on the accelerator
-    memory       what each takes of the accelerator's memory there, 0 or more
+    memory       what each takes of the accelerator's memory there, all the time; 0 or more
     budget       the memory that all operators placed there may take together, and no more
     transfer     seconds of each hand-over, that to the first operator and that from the last
                  included, if those are on the accelerator

@@ -4,15 +4,14 @@
 arrays.  No other kata.  Floats are new to you?  Read Goldberg 1991, "What Every Computer Scientist
 Should Know About Floating-Point Arithmetic", its first section.
 
-**The idea.**  Half as many bits a number means half the memory, half the traffic and twice the
-multiplications.  But which bits?  A float is scientific notation in base 2: a sign s, an exponent
-field E of e bits and a mantissa field M of m bits.  The exponent buys range, the mantissa
-precision:
+**The idea.**  A number of half as many bits takes half the memory and half the traffic.  But which
+bits?  A float is scientific notation in base 2: a sign s, an exponent field E of e bits and a
+mantissa field M of m bits.  The exponent buys range, the mantissa precision:
 
-    fp16   s│eeeee│mmmmmmmmmm       largest 65504           the first half precision on GPUs
-    bf16   s│eeeeeeee│mmmmmmm               3.39e38         training: float32's range
-    E4M3   s│eeee│mmm                       448             fp8 weights and activations
-    E5M2   s│eeeee│mm                       57344           fp8 gradients
+    fp16   s│eeeee│mmmmmmmmmm   largest 65504    half precision on GPUs
+    bf16   s│eeeeeeee│mmmmmmm           3.39e38  training: float32's range
+    E4M3   s│eeee│mmm                   448      fp8 weights and activations
+    E5M2   s│eeeee│mm                   57344    fp8 gradients
 
 **The formula.**
 
@@ -24,26 +23,25 @@ Without its sign, a code counts the values up from 0.  With 2 exponent and 2 man
     code   0   1   2   3   4   5   6   7   8       9       10      11      12
            ├───┼───┼───┼───┼───┼───┼───┼───┼───────┼───────┼───────┼───────┤
     value  0  .25 .5  .75  1 1.25 1.5 1.75 2      2.5      3      3.5     inf
-            subnormal      E is 1          E is 2: twice as far apart
+           └── subnormal ──┴─── E is 1 ────┴─ E is 2: twice as far apart ──┘
 
-Between two powers of two the values stand evenly, 2ᵐ to the octave.  The gap ("ulp") doubles at
-each power of two, so the *relative* error is bounded: half a gap is at most epsilon/2 of a normal
-value.  Subnormals keep the last octave's gap down to 0, without such a bound.
+Between two powers of two there are 2ᵐ values, evenly spaced.  The gap doubles at each power of two.
+So the *relative* error of a normal value is at most epsilon/2.  Subnormals keep the last gap down
+to 0.
 
 *Special codes.*  Where E is all ones, fp16, bf16 and E5M2 hold infinity (M = 0) and NaN (M > 0).
-E4M3 can't spare eight codes: it has no infinity, and only the all-ones codes, 0x7F and 0xFF, are
-NaN.  So its E = 15 holds numbers too.
+E4M3 has no infinity.  Only 0x7F and 0xFF are NaN, so its E = 15 holds numbers too.
 
 *Stochastic rounding* goes up with probability (x − low) / (high − low), so its mean is x.
 
-**Why do ties go to the even code?**  A value may lie halfway between two neighbours.  Always
-rounding it up would push sums up.  The even code is up half the time.
+**Why do ties go to the even code?**  Always rounding halves up would push sums up.  The even code
+is up half the time.
 
-**Why does a carry need no care?**  code + 1 is the next value, across octaves too.  A mantissa that
-rounds up to 2ᵐ adds 1 to the exponent by itself, and the largest value plus 1 is infinity.
+**Why does a carry need no care?**  code + 1 is the next value, across powers of two as well.  A
+mantissa that rounds up to 2ᵐ adds 1 to the exponent; the largest value plus 1 is infinity.
 
-**Why round at random?**  In bf16, 1 + 2⁻¹⁰ rounds to the nearest as 1: a thousand such steps leave
-a weight where it was.  At random, one in eight moves it by 2⁻⁷.  On average they all arrive.
+**Why round at random?**  In bf16, 1 + 2⁻¹⁰ rounds to 1: a thousand such steps leave a weight where
+it was.  At random, one step in eight moves it by 2⁻⁷, which is right on average.
 
 **Worked by hand**, 0.1 = 1.6 · 2⁻⁴ in E4M3 (bias 7):
 

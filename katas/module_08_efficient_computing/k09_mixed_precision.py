@@ -1,12 +1,11 @@
 """Mixed precision
 
-**Before you start.**  You need a training loop in torch (loss, backward, optimizer) and what
-float16 can hold: number_formats explains it, but isn't imported.  No other kata.
+**Before you start.**  You need a training loop in torch and what float16 can hold (number_formats
+explains it).  No other kata is imported.
 
-**The idea.**  float16 halves memory and makes matrix products several times as fast.  But it has
-11 significant bits and a narrow range: above 65504 lies inf, up to 2⁻²⁵ ≈ 3e-8 all rounds to 0.
-Train in it naively, and gradients vanish, updates are lost, exponentials overflow.  Three habits
-help:
+**The idea.**  float16 halves memory and makes matrix products several times as fast.  But its range
+is narrow: above 65504 lies inf, and up to 2⁻²⁵ ≈ 3e-8 all rounds to 0.  So gradients vanish and
+exponentials overflow.  Three habits help:
 
                  float16                                 float32
     weights ──▶ forward ───────────────────────────────▶ loss
@@ -17,39 +16,34 @@ help:
       │                                    inf? skip        / S           │
       └──────────────── rounded ────────── master weights ◀───────────────┘
 
-*Choose by op (autocast).*  Matrix products take the time and bear rounding well: they run in the
-low dtype.  Exponentials, logarithms, long sums and losses overflow or cancel: they run in
-float32.  All others are cheap and harmless, and run in the widest dtype that they are given.  The
-table here:
+*Choose by op (autocast).*  Matrix products bear rounding well and run in the low dtype.
+Exponentials, long sums and losses overflow or cancel: they run in float32.  All others run in the
+widest dtype given:
 
     low        matmul mm bmm addmm baddbmm linear conv1d conv2d
     float32    exp log pow sum prod softmax log_softmax layer_norm
                l1_loss mse_loss nll_loss cross_entropy
     widest     every other name
 
-float64 is left alone: whoever passes it asked for it.  (torch's own lists are longer.  Here conv3d
-and cumsum, for example, are in the last row.)
+*Scale the loss.*  Multiply it by S.  Then gradients are S times as large and don't underflow.
+Divide by S in float32, before the step.
 
-*Scale the loss.*  Multiply it by S, and every gradient is S times as large, and out of the region
-that underflows.  Divide by S again, in float32, before the step.
-
-*Keep float32 master weights.*  The optimizer updates a float32 copy, in which small updates add up.
-After each step that copy is rounded into the float16 model.
+*Keep float32 master weights.*  The optimizer updates a float32 copy, where small updates add up.
+After each step it is rounded into the float16 model.
 
 **The formula**, for the loss L and a weight w:
 
     ∂(S·L)/∂w = S · ∂L/∂w
 
-A dynamic S finds the largest value that fits, and follows it through training:
+A dynamic S stays at the largest value that fits:
 
     inf or NaN in a gradient:         skip this step,  S ← S · backoff_factor
     growth_interval good steps in a row:               S ← S · growth_factor
 
-**Why skip a step?**  Once an inf or a NaN is in the weights, it never leaves them.  A lost step
-costs little.
+**Why skip a step?**  Once an inf or a NaN is in the weights, it never leaves them.
 
-**Why not float16 weights?**  float16 numbers in [1, 2) lie 2⁻¹⁰ apart.  An update of less than half
-of that is rounded away, however often it comes.
+**Why not float16 weights?**  float16 numbers in [1, 2) lie 2⁻¹⁰ apart.  An update smaller than half
+of that is always rounded away.
 
 **Worked by hand:**
 
@@ -62,8 +56,8 @@ of that is rounded away, however often it comes.
     w = 1.5, and each of four steps takes 2⁻¹² away: in float16 w stays 1.5.
     The master goes to 1.5 − 4 · 2⁻¹² = 1.4990234375, which float16 holds.
 
-**Shapes**: parameters and batches of any shape; a loss is a scalar, ().  A scaled loss, masters and
-gradients are on the device of the loss or of the parameter that they belong to.
+**Shapes**: parameters and batches of any shape; a loss is a scalar, ().  New tensors are on the
+device of their loss or parameter.
 
 **Steps.**
 
@@ -94,7 +88,9 @@ def autocast_dtype(op: str, *dtypes: torch.dtype, low: torch.dtype = torch.float
     dtypes  one or more of float16, bfloat16, float32 and float64
     low     float16 or bfloat16; only the first row of the table looks at it
 
-    - If any input is float64 the answer is float64, in every row.  Else the row decides.
+    - If any input is float64 the answer is float64, in every row: whoever passes it asked for it.
+    - Else the row decides.
+    - An op that the table doesn't name (conv3d, cumsum) is in its last row.
     - The widest of float16 and bfloat16 together is float32: neither holds all values of the other.
     """
     raise NotImplementedError

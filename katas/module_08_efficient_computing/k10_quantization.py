@@ -1,50 +1,46 @@
 """Int8 quantization
 
 **Before you start.**  You need nn.Linear, buffers of a module, and integer dtypes.  No other kata.
-Quantization is new to you?  Read section 2 of Nagel et al. 2021, which also draws its grids.
+Quantization is new to you?  Read section 2 of Nagel et al. 2021.
 
-**The idea.**  A float32 weight takes four bytes, an int8 code one: a quarter of the memory and of
-the traffic, and integer products are cheap.  Quantization lays an even grid of 256 values over the
-range and stores which is the nearest.  Here the range is −1 to 4.1:
+**The idea.**  A float32 weight takes four bytes, an int8 code one.  Quantization lays an even grid
+of 256 values over the range and stores the number of the nearest.  Here the range is −1 to 4.1:
 
     values    −1           0      0.333                               4.1
                ├───────────┼───────┼───────────────────────────────────┤
+               │           │       │                                   │
     codes    −128         −78     −61                                 127
 
-**The formula.**  s is the scale, the width of a step.  z is the zero point, the code that stands
-for 0.
+**The formula.**  The scale s is the width of a step.  The zero point z is the code that stands for
+0.
 
     q = clamp(round(x / s) + z, −128, 127)          x̂ = s · (q − z)
 
-Within the range nothing moves by more than s/2.  Outside, it is clipped.  *Affine* codes use all
-256 codes for a lopsided range, such as that of activations; *symmetric* codes put z at 0, which
-suits weights:
+Within the range the error is at most s/2; outside, x is clipped.  *Affine* codes suit a lopsided
+range, such as that of activations.  *Symmetric* codes put z at 0, which suits weights:
 
     affine       s = (high − low) / 255           z = −128 − round(low / s)
     symmetric    s = max(|low|, |high|) / 127     z = 0
 
-The point of it all is arithmetic in integers:
+Products are summed in integers:
 
     Σₖ x̂ₖ ŷₖ = s_x s_y · Σₖ (qₖ − z_x)(pₖ − z_y)
 
-    x  ▶ codes, z_x, s_x of each row ────┐
-                                         ├─▶ int32 sums ▶ · s_x s_w ▶ + bias ▶ y
-    w  ▶ codes, s_w of each channel ─────┘
+    x ▶ codes, z_x, s_x of a row ──┐
+                                   ├─▶ int32 sums ▶ times s_x s_w ▶ + bias ▶ y
+    w ▶ codes, s_w of a channel ───┘
 
-A difference q − z reaches ±255 and takes 9 bits, a product of two takes 17, and a sum of k of them
-more.  So the sum accumulates in int32, where it is exact.  A float32 accumulator would start to
-lose bits beyond 2²⁴.
+A difference q − z reaches ±255, which int8 can't hold.  An int32 sum is exact.  float32 would lose
+bits beyond 2²⁴.
 
-**Why is z an integer?**  So that 0 is a step, and comes back as exactly 0: padding and every 0 of a
-ReLU stay what they are.  The range must hold 0 for that.  So low is first lowered to 0, and high
-raised to 0, where they aren't there yet.
+**Why is z an integer?**  So that 0 comes back as exactly 0, as padding must.  For that the range
+must hold 0.  If it doesn't, lower low to 0 or raise high to 0.
 
-**Why per channel?**  One large row of a weight makes the steps too coarse for all others.  With a
-scale for each output channel, every row has its own grid.
+**Why per channel?**  One large row of a weight makes the steps too coarse for all others.  One
+scale per channel gives every row its own grid.
 
-**Why calibrate?**  One outlier stretches the range, and all other values pay with wide steps.
-Clipping it costs a large error once and saves a small one everywhere.  "percentile" cuts a fixed
-share off; "mse" measures what is best.
+**Why calibrate?**  One outlier stretches the range, and all other values get wide steps.  Clipping
+it costs one large error and saves many small ones.
 
 **Worked by hand**, affine, low = −1 and high = 4.1:
 
@@ -54,13 +50,9 @@ share off; "mse" measures what is best.
     codes [127, −128] with z = −78, times codes [100, 2] with z = 0:
     205 · 100 + (−50) · 2 = 20400, which no int8 could hold
 
-**Shapes**: a scale and its zero point are () for a whole tensor, or (c,) for the c slices along one
-axis.  A tensor and its scale share their dtype, float32 or float64; codes are int8, zero points
-int32.  No function changes its arguments.
-
-Answers are on the device of the input, and buffers where the linear's weight is.  But for
-int8_matmul and for DynamicQuantizedLinear's forward this isn't judged: torch has no product of
-int32 on CUDA.
+**Shapes**: a scale and its zero point are () for a whole tensor, or (c,) for c slices along one
+axis.  A tensor and its scale are float32 or float64, both the same; codes are int8, zero points
+int32.  Answers are on the device of the input.  No function changes its arguments.
 
 **Steps.**
 
@@ -122,18 +114,17 @@ def dequantize(q: Tensor, scale: Tensor, zero_point: Tensor, axis: int | None = 
 def calibrate(
     x: Tensor, method: str = "minmax", percentile: float = 99.9, symmetric: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """The range (low, high) to quantize all of `x`, of any shape, with: two () tensors of its
-    dtype.
+    """The range (low, high) in which to quantize all of `x`: two () tensors of its dtype.
 
-    A range without 0 stays one: choose_qparams widens it.  x has at most 2²⁴ numbers.
+    x has any shape and at most 2²⁴ numbers.  A range without 0 stays one: choose_qparams widens it.
 
     "minmax"      the least and the greatest value
     "percentile"  the (100 − percentile)-th and the percentile-th percentile of the values,
                   interpolated linearly between neighbours
-    "mse"         the least and the greatest value, both times the same one of the factors 1.00,
-                  0.99, 0.98, …, 0.50: that with which quantizing and dequantizing x has the least
-                  mean squared error.  The codes are symmetric for that if `symmetric` says so;
-                  the other methods don't look at it.
+    "mse"         the least and the greatest value, both times one factor of 1.00, 0.99, 0.98, …,
+                  0.50: the one with the least mean squared error after quantizing and
+                  dequantizing x.  `symmetric` codes are used for that if asked for; the other
+                  methods don't look at it.
 
     Raises ValueError, naming the method given, for any other.
     """
@@ -145,10 +136,12 @@ def int8_matmul(a: Tensor, b: Tensor, a_zero: int | Tensor = 0, b_zero: int | Te
 
     a       int8 codes (..., m, k)
     b       int8 codes (k, n); the result is (..., m, n)
-    a_zero  from −128 to 127: an int, or an int32 tensor (m, 1) or (..., m, 1), one for each row of a
+    a_zero  from −128 to 127: an int, or an int32 tensor (m, 1) or (..., m, 1), one for each row
     b_zero  the same for b: an int, or an int32 tensor (n,), one for each column of b
 
-    Exact for any codes while k ≤ 33,025: 255² · k still fits into an int32 there.
+    - Exact for any codes while k ≤ 33,025: 255² · k still fits into an int32 there.
+    - Judged on the CPU alone: torch has no product of int32 on CUDA.
+
     Raises ValueError, naming both inner sizes, if a and b disagree on k; 1 isn't stretched.
     """
     raise NotImplementedError
@@ -163,7 +156,8 @@ class DynamicQuantizedLinear(nn.Module):
     scale   (out,), one for each output channel, in the dtype of the linear's weight
     bias    (out,) as the linear has it, or None if it has none
 
-    Nothing else of the weight's size is held, or no memory is saved.
+    - The buffers are on the device of the linear's weight.
+    - Nothing else of the weight's size is held, or no memory is saved.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -177,5 +171,6 @@ class DynamicQuantizedLinear(nn.Module):
           maximum, in each call anew: a row's answer depends on no other row.
         - Codes are multiplied and summed in integers, exactly.
         - Scales and bias come last and aren't quantized.
+        - Judged on the CPU alone, as int8_matmul is.
         """
         raise NotImplementedError

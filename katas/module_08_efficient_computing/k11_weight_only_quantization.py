@@ -1,13 +1,12 @@
 """Weight-only quantization
 
-**Before you start.**  You need int8 quantization (scales, zero points, why per group), the
-Cholesky factor, and the normal distribution's quantiles.  No other kata is imported.  For GPTQ,
-read section 3 of Frantar et al. 2022 first if you like the long way.
+**Before you start.**  You need int8 quantization (scales, zero points, why per group), the Cholesky
+factor, and the normal distribution's quantiles.  No other kata is imported.  GPTQ is new to you?
+Read section 3 of Frantar et al. 2022.
 
-**The idea.**  To write one token, a language model reads every weight from memory and uses it once:
-the time goes into reading.  With 4 bits a weight in place of 16 it reads a quarter, and the
-arithmetic may stay in floats.  But 4 bits are 16 values.  Where these lie, and which of them each
-weight becomes, decides what is left of the model.  Here are four answers, from the simplest up.
+**The idea.**  To write one token, a language model reads every weight and uses it once: the time
+goes into reading.  With 4 bits a weight in place of 16 it reads a quarter.  But 4 bits are 16
+values.  Where should they lie, and which of them should each weight become?  Here are four answers.
 
 **The formulas.**  *Groups.*  Each `group` consecutive weights of a row get an even grid of their
 own, of 2ᵇ values for b bits:
@@ -15,12 +14,8 @@ own, of 2ᵇ values for b bits:
     m = min w        s = (max w − min w) / (2ᵇ − 1)
     q = clamp(trunc((w − m) · (1/s) + ½), 0, 2ᵇ − 1)        ŵ = s · q + m
 
-trunc drops the fraction, so halves go up.  1/s is computed first and then multiplied by: in floats
-that can differ from (w − m) / s, and a file format leaves no room for it.  A constant group has
-s = 0; its 1/s counts as 0, so all its codes are 0, and numpy has nothing to warn of.
-
-*GGUF Q4_1* is that with groups of 32 and 4 bits, in float32.  A block of 20 bytes, so 5 bits a
-weight, holds s and m as float16, and two codes a byte (little-endian throughout):
+*GGUF Q4_1* is that with groups of 32 and 4 bits.  A block has 20 bytes: s and m as float16, then
+two codes a byte (little-endian throughout):
 
     byte     0   1    2   3      4        5               19
            ┌────────┬────────┬────────┬────────┬─────┬─────────┐
@@ -28,24 +23,21 @@ weight, holds s and m as float16, and two codes a byte (little-endian throughout
            └────────┴────────┴────────┴────────┴─────┴─────────┘
                                high four bits, low four bits
 
-The codes are found with s and m in float32; only what is stored is float16.  ŵ is computed in
-float32, from the float16 s and m.
-
-*NF4.*  Trained weights look normally distributed, and an even grid wastes codes on the thin tails.
+*NF4.*  Trained weights look normally distributed, so an even grid wastes codes on the thin tails.
 NF4's 16 values in [−1, 1] are quantiles of the normal distribution.  With its inverse distribution
 function Φ⁻¹ and o = 0.9677083 they are, all divided by the largest, Φ⁻¹(o):
 
-    8 positive    Φ⁻¹ of the 8 numbers that go in equal steps from o towards ½, the 9th
+    8 positive    Φ⁻¹ of 8 numbers in equal steps from o down; the 9th would be ½
     0
-    7 negative    −Φ⁻¹ of the 7 numbers that go in equal steps from o towards ½, the 8th
+    7 negative    −Φ⁻¹ of 7 numbers in equal steps from o down; the 8th would be ½
 
-A block of weights is divided by its largest absolute value, absmax, and each weight becomes the
-index of the nearest of the 16.
+Divide a block by its largest absolute value, absmax.  Each weight's code is the index of the
+nearest of the 16.
 
-*GPTQ.*  A layer answers X Wᵀ, so what counts is the error of the output.  For one row with error
-δ = w − ŵ it is δ H δᵀ with H = XᵀX.  Where inputs are correlated, other weights can make up for the
-error of one.  GPTQ rounds column after column, and shifts all columns not yet rounded by what suits
-them best then:
+*GPTQ.*  A layer answers X Wᵀ, so the error of the output counts.  For a row with error δ = w − ŵ it
+is δ H δᵀ with H = XᵀX.  Where inputs are correlated, other weights can make up for one's error.
+GPTQ rounds column after column.  After each, it shifts the columns not yet rounded to make up for
+the error:
 
     H⁻¹ = UᵀU,  U upper triangular (Cholesky)
     for i = 0, 1, …:    e = (w_i − ŵ_i) / U_ii        w_j ← w_j − e · U_ij for j > i
@@ -54,23 +46,17 @@ them best then:
     a row      ŵ₀ ŵ₁ ŵ₂   │  w₃  │ w₄  w₅  w₆  …
                              └─ its error moves ─▶ each of these
 
-- H may be singular, so damp · mean(diag H) is first added to its diagonal.
-- A group's s and m come from its weights as they stand when its first column is reached, and stay
-  for the group.  A shifted weight that falls outside gets the nearest code, 0 or 2ᵇ − 1.
-
-*AWQ.*  A few input channels are far larger than the rest, and errors of their weights count most.
-Multiply column j of W by s_j > 1 before rounding and divide by it afterwards, and that column has
-finer steps, at the others' cost:
+*AWQ.*  A few input channels are far larger than the rest, so errors of their weights count most.
+Multiply column j of W by s_j before rounding and divide by it afterwards: a large s_j gives the
+column finer steps.  Take the α from 0, 1/grid, 2/grid, …, 1 with the least ‖X (W − Ŵ)ᵀ‖²:
 
     a_j = max(mean |x_j|, 10⁻⁴)      s = a^α      Ŵ = dequantize(quantize(W · s)) / s
 
-α is the one of 0, 1/grid, 2/grid, …, 1 whose output ‖X (W − Ŵ)ᵀ‖² errs least.
-
-**Why small groups?**  One large weight makes the steps coarse for its neighbours only.  The price
-is a scale and a minimum for each group.
+**Why small groups?**  One large weight makes the steps coarse for its own group only.  The price is
+a scale and a minimum a group.
 
 **Why one factorization in GPTQ?**  Row i of U is, up to a factor, the first row of the inverse of H
-without the columns 0 … i − 1.  That is just what step i needs.
+without the columns 0 … i − 1.  That is what step i needs.
 
 **Worked by hand**, one group of 4 with 2 bits, s = 3 / 3 = 1 and m = −1:
 
@@ -83,10 +69,9 @@ without the columns 0 … i − 1.  That is just what step i needs.
     H₁₁ = H₂₂ = 2 and H₁₂ = H₂₁ = 1:  ŵ₁ = 0 is 0.4 too low, so w₂ becomes 0.35 + 0.2
     and rounds to 1, not 0.  δ H δᵀ is 0.645; plain rounding has 0.845.
 
-**Shapes**: w is (..., n), in gptq and awq (rows, n).  Codes are uint8 in the shape of w.  Scales,
-minima and absmax are (..., n / group), in the dtype of w, in which all arithmetic is done: float32
-or float64 (float64 in gptq and awq).  n counts whole groups only.
-No function changes its arguments.
+**Shapes**: w is (..., n), in gptq and awq (rows, n); n counts whole groups.  Codes are uint8 in the
+shape of w.  Scales, minima and absmax are (..., n / group).  They and all arithmetic have w's
+dtype: float32 or float64 (float64 in gptq and awq).  No function changes its arguments.
 
 **Steps.**  A good place to pause is after quantize_nf4.
 
@@ -117,6 +102,12 @@ def quantize_groups(
     group  so many weights along the last axis share a grid of 2^bits values
     bits   1 to 8
 
+    - trunc drops the fraction, so halves go up.
+    - Compute 1/s first, then multiply by it: in floats that can differ from (w − m) / s, and a file
+      format leaves no room for it.
+    - A constant group has s = 0.  Its 1/s counts as 0, so all its codes are 0 and numpy warns of
+      nothing.
+
     Raises ValueError, naming n and group, if n isn't a multiple of group.
     """
     raise NotImplementedError
@@ -134,7 +125,8 @@ def dequantize_groups(codes: np.ndarray, scales: np.ndarray, minima: np.ndarray)
 def pack_q4_1(w: np.ndarray) -> np.ndarray:
     """The Q4_1 blocks of w (..., n) as bytes: uint8 (..., n / 32 · 20), one block after the other.
 
-    w may lie in memory in any order.  It is first cast to float32, and within the range of float16.
+    - w may lie in memory in any order.  It is first cast to float32, and within float16's range.
+    - Codes are found with s and m in float32; only what is stored is float16.
 
     Raises ValueError, naming n and 32, if n isn't a multiple of 32.
     """
@@ -142,8 +134,10 @@ def pack_q4_1(w: np.ndarray) -> np.ndarray:
 
 
 def unpack_q4_1(packed: np.ndarray) -> np.ndarray:
-    """The float32 weights (..., k · 32) of Q4_1 blocks, uint8 (..., k · 20), in any order in
-    memory.
+    """The float32 weights (..., k · 32) of Q4_1 blocks, uint8 (..., k · 20).
+
+    - The blocks may lie in memory in any order.
+    - ŵ is computed in float32, from the float16 s and m.
 
     Raises ValueError, naming the length and 20, if the last axis isn't whole blocks.
     """
@@ -156,8 +150,7 @@ def nf4_codebook() -> np.ndarray:
 
 
 def quantize_nf4(w: np.ndarray, block: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """NF4 codes of w (..., n), and absmax (..., n / block) of each `block` weights of the last
-    axis.
+    """NF4 codes of w (..., n), and absmax (..., n / block) of each `block` consecutive weights.
 
     - What is exactly midway between two values may get either code.
     - A block of zeros has absmax 0, and the code of 0, which is 7.
@@ -173,7 +166,11 @@ def gptq(
     """Codes, scales and minima, as from quantize_groups, of w (rows, n) rounded with feedback.
 
     hessian  H (n, n), symmetric, and with its damping positive definite
-    damp     the damping as a share of H's mean diagonal
+    damp     damp · mean(diag H) is first added to H's diagonal, as H may be singular
+
+    - A group's s and m come from its weights as they stand when its first column is reached, and
+      stay for the group.
+    - A shifted weight that falls outside gets the nearest code, 0 or 2^bits − 1.
 
     Raises ValueError, naming n and group, if n isn't a multiple of group.
     """

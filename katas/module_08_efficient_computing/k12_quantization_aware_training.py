@@ -1,15 +1,14 @@
 """Quantization-aware training
 
 **Before you start.**  You need scales and zero points (quantization), the chain rule, and either
-detach() or torch.autograd.Function.  No other kata is imported.  How autograd can be told another
-derivative stands in "Extending PyTorch", in torch's documentation.
+detach() or torch.autograd.Function.  No other kata is imported.  Custom gradients are new to you?
+Read "Extending PyTorch" in torch's documentation.
 
-**The idea.**  Rounding weights after training works at 8 bits.  At 2 bits four values are left,
-the errors are as large as the weights, and accuracy collapses.  So let the network adapt: train
-it with the rounding in the forward pass.  The float weights stay, and every forward pass uses
-their quantized copy.  But rounding is a staircase, and its derivative is 0 almost everywhere: no
-gradient would reach the weights.  The *straight-through estimator* keeps the staircase in the
-forward pass and differentiates a smooth surrogate in its place:
+**The idea.**  Rounding weights after training works at 8 bits.  At 2 bits accuracy collapses.  So
+let the network adapt: the float weights stay, and every forward pass uses a quantized copy.  But
+rounding is a staircase: its derivative is 0 almost everywhere, so the weights would get no
+gradient.  The *straight-through estimator* keeps the staircase forward and differentiates a ramp
+backward:
 
      x̂  forward                         x̂  backward
       │             ┌─────               │             ╱─────
@@ -26,8 +25,7 @@ forward pass and differentiates a smooth surrogate in its place:
     x̂ = (clip(code, low, high) − zero_point) · scale
     ∂x̂/∂x = 1 where low ≤ code ≤ high, before clipping, else 0
 
-Both ends count as inside, and the rounded code is compared: x / scale + zero_point = high + 0.4
-still has gradient 1.
+The rounded code is compared: x / scale + zero_point = high + 0.4 still has gradient 1.
 
 *LSQ* (learned step size) also trains the grid.  With u = x / s:
 
@@ -35,27 +33,25 @@ still has gradient 1.
     ∂x̂/∂x = 1 where low < u < high, else 0
     ∂x̂/∂s = round(u) − u where low < u < high;  low where u ≤ low;  high where u ≥ high
 
-Here u itself is compared, unrounded, and u exactly at low or high counts as clipped.
-(torch.clamp would let its gradient pass.)  The gradient of s is then multiplied by g = 1 / √(N ·
-high), with N the count of numbers in x.  g changes no value in the forward pass, and not the
-gradient of x.
+Here the unrounded u is compared: exactly at low or high counts as clipped.  Multiply the gradient
+of s, and nothing else, by g = 1 / √(N · high); N is the count of numbers in x.
 
-*Binary weights* are the end of the road: a sign, and one scale for each channel (row).
+*Binary weights* are a sign, and one scale for each channel (row):
 
     ŵ = α · sign(w)     α = mean |w| of the channel     sign(0) := +1
 
-α depends on w too, and the gradient is the whole chain rule, with the surrogate ∂ sign(w)/∂w := 1
-where |w| ≤ 1, both ends included, else 0.  Of a channel of n weights under the upstream gradient G:
+α depends on w, too.  Take ∂ sign(w)/∂w := 1 where |w| ≤ 1, both ends included, else 0.  For a
+channel of n weights under the upstream gradient G, the whole chain rule gives
 
     ∂L/∂wᵢ = α · Gᵢ · [|wᵢ| ≤ 1]  +  t(wᵢ) / n · Σⱼ Gⱼ sign(wⱼ)
 
-t is the derivative of |w|: −1, +1, and 0 at exactly w = 0.  (XNOR-Net's paper keeps only j = i.)
+t is the derivative of |w|: −1, +1, and 0 at exactly w = 0.
 
 **Why no gradient where x is clipped?**  Moving a clipped x doesn't change x̂.  With a gradient it
 would drift away for ever.
 
-**Why g?**  The step collects the terms of all N numbers.  Multiplied by g, its relative updates are
-about as large as those of the weights.
+**Why g?**  The step's gradient sums over all N numbers.  g brings its relative updates to about the
+size of the weights'.
 
 **Worked by hand** (gradients under an upstream gradient of ones):
 
@@ -69,11 +65,9 @@ about as large as those of the weights.
         w = [0.5 −1.5 0 0.4]    α = 0.6    ŵ = [0.6 −0.6 0.6 0.6]
         ∂w = [0.6 0 0.6 0.6] + [1 −1 0 1] · 2 / 4 = [1.1 −0.5 0.6 1.1]
 
-**Shapes**: results have the shape and dtype of x (or w), float32 or float64, and gradients flow
-through all of them.  All inputs are finite, scales and steps positive.
-Answers are on the device of the input, a QATLinear is made on that of its layer, and one moved by
-.to works where it is.
-No function changes its arguments.
+**Shapes**: results have the shape, dtype and device of x (or w), float32 or float64, and gradients
+flow through them.  All inputs are finite, scales and steps positive.  No function changes its
+arguments.
 
 **Steps.**
 
@@ -102,7 +96,7 @@ def fake_quantize(x: Tensor, scale: float, zero_point: int, low: int, high: int)
     x  any shape
 
     Forward and gradient are as above: x / scale is rounded first, halves to even, and then
-    zero_point is added.
+    zero_point is added.  Both ends, low and high, count as inside.
 
     Raises ValueError, naming zero_point, low and high, unless low ≤ zero_point ≤ high: 0 must
     have a code of its own.
@@ -118,6 +112,8 @@ def lsq(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
     low, high  low < 0 < high
 
     - The gradient of step includes g and the upstream gradient, is summed over all of x, and is ().
+    - g changes no value in the forward pass, and not the gradient of x.
+    - At u exactly low or high, x gets no gradient (torch.clamp would let it pass).
     - x needn't require a gradient: the step is trained all the same.
     """
     raise NotImplementedError
@@ -136,7 +132,8 @@ def binarize(w: Tensor) -> Tensor:
 class QATLinear(nn.Module):
     """A linear layer whose weights are quantized by `lsq` in every forward pass.
 
-    It has three parameters, in the dtype of the layer that it is made from:
+    It has three parameters, in the dtype and on the device of the layer that it is made from.
+    Moved by .to, it works where it is.
 
     weight  (out, in)   the float weights
     bias    (out,)      not quantized; None if that layer has none

@@ -3,24 +3,22 @@
 **Before you start.**  You need boolean masks, norms, and a training loop with torch.optim.SGD.
 No other kata.  Tickets are new to you?  Read sections 1 and 2 of Frankle and Carbin 2019.
 
-**The idea.**  Most weights of a trained network hardly matter.  Set the smallest to 0, train a
-little more, and at 90 % zeros the accuracy is often nearly what it was.  A *mask* says what
-stays: a boolean tensor of the weights' shape, True where a weight is kept.  Which weights go
-decides what you gain:
+**The idea.**  You want a smaller network, and most weights of a trained one hardly matter.  Set 90
+% to 0, train a little more, and the accuracy is often nearly what it was.  A *mask* is a boolean
+tensor of the weights' shape, True where a weight is kept.  Which weights go decides what you gain:
 
       unstructured          structured            2:4
       ■ – ■ ■  – ■ – –      ■ ■ – ■  – ■ – –      ■ – – ■ │ ■ ■ – –
       – ■ – –  ■ ■ – ■      ■ ■ – ■  – ■ – –      – ■ ■ – │ – ■ – ■
       ■ – – ■  – – ■ –      ■ ■ – ■  – ■ – –      ■ – ■ – │ ■ – – ■
 
-    unstructured   the smallest |w| anywhere.  Least harm to the accuracy; memory shrinks, but
-                   dense hardware still multiplies the zeros.
-    global         the same, with all layers ranked together: layers with many small weights
-                   lose more of them than the others.
-    structured     whole rows, columns or channels, the smallest by their norm.  What remains
-                   is a smaller dense matrix: any hardware gains.
-    2:4            in every 4 neighbours 2 are zero.  A sparse tensor core skips them: half
-                   the weights, up to twice the speed.
+    unstructured   the smallest |w| anywhere.  Least harm to the accuracy; dense hardware still
+                   multiplies the zeros.
+    global         the same, with all layers ranked together.
+    structured     whole rows, columns or channels, the smallest by their norm.  A smaller dense
+                   matrix is left: any hardware gains.
+    2:4            in every 4 neighbours 2 are zero.  A sparse tensor core skips them: up to
+                   twice the speed.
 
 **The formula.**  `amount` is the fraction that goes.  Of n things it takes
 
@@ -28,29 +26,27 @@ decides what you gain:
 
     ‖v‖_p = (Σ |vᵢ|^p)^(1/p)        ‖v‖_∞ = max |vᵢ|        the norm of a slice v
 
-*When?*  All at once is a shock.  The gradual schedule prunes fast while there is much to spare and
-slowly at the end, from sparsity s_i at step t₀ to s_f at t₁:
+The gradual schedule prunes fast at first and slowly at the end, from sparsity s_i at step t₀ to s_f
+at t₁:
 
     s(t) = s_f + (s_i − s_f) · (1 − (t − t₀) / (t₁ − t₀))³
 
 *Lottery tickets.*  Train, prune, put what is left back to its *initial* values, and train again
-with the mask held.  The sparse network learns nearly as well as the dense one.  A ticket is found
-in R rounds.  To end at sparsity s, each keeps the same fraction of what is left, so after round r
-the fraction pruned in all is
+with the mask held.  A ticket of sparsity s is found in R rounds.  Each round keeps the same
+fraction of what is left, so after round r the fraction pruned in all is
 
     1 − (1 − s)^(r/R)
 
-    start     all initial weights      ▶ fit ▶ rank the trained weights ▶ mask 1
-    round 1   initial weights, mask 1  ▶ fit ▶ rank the trained weights ▶ mask 2
-    round 2   initial weights, mask 2  ▶ fit ▶ rank the trained weights ▶ mask 3
-    round 3   initial weights, mask 3  ▶ fit                   the ticket: mask 3
+    start     all initial weights     ▶ fit ▶ rank trained weights ▶ mask 1
+    round 1   initial weights, mask 1 ▶ fit ▶ rank trained weights ▶ mask 2
+    round 2   initial weights, mask 2 ▶ fit ▶ rank trained weights ▶ mask 3
+    round 3   initial weights, mask 3 ▶ fit                 the ticket: mask 3
 
 **Why hold the mask after every step?**  A pruned weight's gradient isn't 0, and momentum moves it
 even without one.
 
-**Why go back to the initial values?**  With its zeros shuffled, the network learns much worse.
-So it isn't the number of weights that counts, but which: the dense network held a winning ticket
-from the start.
+**Why go back to the initial values?**  They matter.  With the same mask and new random values, the
+network learns more slowly and ends at a lower accuracy.
 
 **Worked by hand:**
 
@@ -63,10 +59,10 @@ from the start.
     s(t) from 0 to 0.8 over steps 100 … 300, at 200: 0.8 − 0.8 · 0.5³ = 0.7
     a ticket of 87.5 % in 3 rounds prunes 50 %, 75 % and 87.5 % in all
 
-**Shapes**: weights of any shape; every mask is bool and has the shape of its weights.  Where
-magnitudes or norms are equal, any choice among the equals is right, but their number is not free.
-Masks are on the device of their weights, and training goes on where the model is.
-No function changes its arguments, but `train_masked` and `lottery_ticket` change the model.
+**Shapes**: weights of any shape; every mask is bool, with the shape and device of its weights.
+Among equal magnitudes or norms any choice is right, but their number is not free.  Training goes on
+where the model is.  No function changes its arguments, but `train_masked` and `lottery_ticket`
+change the model.
 
 **Steps.**
 
@@ -142,8 +138,8 @@ def two_of_four_mask(w: Tensor) -> Tensor:
 def sparsity(step: int, start: int, end: int, initial: float, final: float) -> float:
     """The gradual schedule's sparsity at `step`, a float.
 
-    It is `initial` up to step `start`, `final` from step `end` on, and the cubic above between
-    them. start < end; `initial` may be the larger one.
+    - It is `initial` up to step `start`, `final` from step `end` on, and the cubic above between.
+    - start < end; `initial` may be the larger one.
     """
     raise NotImplementedError
 
@@ -189,11 +185,11 @@ def lottery_ticket(
     amount  more than 0 and less than 1
     rounds  1 or more
 
-    Prunable are the parameters with two dimensions or more (weights, not biases or norms).  Masks
-    are dicts from the name of each to its mask.
+    Parameters with two dimensions or more are prunable (weights, not biases or norms).  Masks are
+    dicts from the name of each to its mask.
 
-    fit is called rounds + 1 times: first on the model as it is given, with masks that keep
-    everything; then once a round.  Round r = 1 … rounds
+    fit is called rounds + 1 times.  The first call gets the model as it is given, with masks that
+    keep everything.  Then comes one call a round.  Round r = 1 … rounds
 
     - prunes the trained weights, all layers ranked together, by the fraction
       1 − (1 − amount)^(r/rounds) of all prunable entries (those pruned before are 0 and so among

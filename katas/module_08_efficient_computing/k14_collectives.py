@@ -1,9 +1,8 @@
 """Collectives: how many processes add up one array
 
-**Before you start.**  You need to know that torch.distributed runs one program in n processes, each
-with a rank: dist.get_rank(), dist.get_world_size(), dist.send(x, to), dist.recv(x, from) and isend.
-No other kata.  For a first picture read "Writing Distributed Applications with PyTorch", a tutorial
-of torch's documentation.
+**Before you start.**  torch.distributed runs one program in n processes, each with a rank.  You
+need dist.get_rank(), dist.get_world_size(), dist.send(x, to), dist.recv(x, from) and isend.  No
+other kata.  For a first picture read the tutorial "Writing Distributed Applications with PyTorch".
 
 **The idea.**  Training on many processes comes down to a few operations that all ranks take part
 in:
@@ -14,19 +13,19 @@ in:
     all-gather       rank r has part r              → every rank has all parts
     all-reduce       every rank has an x            → every rank has Σ x
 
-A network can do only two things: send and receive.  Done naively, one rank gathers everything, adds
-and sends it back: its wire carries 2(n − 1) arrays while all others wait.  Two shapes do better.
+A network can only send and receive.  If one rank gathers everything, adds and sends it back, its
+wire carries 2(n − 1) arrays while all others wait.  Two shapes do better.
 
 *A binomial tree* doubles the ranks that have the array in each round.  Run backwards, it reduces.
-Few messages, so it is good for what is small:
+It needs few messages, so it is good for small arrays:
 
     round 1    0 ──▶ 1
     round 2    0 ──▶ 2    1 ──▶ 3
     round 3    0 ──▶ 4    1 ──▶ 5    2 ──▶ 6    3 ──▶ 7
 
-*A ring* cuts the array into n parts, so that all wires work at once.  In each of n − 1 steps
-every rank sends one part to its right neighbour, gets another from its left, and adds its own to
-that (reduce-scatter).  n − 1 further steps pass the finished parts on (all-gather).
+*A ring* cuts the array into n parts, so that all wires work at once.  In each of n − 1 steps every
+rank sends one part to its right neighbour, gets another from its left, and adds its own to that
+(reduce-scatter).  n − 1 more steps pass the finished parts on (all-gather).
 
 **The formula.**  For an array of B bytes on n ranks, a latency of α seconds a message and a
 bandwidth of β bytes a second,
@@ -35,26 +34,25 @@ bandwidth of β bytes a second,
 
     ring   2 (n − 1) (α + B/(n β))          tree and back   2 ⌈log₂ n⌉ (α + B/β)
 
-The ring sends less than 2 arrays however many ranks there are, and no all-reduce can send less.
+No all-reduce can send less than the ring: under 2 arrays, however many ranks there are.
 
-**Why does a ring hang that sends and then receives?**  `dist.send` needn't come back before the
-other side takes the message.  If all ranks send first, all may wait for ever.  Start the sending
-(`dist.isend`), receive, then wait for the sending to be done.  Messages must be contiguous, and
-what is being sent must not change until it has been sent.
+**Why does a ring hang that sends and then receives?**  `dist.send` may wait until the other side
+takes the message.  If all ranks send first, all may wait for ever.  Start the sending
+(`dist.isend`), receive, then wait for the sending.  Messages must be contiguous, and mustn't change
+until they are sent.
 
 **Worked by hand**, a reduce-scatter of three ranks.  Part r shall end on rank r, so part c starts
 on rank c + 1; ▶ is a message to the right, from rank 2 to rank 0:
 
-                   rank 0              rank 1              rank 2
-    part           0    1    2         0    1    2         0    1    2
-    has            1    2    3        10   20   30       100  200  300
-    step 1 sends             3 ▶      10 ▶                    200 ▶
-           has         202                      33       110
-    step 2 sends       202 ▶                    33 ▶     110 ▶
-           has   111                       222                      333
+                  │ rank 0            │ rank 1            │ rank 2
+    part          │ 0    1    2       │ 0    1    2       │ 0    1    2
+    has           │ 1    2    3       │10   20   30       │100  200  300
+    step 1 sends  │           3 ▶     │10 ▶               │     200 ▶
+           has    │     202           │          33       │110
+    step 2 sends  │     202 ▶         │          33 ▶     │110 ▶
+           has    │111                │     222           │          333
 
-After two more steps of all-gather, each has [111, 222, 333], and has sent 4 numbers, 2 · 2/3 of the
-three.
+After the all-gather, each has [111, 222, 333] and has sent 4 numbers, 2 · 2/3 of the three.
 
 **Shapes**: x of any shape where a function says no more, the same on all ranks.
 
@@ -136,12 +134,11 @@ def all_gather(x: Tensor) -> Tensor:
 def all_reduce(x: Tensor) -> Tensor:
     """The sum of all ranks' `x`, on every rank, by a ring.
 
-    x        any shape, () included, and one element or more: where n doesn't divide their number,
-    the
-             parts are made equal by zeros at the end
+    x        any shape, () included, of one element or more
     returns  x's shape
 
-    Each rank sends 2 (n − 1) messages of ⌈elements / n⌉ elements at most, all to one neighbour.
+    - Where n doesn't divide the number of elements, zeros at the end make the parts equal.
+    - Each rank sends 2 (n − 1) messages of ⌈elements / n⌉ elements at most, all to one neighbour.
     """
     raise NotImplementedError
 

@@ -1,51 +1,46 @@
 """Data parallelism: one model on n processes, each with its part of the batch
 
 **Before you start.**  You need all-reduce and broadcast (collectives), backward() and .grad, and
-hooks: `p.register_post_accumulate_grad_hook(f)` calls f(p) as soon as the gradient of the
-parameter p is there.  No other kata is imported: only torch.distributed's collectives can run in
-the background.
+hooks: `p.register_post_accumulate_grad_hook(f)` calls f(p) as soon as p's gradient is there.  No
+other kata is imported: torch.distributed's collectives can run in the background.
 
 **The idea.**  A batch is too slow for one process.  So every rank holds the whole model and
-computes the gradient of its own examples.  The mean over the ranks is the gradient of the whole
-batch: all take the same step and stay alike.  That is all, but for four things that make it right
-and fast.
+computes the gradient of its own examples.  The ranks average these, take the same step, and stay
+alike.  Four things make it right and fast.
 
-*Same start.*  Ranks may have drawn other initial weights.  Rank 0's are sent to all, buffers
-(running means, for example) included.
+*Same start.*  Ranks may have drawn other initial weights.  Send rank 0's parameters and buffers
+(running means) to all.
 
-*Buckets, in reverse.*  An all-reduce for each parameter pays the latency a hundred times over.
-One of all gradients at once can only start when the backward pass is over.  So gradients go
-together in buckets of some megabytes.  The backward pass reaches the last layer first, so buckets
-are filled from the last parameter to the first.  Here with a limit of 50 bytes:
+*Buckets, in reverse.*  One all-reduce a parameter pays the latency a hundred times.  One for all
+can only start after the backward pass.  So put gradients into buckets of some megabytes.  The
+backward pass reaches the last layer first, so fill them from the last parameter on.  Here with a
+limit of 50 bytes:
 
-    parameter      0        1       2        3
-    bytes          40       8       24       100
-    bucket       └─ 2 ─┘  └────── 1 ─────┘ └─ 0 ─┘
+    parameter   │    0   │  1       2    │   3
+    bytes       │    40  │  8       24   │   100
+    bucket      └─── 2 ──┴────── 1 ──────┴── 0 ──┘
 
-*Overlap.*  When a bucket has all of its gradients, its all-reduce is started and not waited for.
-The backward pass goes on computing while the network works:
+*Overlap.*  When a bucket has all its gradients, start its all-reduce and don't wait:
 
     backward   param 3 ████ param 2 ███ param 1 ██ param 0 ████
     network               bucket 0 ▒▒▒▒▒▒     bucket 1 ▒▒▒   bucket 2 ▒▒▒▒
     step                                                     synchronize ──┘
 
-*Order.*  Collectives match by their order: the third all-reduce of one rank meets the third of
-another, whatever they are about.  So bucket i is started only after bucket i − 1, and a parameter
-that got no gradient takes part with zeros.
+*Order.*  Collectives match by their order.  So start bucket i only after bucket i − 1.  A parameter
+without a gradient takes part with zeros, and so does a rank without examples.
 
 **The formula.**  Rank r has N_r of the batch's N examples, and L_r is the mean of its losses:
 
     L = (1/N) Σ over all N examples          ∇L = Σ_r (N_r/N) ∇L_r
 
-With equal N_r = N/n that is the mean over the ranks.  With uneven ones, each rank multiplies its
-loss by n N_r / N first: then the mean over the ranks is right again.  A rank that has run out of
-examples takes part with zeros.
+With equal N_r that is the mean over the ranks.  Else, first multiply each rank's loss by n N_r / N.
 
-**What would go wrong without the order?**  If one rank doesn't use a layer, its buckets get ready
-in another order, and gradients of different layers are added up.
+**What would go wrong without the order?**  The third all-reduce of one rank meets the third of
+another.  If one rank doesn't use a layer, its buckets are ready in another order, and gradients of
+different layers add up.
 
-**And with several backward passes a step?**  Gradient accumulation needs only one all-reduce, of
-the sum, at the last pass: put `with model.no_sync():` around the others.
+**And with several backward passes a step?**  One all-reduce of the sum is enough, at the last pass:
+put `with model.no_sync():` around the others.
 
 **Worked by hand**, buckets of 50 bytes from the last parameter on, then a batch on two ranks:
 
@@ -58,7 +53,7 @@ the sum, at the last pass: put `with model.no_sync():` around the others.
     factors                 2 · 3/4 = 1.5 and 2 · 1/4 = 0.5
     mean over the ranks     (1.5 · 2 + 0.5 · 6)/2 = 3
 
-**Shapes**: parameters of any shape.  All parameters of a model have one dtype, float32 or float64.
+**Shapes**: parameters of any shape, all of one dtype, float32 or float64.
 
 **Steps.**  A good place to pause is after loss_factor.
 
@@ -67,8 +62,8 @@ the sum, at the last pass: put `with model.no_sync():` around the others.
     loss_factor            5 min   one small all-reduce
     DataParallel          30 min   first without buckets and overlap; then read what is sent
 
-`train_gpt.py`, beside this file, trains a small GPT with it, on several machines as well
-(torchrun's --nnodes and --rdzv-endpoint):
+`train_gpt.py`, beside this file, trains a small GPT with it, also on several machines (torchrun's
+--nnodes and --rdzv-endpoint):
 
     torchrun --nproc-per-node=2 katas/module_08_efficient_computing/train_gpt.py
 

@@ -6,17 +6,16 @@ yours (the reference's are used until yours are green):
 
     from .k14_collectives import all_gather, reduce_scatter
 
-**The idea.**  A model that trains on n GPUs by data parallelism must fit n times: every rank holds
-everything, though each computes the same update of the same parameters.  With AdamW in mixed
-precision that is, for each parameter,
+**The idea.**  Data parallelism on n GPUs stores a model n times, though every rank computes the
+same update.  A large model doesn't fit.  With AdamW in mixed precision, a parameter takes
 
     2 bytes      the parameter in float16
     2 bytes      its gradient in float16
     12 bytes     the state: parameter, first and second moment in float32
 
-ZeRO (zero redundancy optimizer) keeps one copy among all ranks instead.  It cuts first the state,
-then the gradients, then the parameters.  Of parameters P, gradients G and state S three ranks
-hold:
+ZeRO (zero redundancy optimizer) keeps one copy among all ranks.  It cuts first the state, then the
+gradients, then the parameters.  Three ranks hold these parts of parameters P, gradients G and state
+S:
 
               rank 0           rank 1           rank 2
               P    G    S      P    G    S      P    G    S
@@ -32,24 +31,26 @@ hold:
     stage 2    2Ψ + 2Ψ/n + 12Ψ/n
     stage 3    2Ψ/n + 2Ψ/n + 12Ψ/n
 
-A tensor is cut so: flatten it, append zeros until n divides its length, and give rank r the r-th of
-n equal parts, of k = ⌈elements/n⌉ numbers.
+To cut a tensor, flatten it and append zeros until n divides its length.  Rank r gets the r-th of n
+equal parts, of k = ⌈elements/n⌉ numbers.
 
-A step of each stage, where one layer after the other is an order in time:
+A step of each stage, in order of time:
 
-    stage 1   forward, backward ▶ reduce-scatter G ▶ AdamW on the own part ▶ all-gather P
-    stage 2   forward ▶ backward of layer 3 ▶ reduce-scatter its G, free it
-                      ▶ backward of layer 2 ▶ …                   ▶ AdamW ▶ all-gather P
+    stage 1   forward, backward ▶ reduce-scatter G ▶ AdamW ▶ all-gather P
+    stage 2   forward
+              ──▶ backward of layer 3 ▶ reduce-scatter its G, free it
+              ──▶ backward of layer 2 ▶ …           ▶ AdamW ▶ all-gather P
     stage 3   all-gather layer 1, run it, free it ▶ layer 2 ▶ layer 3
-              ▶ all-gather layer 3, run it again and backward, reduce-scatter its G, free both
-              ▶ layer 2 ▶ layer 1                                 ▶ AdamW
+              ──▶ all-gather layer 3, run it again and backward,
+                  reduce-scatter its G, free both
+              ──▶ layer 2 ▶ layer 1                 ▶ AdamW
 
 **Why may the state be cut anywhere?**  AdamW is elementwise: it updates each number from its own
-gradient and its own two moments.  So torch.optim.AdamW can be given a part and doesn't notice.
+gradient and moments.  So give torch.optim.AdamW a part; it doesn't notice.
 
-**What does it cost?**  Data parallelism all-reduces the gradients, which is a reduce-scatter and an
-all-gather.  Stages 1 and 2 reduce-scatter the gradients and all-gather the parameters: the same.
-Stage 3 gathers parameters twice, for forward and for backward: one and a half times as much.
+**What does it cost?**  An all-reduce of the gradients is a reduce-scatter and an all-gather.
+Stages 1 and 2 reduce-scatter gradients and all-gather parameters: the same traffic.  Stage 3
+gathers parameters twice: one and a half times as much.
 
 **Worked by hand:**
 
@@ -70,10 +71,9 @@ Stage 3 gathers parameters twice, for forward and for backward: one and a half t
 - No function changes its arguments.
 - Bytes are counted per rank, as on a ring: (n − 1)/n · B for a reduce-scatter of B bytes, for an
   all-gather of n parts of B/n bytes, for a broadcast and for a reduce; twice that for an
-  all-reduce.  Which collectives you use, of one tensor or of several, async or not, is up to you.
-- Memory is counted from the tensors that are alive, wherever they hide.  1 kB and two of the
-  largest parameters may come on top of each limit, since what a collective carried may live a
-  moment longer.
+  all-reduce.  Use any collectives, of one tensor or several, async or not.
+- Memory is counted from all tensors that are alive.  Each limit allows 1 kB and two of the largest
+  parameters on top: what a collective carried may live a moment longer.
 
 **Steps.**  Good places to pause are after reduce_mean and after Zero2.
 

@@ -6,13 +6,12 @@ torch.distributed, or with yours (the reference's until yours is green):
 
     from .k14_collectives import all_reduce
 
-**The idea.**  A layer may be too large, or too slow, for one rank.  Data parallelism keeps the
-whole model on every rank, a pipeline whole layers.  Tensor parallelism cuts the layers: each of
-n ranks keeps 1/n of every weight matrix and does 1/n of every product.  Where do you cut so
+**The idea.**  A layer may be too large, or too slow, for one rank.  Tensor parallelism cuts it:
+each of n ranks keeps 1/n of every weight matrix and does 1/n of every product.  Where do you cut so
 that the ranks seldom need to talk?
 
-**The formula.**  A Linear computes y = x Wᵀ + b, with x (..., in), y (..., out) and, as in
-torch, W (out, in).  Wᵀ can be cut in two ways, here over ranks 0 and 1:
+**The formula.**  A Linear computes y = x Wᵀ + b, with x (..., in), y (..., out) and, as in torch, W
+(out, in).  You can cut Wᵀ in two ways, here over ranks 0 and 1:
 
        column parallel                         row parallel
 
@@ -26,14 +25,13 @@ torch, W (out, in).  Wᵀ can be cut in two ways, here over ranks 0 and 1:
       rank r: rows r of W, all of x          rank r: columns r of W, part r of x
       gives part r of y                      gives a summand of y
 
-(The names refer to Wᵀ, as in the paper's y = xA.)  One after the other they fit: the first
-leaves exactly the parts that the second wants.  GELU is elementwise, so it works on parts.
-An MLP with weights W₁ and W₂ needs a single all-reduce, at its end.
+(The names refer to Wᵀ, as in the paper's y = xA.)  Cut by column, then by row: the first leaves
+exactly the parts that the second wants.  GELU is elementwise, so it works on parts.  An MLP with
+weights W₁ and W₂ needs one all-reduce, at its end.
 
-What about backward?  Every rank uses x, so the gradient of the loss with respect to x, ∂x, is
-the sum of the ranks' shares.  Two functions tell autograd so: f, where the parallel region
-begins, and g, where it ends.  Each is the other with forward and backward exchanged.  The ranks
-talk only where lines join:
+What about backward?  Every rank uses x, so its gradient ∂x is the sum of the ranks' shares.  Two
+functions tell autograd so: f begins the parallel region, and g ends it.  Each is the other with
+forward and backward exchanged.  The ranks talk only where lines join:
 
     forward      f copies                                  g all-reduces
     rank 0   x ───────▶ W₁ rows 0 ▶ GELU ▶ W₂ columns 0 ▶ y₀ ────┬──▶ y
@@ -43,23 +41,23 @@ talk only where lines join:
     rank 1  ∂x ◀─┴─ ∂x₁ ◀ W₁ rows 1 ◀ GELU ◀ W₂ columns 1 ◀──────── ∂y
     backward     f all-reduces                             g copies
 
-In attention every head works alone.  Cut q, k and v by column, so that each rank has whole
-heads, and the output projection by row; here 6 heads on 2 ranks:
+In attention every head works alone.  Cut q, k and v by column, so each rank has whole heads, and
+the output projection by row; here 6 heads on 2 ranks:
 
                                      rank 0                  rank 1
     rows of W_q, W_k, W_v   │ head 0  head 1  head 2 │ head 3  head 4  head 5 │
     columns of W_out        │ head 0  head 1  head 2 │ head 3  head 4  head 5 │
 
-A language model's last layer is column parallel, too: of a vocabulary of V words, each rank
-has the logits of V/n.  Gathering them would send V numbers a token.  The cross-entropy of a
-token with logits z needs only three: m = max z, s = Σ exp(z − m) and the target's logit z_t.
+A language model's last layer is column parallel, too: each rank has the logits of V/n words.
+Gathering them would send V numbers a token.  The cross-entropy of a token with logits z needs only
+three: m = max z, s = Σ exp(z − m) and the target's logit z_t.
 
     loss = ln s + m − z_t        ∂loss/∂z = exp(z − m)/s − (1 at the target)
 
-Each takes one small all-reduce.  Backward needs nothing more from the other ranks.
+Each takes one small all-reduce.  Backward needs nothing from the other ranks.
 
-**Why no all-reduce in g's backward?**  After g all ranks do the same, each with the whole y
-and the whole loss.  So ∂y is already complete on every rank.  A sum would be n times too large.
+**Why no all-reduce in g's backward?**  After g every rank has the whole y and the whole loss, so ∂y
+is already complete.  A sum would be n times too large.
 
 **Why does the bias come after g?**  Before the sum it would count n times.
 
@@ -84,16 +82,10 @@ and the whole loss.  So ∂y is already complete on every rank.  A sum would be 
 - All ranks of the default group (n of them, 1 included) make the same calls in the same order.
 - Tensors are float32 or float64; outputs have the dtype of the inputs.  torch.no_grad works.
 - No function changes its arguments.  No backward changes the gradient that comes in.
-- The dense layers are the same on all ranks.  Cutting one sends nothing, leaves it unchanged
-  and keeps nothing of it.
-- Each parameter has memory of its own: a view would keep the whole dense weight alive.  It has
-  the dense one's dtype and device, and is trained even where the dense one is frozen.
-- Before and after a call, a layer holds its parameters and under 500 bytes of other tensors:
-  the next call may bring another shape of x and changed parameters.
-- Bytes are counted per rank, as on a ring: 2(n − 1)/n · B for an all-reduce of B bytes, half
-  of that for a reduce-scatter, (n − 1)·B for an all-gather of n parts of B bytes.
-- How you make an all-reduce, of one tensor or several, is up to you.  You may pad it to a
-  multiple of n numbers.
+- Bytes are counted per rank, as on a ring: 2(n − 1)/n · B for an all-reduce of B bytes, half of
+  that for a reduce-scatter, (n − 1)·B for an all-gather of n parts of B bytes.
+- An all-reduce may be of one tensor or several, and padded to a multiple of n numbers.
+- The four layers keep what ColumnParallelLinear's list promises of parameters and memory.
 
 **Steps.**  A good place to pause is after ParallelMLP.
 
@@ -143,7 +135,14 @@ class ColumnParallelLinear(nn.Module):
     weight   parameter (out/n, in): rows r·out/n … of the dense weight
     bias     parameter (out/n,): part r of the dense bias; None where that is None
 
-    These two are all its parameters.
+    These two are all its parameters.  For this layer and the three below:
+
+    - Dense layers are the same on all ranks.  Cutting one sends nothing, leaves it unchanged and
+      keeps nothing of it.
+    - Each parameter has memory of its own: a view would keep the whole dense weight alive.
+    - It has the dense one's dtype and device, and is trained even where the dense one is frozen.
+    - Before and after a call, a layer holds its parameters and under 500 bytes of other tensors:
+      the next call may bring another shape of x and changed parameters.
     """
 
     def __init__(self, linear: nn.Linear) -> None:

@@ -1,8 +1,8 @@
 """Pipeline parallelism: the layers of one model on many ranks
 
-**Before you start.**  You need send, receive and isend (collectives uses them, but isn't imported),
-backward() with a given gradient, and dynamic programming for the first function.  Pictures of both
-schedules stand in section 2.2 of Narayanan et al. 2021.
+**Before you start.**  You need send, receive and isend (as in collectives; import nothing),
+backward() with a given gradient, and dynamic programming for the first function.  Section 2.2 of
+Narayanan et al. 2021 draws both schedules.
 
 **The idea.**  A model may be too large for one rank.  Cut its layers into p stages and give each
 rank one.  Activations travel down, their gradients back up:
@@ -12,52 +12,52 @@ rank one.  Activations travel down, their gradients back up:
     │layers 0–3│       │layers 4–7│       │layers 8–11│ ▶ loss
     └──────────┘ ◀──── └──────────┘ ◀──── └───────────┘
 
-A rank holds 1/p of the parameters and sends one activation, however large its layers are.  But
-while one rank computes, all others wait: p ranks are no faster than one.  So cut the batch as
-well, into m micro-batches, and let each rank begin the next while its neighbour has the last.
+A rank holds 1/p of the parameters and sends one activation, however large its layers are.  But p
+ranks that wait for each other are no faster than one.  So cut the batch, too, into m micro-batches:
+each rank begins the next while its neighbour has the last.
 
-Each (micro-batch, stage) is two actions: ("F", i), the forward of micro-batch i, and ("B", i), its
-backward.  A *schedule* is the list of a stage's actions in their order.  Two schedules:
+A stage has two actions for each micro-batch i: its forward ("F", i) and its backward ("B", i).  A
+*schedule* is the list of a stage's actions in their order:
 
     GPipe   all forwards, i = 0 … m − 1, then all backwards, i = m − 1 … 0
     1F1B    stage s: min(m, p − 1 − s) forwards to warm up, then one forward and one
             backward in turn while there are forwards left, then the other backwards;
             forwards and backwards each in the order i = 0 … m − 1
 
-**The formula.**  A forward takes f and a backward b on every stage, and sending takes no time.
-Then both need
+**The formula.**  A forward takes f and a backward b on every stage; sending takes no time.  Then
+both schedules need
 
-    makespan = (m + p − 1)(f + b)        of which each stage works m (f + b)
+    makespan = (m + p − 1)(f + b)        each stage works m (f + b) of it
     bubble = idle / makespan = (p − 1) / (m + p − 1)
 
     in flight at once on stage s, at most:    GPipe m        1F1B min(m, p − s)
 
 **Why is there a bubble?**  The pipe must fill and drain.  More micro-batches make it small.
 
-**What does 1F1B win, then?**  Memory.  From its forward to its backward a micro-batch is *in
-flight*: its stage keeps what autograd saved for it.  With 1F1B, m can grow and the memory
-doesn't.
+**Why 1F1B, then?**  It saves memory.  From its forward to its backward a micro-batch is *in
+flight*: its stage keeps what autograd saved.  With 1F1B that doesn't grow with m.
 
-**Why isend?**  `dist.send` may wait until the other side receives.  In 1F1B a rank wants to send
-an activation down while its neighbour wants to send a gradient up: both wait for ever.  Start the
-sending (`dist.isend`), go on, and wait for it later.  Until then what is being sent mustn't
-change, and the request that isend returned must be kept.  Messages must be contiguous.
+**Why isend?**  `dist.send` may wait until the other side receives.  In 1F1B a rank sends an
+activation down while its neighbour sends a gradient up: both may wait for ever.  Start the sending
+(`dist.isend`), keep its request, and wait for it later.  Until then don't change what is being
+sent.  Messages must be contiguous.
 
 **Worked by hand**, p = 2, m = 3, f = 1, b = 2 (a backward takes two places, a dot is idle):
 
-    time      0   1   2   3   4   5   6   7   8   9  10  11
-    1F1B
-    stage 0   F0  F1  .   .   B0  B0  F2  B1  B1  .   B2  B2
-    stage 1   .   F0  B0  B0  F1  B1  B1  F2  B2  B2  .   .
-    GPipe
-    stage 0   F0  F1  F2  .   .   .   B2  B2  B1  B1  B0  B0
-    stage 1   .   F0  F1  F2  B2  B2  B1  B1  B0  B0  .   .
+    time    │ 0   1   2   3   4   5   6   7   8   9  10  11
+    ────────┼───────────────────────────────────────────────
+    1F1B    │
+    stage 0 │ F0  F1  .   .   B0  B0  F2  B1  B1  .   B2  B2
+    stage 1 │ .   F0  B0  B0  F1  B1  B1  F2  B2  B2  .   .
+    GPipe   │
+    stage 0 │ F0  F1  F2  .   .   .   B2  B2  B1  B1  B0  B0
+    stage 1 │ .   F0  F1  F2  B2  B2  B1  B1  B0  B0  .   .
 
     makespan 12 = (3 + 1)(1 + 2), both stages are idle for 3, the bubble is 1/4
     in flight at most: 1F1B 2 on stage 0 and 1 on stage 1, GPipe 3 on both
 
-Costs [1, 1, 1, 5, 2, 2] in three stages are best cut 1 1 1 | 5 | 2 2: the slowest stage, which all
-others wait for, takes 5.
+Costs [1, 1, 1, 5, 2, 2] in three stages are best cut 1 1 1 | 5 | 2 2: all wait for the slowest
+stage, which takes 5.
 
 **Shapes**: an activation has any shape; all micro-batches have the same one.
 No function changes its arguments, except that `run_pipeline` adds to the .grad of its stage's

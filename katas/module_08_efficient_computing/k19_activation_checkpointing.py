@@ -4,18 +4,16 @@
 documentation), torch's random generator (get_rng_state, set_rng_state), and the 0/1 knapsack for
 choose_recompute.  No other kata.
 
-**The idea.**  The backward pass needs what the forward pass computed, so autograd keeps every
-activation until its gradient is due.  A deep network fills its memory with them, not with
-weights. *Checkpointing* trades time for that memory: keep only a function's inputs, throw away
-all that it computes inside, and compute it again when the backward pass arrives.
+**The idea.**  A deep network fills its memory with activations, not with weights: autograd keeps
+each until its gradient is due.  *Checkpointing* trades time for that memory.  Keep only a
+function's inputs, and compute its inside again when the backward pass arrives:
 
     forward     y = f(x) without a graph; x is kept
     backward    detach x, compute f(x) again, now with a graph; send ∂L/∂y
                 through it; hand ∂L/∂x back; the graph dies at once
 
-*The √n schedule.*  Cut n equal layers into s segments and checkpoint each.  At the start of the
-backward pass the s inputs of the segments are kept, and one segment is computed again.  For 16
-layers in 4:
+*The √n schedule.*  Cut n equal layers into s segments and checkpoint each.  Keep the s inputs; one
+segment at a time is computed again.  For 16 layers in 4:
 
     layers            0 1 2 3     4 5 6 7     8 9 10 11    12 13 14 15
     kept              ●           ●           ●            ●
@@ -24,12 +22,13 @@ layers in 4:
                                   ■ ■ ■ ■                                then
                       ■ ■ ■ ■                                            last
 
-*Selective recomputation.*  Layers differ: softmax and dropout make many bytes in little time, a
-matrix product is the other way round.  Recompute only what is cheap for its bytes.
+*Selective recomputation.*  Softmax and dropout make many bytes in little time; a matrix product
+doesn't.  Recompute only what is cheap for its bytes.
 
-*Load balancing.*  Workers that wait for each other are as fast as the slowest, be it experts
-(cost: the tokens sent to each) or long and short samples.  *Longest processing time first* (LPT)
-takes the jobs by falling cost and gives each to the worker with the least load so far.
+*Load balancing.*  Workers that wait for each other are as fast as the slowest, say experts, whose
+cost is their tokens.  *Longest processing time first* (LPT) takes the jobs by falling cost and
+gives each to the worker with the least load so far.  The best partition is NP-hard; LPT's largest
+load is at most 4/3 of the best one's.
 
 **The formula.**
 
@@ -37,20 +36,13 @@ takes the jobs by falling cost and gives each to the worker with the least load 
 
     imbalance = largest load / mean load
 
-That is O(√n) in place of O(n) activations, for one more forward pass.  At an imbalance of 1.25 a
-fifth of the machine idles.
+**Why does a checkpoint touch the random generator?**  The second run must repeat the first, and
+dropout draws its mask.  So keep the generator's state with x, and set it for the second run.
+Afterwards restore the state from before the backward pass, or the next batch draws old numbers.
 
-**Why does a checkpoint touch the random generator?**  The second run must be the first one over
-again, and dropout draws its mask.  So the generator's state is kept with x and put back for the
-recomputation. Afterwards the generator goes on from where it was before the backward pass: else
-the next batch would draw old numbers again.
-
-**Why no greedy choice of what to recompute?**  Taking layers by seconds per byte until the rest
-fits is a good guess.  The best choice is a 0/1 knapsack: go through the layers once and remember,
-for each number of bytes kept so far, the least extra time.
-
-**Why is greedy good enough for loads?**  The best partition is NP-hard.  LPT's largest load is at
-most 4/3 − 1/(3m) times the best one's on m workers.
+**Why no greedy choice of what to recompute?**  Seconds per byte are only a good guide.  The best
+choice is a 0/1 knapsack: go through the layers once and remember, for each number of bytes kept,
+the least extra time.
 
 **Worked by hand:**
 
@@ -66,9 +58,8 @@ most 4/3 − 1/(3m) times the best one's on m workers.
     costs 3, 5, 3, 4, 3 on 2 workers: LPT gives 5 + 3 = 8 and 4 + 3 + 3 = 10,
     imbalance 10/9 = 1.111.  The best is 5 + 4 = 3 + 3 + 3 = 9
 
-**Shapes**: tensors of any shape.  Answers and gradients are on the device on which they would be
-without a checkpoint.
-No function changes its arguments, nor whether they require gradients.
+**Shapes**: tensors of any shape.  Answers and gradients are on the device where they would be
+without a checkpoint.  No function changes its arguments, nor whether they require gradients.
 
 **Steps.**  A good place to pause is after checkpoint_sequential.
 
@@ -184,12 +175,12 @@ def choose_recompute(sizes: Sequence[int], seconds: Sequence[float], budget: int
 def partition(costs: Sequence[float], workers: int) -> list[list[int]]:
     """Share jobs out by LPT: by falling cost, each to a worker with the least load so far.
 
-    costs    0 or more for each job; there may be no jobs returns  `workers` lists of jobs'
-    numbers, in which each job stands once; a worker without jobs has
-             an empty list
+    costs    0 or more for each job; there may be no jobs
+    returns  `workers` lists of jobs' numbers, in which each job stands once
 
-    Free are the order of the workers, the order inside a list, and which comes first among equal
-    costs or equal loads.
+    - A worker without jobs has an empty list.
+    - You may choose the order of the workers, the order inside a list, and which comes first among
+      equal costs or equal loads.
     """
     raise NotImplementedError
 

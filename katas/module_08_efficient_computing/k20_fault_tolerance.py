@@ -6,56 +6,52 @@ until yours is green):
 
     from .k14_collectives import ring_seconds
 
-**The idea.**  A machine fails every few years; of a thousand, one fails every day.  A run over
-weeks survives only if it can be taken up again where it was.  And that must change nothing: the
-losses after a crash are, to the last digit, those of a run that never crashed.  Here is one with
-a checkpoint after every 3 steps:
+**The idea.**  A machine fails every few years; of a thousand, one fails every day.  So a run over
+weeks must go on after a crash, as if nothing had happened: its losses are, to the last digit, those
+of a run that never crashed.  Here a checkpoint comes after every 3 steps:
 
     steps      0   1   2  │  3   4   5  │  6   7 ✗ killed
     file              run.pt          run.pt
     again                                  6   7   8  │  the same losses
                                                     run.pt
 
-*What has to be kept.*  The parameters alone don't do.  The optimizer's momentum and step counts,
-the step number, and each rank's random state (it decides the next dropout mask) all belong to the
-state.  With all ranks alike but for their random states, rank 0 writes for everyone.
+*What do you keep?*  The parameters, the optimizer's state, the step number, and each rank's random
+state: it decides the next dropout mask.  All else is alike on all ranks, so rank 0 writes for
+everyone.
 
-*How it is written.*  A process can be killed in the middle of writing.  So write the new
-checkpoint beside the old one, in the same folder, and then rename it over the old one:
+*How do you write it?*  A process can be killed while it writes.  So write a new file in the same
+folder, then rename it over the old one:
 
-    rank 0       write run.pt.part ▶ fsync ▶ os.replace(run.pt.part, run.pt) ─┬▶ go on
-    rank 1       wait ────────────────────────────────────────────────────────┘
-    a reader     sees the old run.pt, whole                                    the new one, whole
+    rank 0    write run.pt.part ▶ fsync ▶ os.replace it to run.pt ─┬▶ go on
+    rank 1    wait ────────────────────────────────────────────────┘
+    a reader  sees the old run.pt, whole ──────────────────────────▶ the new one
 
-*When a worker dies*, torchrun ends the others, starts all of them again, and each loads the
-checkpoint:
+*When a worker dies*, torchrun ends the others and starts all again.  Each loads the checkpoint:
 
     torchrun --nproc-per-node=2 --max-restarts=3 katas/module_08_efficient_computing/train_gpt.py
 
-*Stragglers.*  In synchronous training all wait for the slowest.  Whoever takes more than, say,
-1.5 times the median time of a step has a problem: a hot processor, a bad cable.
+*Stragglers.*  All wait for the slowest.  A rank above, say, 1.5 times the median step time has a
+problem.
 
-*Backends.*  NCCL moves tensors between GPUs, gloo those of CPUs; MPI where a cluster brings it.
-One group can have both: torch.distributed.init_process_group("cpu:gloo,cuda:nccl").
+*Backends.*  NCCL moves tensors between GPUs, gloo between CPUs; some clusters have MPI for both.
 
 **The formula.**  If a share s of the work can't be divided, n ranks make it faster by
 
     strong scaling, the same work (Amdahl)           1 / (s + (1 − s)/n)
     weak scaling, n times the work (Gustafson)       s + (1 − s) n
 
-A data-parallel step adds a ring all-reduce of B bytes, with latency α and bandwidth β.  The share
-of a step in which a rank computes is its efficiency:
+A data-parallel step adds a ring all-reduce of B bytes, with latency α and bandwidth β.  Efficiency
+is the share of a step in which a rank computes:
 
     ring = 2 (n − 1)(α + B/(n β))        efficiency = compute / (compute + ring)
 
-**Why os.replace?**  It is atomic.  Whoever reads finds the old file or the new one, never half a
-file and never none.  (fsync before it forces the bytes to the disk, which only a loss of power
-would show.)
+**Why os.replace?**  It is atomic: a reader finds the old file or the new one, never a half and
+never none.  fsync forces the bytes to the disk first.
 
-**Why must the others wait?**  If one went on and rank 0 died before the rename, some would be
-ahead of the state that all come back to.
+**Why must the others wait?**  If one goes on and rank 0 dies before the rename, it is ahead of the
+state that all come back to.
 
-**Why the median?**  A mean would be pulled up by the straggler itself.
+**Why the median?**  The straggler itself would pull a mean up.
 
 **Worked by hand:**
 
@@ -64,9 +60,9 @@ ahead of the state that all come back to.
                             2 · 3 · 1/40 = 0.15 s more, efficiency 0.4/0.55 = 0.727
     step times 1.0, 1.1, 1.2 and 2.0 s: the median is 1.15, and rank 3 is above 1.5 · 1.15 = 1.725
 
-**Shapes**: none; states hold tensors of any shape.  All functions on `path` are called on every
-rank of the default group, on a file system that they share. No function changes its arguments.
-(`train` trains what `parts` holds.)
+**Shapes**: none; states hold tensors of any shape.  Call functions with a `path` on every rank of
+the default group, on a file system that they share.  No function changes its arguments.  (`train`
+trains what `parts` holds.)
 
 **Steps.**
 
@@ -125,8 +121,7 @@ def train(
     steps   in all; a checkpoint in `path` has no more
     every   a checkpoint is saved after every so many steps (counted from the beginning of the
             training, not of this call), and after the last
-    returns this rank's losses of the steps from the last checkpoint on, behind rank 0's of those
-            before it: `steps` in all
+    returns the losses of all `steps`: rank 0's up to the last checkpoint, then this rank's
 
     - The checkpoint holds the parts, the losses so far, and every rank's random state of torch on
       the CPU.  With it, a run that was killed goes on as if nothing had happened.
@@ -181,7 +176,8 @@ def choose_backend(devices: Iterable[str], available: Iterable[str]) -> str:
 
     - For the CPU gloo, else mpi.
     - For CUDA nccl, else gloo, else mpi.
-    - One name for one device, or where both devices have the same; else "cpu:…,cuda:…".
+    - One name for one device, or where both devices have the same; else both, as in
+      "cpu:gloo,cuda:nccl".
 
     Raises ValueError, naming what is available, where a device has none.
     """
