@@ -27,9 +27,9 @@ one with the new count.  An entry is outdated if its count isn't the pair's any 
 it comes to the top:
 
     add((1, 2), 5)   add((3, 4), 4)   add((1, 2), −4)
-    heap, from the top  │ (1, 2) with 5 │  outdated, as its count is 1 now: drop it
-                        │ (3, 4) with 4 │  true: the best
-                        │ (1, 2) with 1 │  true
+    heap, best first  │ (1, 2) with 5 │  outdated, the count is 1 now: drop it
+                      │ (3, 4) with 4 │  true: the best
+                      │ (1, 2) with 1 │  true
 
 Each entry is pushed once and dropped at most once, at O(log n) each.
 
