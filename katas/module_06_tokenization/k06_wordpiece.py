@@ -7,8 +7,8 @@ Normalize with yours (the reference's is used until yours is green):
 
 For a picture first, read "WordPiece tokenization" in Hugging Face's LLM course.
 
-**The idea.**  BERT understands a text only if you cut it as in its training.  Pieces that go on
-inside a word begin with ##.  At each place take the longest piece that fits:
+**The idea.**  To run BERT, you must cut text as its training did, into pieces of a vocabulary.
+Those that go on inside a word begin with ##.  At each place take the longest that fits:
 
     u   n   a   f   f   a   b   l   e
     ├──────────────────────────────▶      unaffable, unaffabl, … : none is there
@@ -27,8 +27,8 @@ neighbours with the highest score:
 count(ab) is how often b stands right after a, count(a) how often piece a occurs.  Count the
 words in their present pieces, each as often as it occurs.
 
-**Why this score?**  BPE joins what is most frequent, WordPiece what is seldom apart.  It is the
-usual reading of the paper; Google's training code isn't public.
+**Why this score?**  BPE joins what is most frequent, WordPiece what is seldom apart.  This score is
+the usual reading of the paper; Google's training code isn't public.
 
 **Worked by hand**, words hug 10, pug 5, pun 12, bun 4, hugs 5:
 
