@@ -11,8 +11,8 @@ starts from many pieces and drops those that are missed least.
 
     P(x) = p(x₁) · p(x₂) · … · p(xₘ)
 
-Walk over the positions 0 … n from left to right, and keep one number for each.  text[i:j] is a
-piece, and V(0) = 0, α(0) = 1:
+A text has too many to list.  Walk over its positions 0 … n from left to right, and keep one number
+for each.  text[i:j] is a piece, and V(0) = 0, α(0) = 1:
 
     the best one        V(j) = max V(i) + log p(text[i:j])         Viterbi
     their sum           α(j) = Σ α(i) · p(text[i:j])               forward
@@ -36,7 +36,7 @@ places, that is its *expected count*.
 
 **Why logarithms?**  The probability of a long text is below the smallest float.
 
-**Worked by hand**, the drawing:
+**Worked by hand**, the drawing's text "ab":
 
     [ab] has 0.5, [a b] has 0.3 · 0.2 = 0.06, together 0.56
     expected counts: ab 0.5 / 0.56 = 0.893, a and b 0.06 / 0.56 = 0.107 each
