@@ -3,7 +3,7 @@
 **Before you start.**  You need Python's module random, and logarithms; no other kata.  Seeds
 are new to you?  Read "Notes on Reproducibility" in its documentation.
 
-**The idea.**  Text of one kind is often short.  So make more of it, and choose how to mix it.
+**The idea.**  Text of one kind is often scarce.  So make more of it, and choose how to mix it.
 
 - *Augmentation* changes a text but keeps its label: drop a word, swap two, take a synonym.
 - *Templates* turn a table into instructions: "What is the capital of {country}?"
@@ -26,7 +26,7 @@ are drawn:
 **Why + 1?**  A word that was never counted would be infinitely surprising.  The V known words get
 1 each and all unknown ones 1 together, so the probabilities sum to 1.
 
-**Why count epochs?**  Up to about 4, repeated text teaches nearly as much as new text.
+**Why count epochs?**  Up to about 4 epochs, repeated text teaches nearly as much as new text.
 
 **Worked by hand**, sources of 900 and 100 samples, T = 2, B = 1000:
 
@@ -35,8 +35,8 @@ are drawn:
 
 **Shapes**: sizes, weights and counts are dicts by name.  No function changes its arguments.
 
-**Seeds.**  The same seed and arguments give the same.  Python's and numpy's global generators stay
-as they are: draw from your own random.Random(seed) alone.
+**Seeds.**  The same seed and arguments give the same result.  Python's and numpy's global generators
+stay as they are: draw from your own random.Random(seed) alone.
 
 **Steps.**
 
