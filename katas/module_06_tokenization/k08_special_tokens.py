@@ -7,7 +7,7 @@ Read "Padding and truncation" in the documentation of transformers.
 tokens say where it begins and ends, what fills a short row, who speaks.
 
 *Padding.*  The rows of a batch must be equally long.  A mask says what is real: 1 for a token, 0
-for filling.  Encoders usually pad on the right, decoders that write on the left:
+for filling.  Encoders usually pad on the right.  A decoder that writes on pads on the left:
 
             right      left
     ids     5 6 7      5 6 7

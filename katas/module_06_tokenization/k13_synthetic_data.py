@@ -35,8 +35,8 @@ are drawn:
 
 **Shapes**: sizes, weights and counts are dicts by name.  No function changes its arguments.
 
-**Seeds.**  The same seed and arguments give the same result.  Python's and numpy's global generators
-stay as they are: draw from your own random.Random(seed) alone.
+**Seeds.**  The same seed and arguments give the same result.  Python's and numpy's global
+generators stay as they are: draw from your own random.Random(seed) alone.
 
 **Steps.**
 
