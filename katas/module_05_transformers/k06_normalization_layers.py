@@ -29,11 +29,11 @@ two places:
 
 The 2017 Transformer is post-norm.  GPT-2, Llama and most models since are pre-norm.
 
-**Why pre-norm?**  In a fresh network f(x) is about as large as x and unrelated to it.  Follow
-the gradient back along the upper line.  Under pre-norm nothing stands on it; with what comes
-through the sublayers, the gradient grows by about √(l + 1) over l blocks: by 7 over 48.  Under
-post-norm each norm divides it by √2: after 48 blocks 2⁻²⁴ of it is left.  `gradient_norms`
-measures this.
+**Why pre-norm?**  Say that f's output is about as large as its input, and unrelated to it.
+Follow the gradient back along the upper line.  Under pre-norm nothing stands on it; with what
+comes through the sublayers, the gradient grows by about √(l + 1) over l blocks: by 7 over 48.
+Under post-norm each norm divides it by √2: after 48 blocks 2⁻²⁴ of it is left.
+`gradient_norms` measures this.
 
 **Why float32 inside RMSNorm?**  bfloat16 keeps 8 bits: each square, mean and root would be
 off by up to 0.4 %.  float16 overflows at 65,504, so the square of 256 is infinite.
