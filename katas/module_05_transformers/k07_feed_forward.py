@@ -1,12 +1,11 @@
 """Feed-forward layers
 
-**Before you start.**  You need matrix products and nn.Linear, no other kata.  Where these
-layers stand: Alammar 2018, "The Illustrated Transformer".
+**Before you start.**  You need matrix products and nn.Linear, no other kata.  Pictures: Alammar
+2018, "The Illustrated Transformer".
 
 **The idea.**  Attention moves information between tokens.  The feed-forward layer then works
 on each token by itself: up to a wider space, through a function that isn't linear, and down
-again.  Without that function two matrices would be no more than one.  In a block whose hidden
-size is 4·d_model, two thirds of the weights are here.
+again.  Without that function two matrices would be no more than one.
 
 **The formula.**  act is relu or gelu; Φ(x) is the chance that a standard normal number is
 below x:
@@ -22,19 +21,18 @@ by number, how much of the other goes on (⊙ multiplies number by number):
     SwiGLU(x) = W_down (silu(W_gate x) ⊙ W_up x)        Llama
     GeGLU(x)  = W_down (gelu(W_gate x) ⊙ W_up x)        gelu in its exact form
 
-            FeedForward                         GatedFeedForward
+    FeedForward             x ──▶ W₁ ──▶ act ──▶ W₂ ──▶ y
 
-    d_model      d_ff        d_model      d_model         d_ff            d_model
-                                             ┌──▶ W_gate ──▶ act ──┐
-      x ──▶ W₁ ──▶ act ──▶ W₂ ──▶ y       x ─┤                     ⊙ ──▶ W_down ──▶ y
-                                             └──▶ W_up ────────────┘
+    GatedFeedForward        x ─┬─▶ W_gate ──▶ act ─┐
+                               │                   ⊙ ──▶ W_down ──▶ y
+                               └─▶ W_up ───────────┘
+    width             d_model          d_ff               d_model
 
-**Why gelu, not relu?**  It is smooth where ReLU has a kink, and lets a little of small
-negative numbers through.  Its tanh form differs by up to 0.0005.  GPT-2 was trained with that
-one, so you need it to get GPT-2's numbers.
+**Why gelu, not relu?**  It is smooth where ReLU has a kink, and lets a little of small negative
+numbers through.  Its tanh form differs by up to 0.0005; GPT-2 was trained with that one.
 
-**Why 8d/3?**  A gated layer has three matrices in place of two.  To have as many weights as
-a layer of 4d, its hidden size is ⅔ · 4d = 8d/3, rounded up to what the hardware likes.
+**Why 8d/3?**  A gated layer has three matrices, not two.  For as many weights as a layer of 4d,
+its hidden size is ⅔ · 4d = 8d/3, rounded up to what the hardware likes.
 
 **Worked by hand:**
 
