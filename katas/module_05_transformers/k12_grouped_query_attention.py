@@ -6,12 +6,11 @@ used until yours are green):
     from .k01_attention import attention
     from .k05_rope import apply_rope
 
-The paper's figure 2 shows the idea at a glance: Ainslie et al. 2023.
+A picture: Ainslie et al. 2023, figure 2.
 
-**The idea.**  While a model writes, the keys and values of all earlier tokens are kept in a
-cache, and for every new token all of them are read from memory.  That reading, not the
-arithmetic, is what takes the time.  So let several query heads share one head of keys and
-values:
+**The idea.**  A model that writes keeps the keys and values of all earlier tokens in a cache, and
+reads all of them for every new token.  That reading, not the arithmetic, takes the time.  So let
+several query heads share one head of keys and values:
 
       multi-head              grouped-query            multi-query
 
@@ -29,15 +28,15 @@ values:
 The 2 is for keys and values.  The cache shrinks by heads / kv_heads.  In the paper a model of
 64 heads keeps nearly all of its quality with 8 key-value heads.
 
-**Why not copy the shared heads?**  It would cost the memory that you want to save.  Arrange
-the query heads as (kv_heads, group) and give the keys an axis of 1: broadcasting pairs them.
-`expand` makes that axis longer without a byte of memory, as its stride is 0.
+**Why not copy the shared heads?**  It would cost the memory that you want to save.  Arrange the
+query heads as (kv_heads, group) and give the keys an axis of 1: broadcasting pairs them.
+`expand` makes that axis longer without a byte, as its stride is 0.
 
 **Why average the heads?**  A trained multi-head model becomes a grouped one if each new key
 (and value) head is the mean of its group's.  A little more training makes up for the loss.
 
-**Worked by hand**: 4 query heads, 2 key-value heads.  Heads 0 and 1 look at head 0, heads 2
-and 3 at head 1.  Llama 2 70B has 80 layers of 8 key-value heads of 128 in 2 bytes:
+**Worked by hand**: of 4 query heads, 0 and 1 look at key-value head 0, 2 and 3 at head 1.
+Llama 2 70B has 80 layers of 8 key-value heads of 128 in 2 bytes:
 2 · 80 · 8 · 128 · 2 = 327,680 bytes a token; with all 64 heads it would be 2,621,440.
 
 **Shapes**, with any leading batch dimensions `...`:
