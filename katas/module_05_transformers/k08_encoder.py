@@ -34,10 +34,10 @@ stack ends in one more norm.
 padding.  What comes out *at* the padding is of no interest.  The rest must be as if the text
 stood alone:
 
-    lengths  │                          │ x may be seen
-        3    │  the  cat  sat   –       │ x x x .
-        1    │  hi    –    –    –       │ x . . .      a row serves all heads
-        4    │  we  came  home  late    │ x x x x      and all queries of its text
+    lengths │                         │ x may be seen
+       3    │  the  cat  sat   –      │ x x x .
+       1    │  hi    –    –    –      │ x . . .      a row serves all heads and
+       4    │  we  came  home  late   │ x x x x      all queries of its text
 
 **Worked by hand**, one token x = [3 1], one head, every projection the identity without
 bias, norms with weight 1 and bias 0, relu.  A single token attends to itself: attention(x) = x.
