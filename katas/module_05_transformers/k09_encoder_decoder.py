@@ -18,9 +18,10 @@ encoder's output, the memory, is made once.  The decoder looks at what has been 
     source ids ─▶ encoder ─▶ memory ───────────┐ keys and values
                                                ▼
     input ids ─▶ x ─▶ self_attention ─▶ cross_attention ─▶ feed_forward ─▶ x
-                      causal            queries from x               │
-                 └──────────────── a block, `layers` times ────────────────┘
-                                                         then head ─▶ logits
+                 │    causal            queries from x                     │
+                 └──────────────── a block, `layers` times ────────────────┤
+                                                                           ▼
+                                                               head ─▶ logits
 
 **The formula.**  A block has three parts, each with its residual and its norm:
 
