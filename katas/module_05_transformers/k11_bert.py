@@ -21,9 +21,9 @@ or second):
     x = norm2(x + feed_forward(x))                        with the exact GELU
     pooled = tanh(W x₀ + b)                               of the first token, [CLS]
 
-    ids      │ [CLS]  how  are  you  [SEP]  fine  [SEP]   –     –
-    segments │   0     0    0    0     0     1      1     0     0
-    mask     │   1     1    1    1     1     1      1     0     0     – is padding
+    ids      │ [CLS]  how  are  you  [SEP]  fine  [SEP]   –   –
+    segments │   0     0    0    0     0     1      1     0   0
+    mask     │   1     1    1    1     1     1      1     0   0    – is padding
 
 *Masked language model.*  15 % of the tokens are chosen and must be predicted.  A second
 random number is a chosen token's fate: below 0.8 it is masked, from 0.9 on replaced by a random
