@@ -8,25 +8,25 @@ grouped-query attention.  You may use yours (the reference's are used until your
     from .k07_feed_forward import GatedFeedForward
     from .k12_grouped_query_attention import GroupedQueryAttention
 
-The official sizes and their reasons: Touvron et al. 2023, section 2.2.
+Sizes and reasons: Touvron et al. 2023, section 2.2.
 
-**The idea.**  Most open models follow this decoder.  It is GPT with four parts exchanged, each
-of which you have written.  So your code can run real weights, and writes the same text as
-`transformers`.
+**The idea.**  Most open models follow this decoder.  Your code can run their weights, and writes
+the same text as `transformers`.  It is GPT with four parts exchanged, and you have written each
+of them.
 
-           GPT                          Llama
+         GPT                     Llama
 
-    ids ─▶ E + P                 ids ─▶ E                positions come in attention
-             │                          │
-             ├─▶ LayerNorm              ├─▶ RMSNorm      input_layernorm
-             │   attention              │   attention    grouped-query, with RoPE
-             + ◀─┘                      + ◀─┘
-             ├─▶ LayerNorm              ├─▶ RMSNorm      post_attention_layernorm
-             │   gelu layer             │   SwiGLU       mlp
-             + ◀─┘                      + ◀─┘
-             ▼                          ▼
-           LayerNorm                  RMSNorm            norm
-           × Eᵀ                       × Wᵀ               lm_head, or E itself
+    ids ─▶ E + P            ids ─▶ E               positions come in attention
+             │                     │
+             ├─▶ LayerNorm         ├─▶ RMSNorm     input_layernorm
+             │   attention         │   attention   grouped-query, with RoPE
+             + ◀─┘                 + ◀─┘
+             ├─▶ LayerNorm         ├─▶ RMSNorm     post_attention_layernorm
+             │   gelu layer        │   SwiGLU      mlp
+             + ◀─┘                 + ◀─┘
+             ▼                     ▼
+           LayerNorm             RMSNorm           norm
+           × Eᵀ                  × Wᵀ              lm_head, or E itself
 
 **The formula**, without a bias anywhere:
 
@@ -39,11 +39,10 @@ W is a matrix of its own (`lm_head`), or, in small models, E itself.
 
 *A checkpoint* is a config, which names the sizes, and a dict from names to tensors.
 
-*Greedy decoding* asks for the logits of the last token, takes the largest, appends it, and
-asks again.
+*Greedy decoding* takes the largest logit of the last token, appends its token, and asks again.
 
-**Why "post-attention"?**  The name says where the norm stands in the block: after attention,
-that is before the feed-forward layer.  It does not norm what attention gives.
+**Why "post-attention"?**  The norm stands after attention, before the feed-forward layer.  It
+does not norm what attention gives.
 
 **Worked by hand**, the parameters of SmolLM2-135M: 30 layers, d = 576, hidden size 1536, 9
 heads of 64 that share 3 key-value heads, tied:
