@@ -1,13 +1,12 @@
 """Scaling laws and the cost of training
 
 **Before you start.**  You need the parts of GPT-2 and Llama (gpt, llama), derivatives and least
-squares; no other kata's code.  A gentle tour: Anthony et al. 2023, "Transformer Math 101".
+squares; no other kata's code.  More: Anthony et al. 2023, "Transformer Math 101".
 
 **The idea.**  How large a model, on how many tokens, does a budget pay for?  And does it fit
 into memory?  A few counts answer that before a GPU is rented.
 
-**The formulas.**  *Parameters*: write down the shape of every tensor, and multiply.  A block
-of Llama:
+**The formulas.**  *Parameters*: multiply every tensor's shape out, and add.  A block of Llama:
 
     x (n, d) ─┬─▶ q   d × heads·head_dim    ─┐
               ├─▶ k   d × kv_heads·head_dim ─┼─▶ scores ─▶ averages ─▶ o
@@ -22,27 +21,26 @@ Both models have one more norm before the head.  A head tied to the token embedd
 tensor: it counts once.
 
 *FLOPs*: a product of an (n, k) and a (k, m) matrix takes 2·n·k·m operations.  So each weight
-costs 2 a token in the forward pass, and twice that in the backward pass (one product for the
-gradient of the inputs, one for that of the weights):
+costs 2 a token in the forward pass.  The backward pass takes twice that: one product for the
+gradient of the inputs, one for that of the weights.  The rule:
 
     C ≈ 6 · N · D          N parameters, D training tokens
 
-The rule leaves out attention's two products without weights, and counts embeddings that are only
-looked up.  The exact count does neither.  One forward pass of b sequences of n tokens takes
+It leaves out attention's two products without weights, and counts embeddings that are only
+looked up.  The exact count of one forward pass of b sequences of n tokens does neither:
 
     2·b·n · (weights of all matrices, the head's included)
     + layers · 4·b·n² · heads · head_dim
 
-The second line is Q Kᵀ and weights · V.  The backward pass takes exactly twice as much.  So a
-step takes three times the forward pass.
+The second line is Q Kᵀ and weights · V.  A training step takes exactly three times as much.
 
-*Loss*: trained models of many sizes follow a sum of three terms: what no model can predict,
-what a finite model misses, and what finite data misses:
+*Loss*: trained models follow a sum of three terms: what no model can predict, what a finite
+model misses, and what finite data misses:
 
     L(N, D) = E + A / N^α + B / D^β
     Hoffmann et al.: E = 1.69, A = 406.4, B = 410.7, α = 0.34, β = 0.28
 
-A larger model on the same budget sees fewer tokens.  The best split lies between:
+A larger model on the same budget sees fewer tokens:
 
     loss │ ●                                ●
          │   ●                           ●
@@ -56,10 +54,9 @@ Put D = C / (6N) in and set the derivative to 0.  Then αA / N^α = βB / D^β, 
 
     N = (αA / βB)^(1/(α+β)) · (C / 6)^(β/(α+β))        D = C / (6N)
 
-**Why do hidden scores count?**  Plain attention computes all n² of them and masks half
-afterwards.
+**Why do hidden scores count?**  Plain attention computes all n² and masks half afterwards.
 
-**Why is kv_heads not in the second line?**  Sharing keys saves weights and cache.  But every
+**Why is kv_heads not in the second line?**  Sharing keys saves weights and cache, but every
 query head still scores every token.
 
 **Worked by hand:**
@@ -100,9 +97,8 @@ changes its arguments.
 
 Sources: Hoffmann et al. 2022, "Training Compute-Optimal Large Language Models", section 3.3 and
 appendix D.3; Kaplan et al. 2020, "Scaling Laws for Neural Language Models", section 2.1;
-Rajbhandari et al. 2020, "ZeRO", section 3.1; Korthikanti et al. 2022, "Reducing Activation
-Recomputation in Large Transformer Models", sections 4.1 and 5; Ainslie et al. 2023, "GQA",
-section 2.2.
+Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models",
+sections 4.1 and 5; Rajbhandari et al. 2020, "ZeRO", section 3.1; Ainslie et al. 2023, "GQA".
 
 From scratch: transformers and torch.utils.flop_counter may not be used; numpy and scipy may.
 """
