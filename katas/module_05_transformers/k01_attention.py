@@ -4,9 +4,9 @@
 softmax, no other kata.  Pictures: Alammar 2018, "The Illustrated Transformer".
 
 **The idea.**  To predict a word, a model must decide which earlier words matter.
-Attention is a lookup that learns this.  Each position asks with a query.  It offers a key,
-which says what it can answer, and a value, the answer.  A query is compared with every
-key.  Then the values are averaged; those of better keys count for more.
+Attention learns this.  Each position asks with a query.  It offers a key, which says what it
+can answer, and a value, the answer.  A query is compared with every key.  Then the values
+are averaged; those of better keys count for more.
 
 **The formula.**  Queries, keys and values are the rows of Q, K and V; a query and a key
 have d_k entries:
@@ -20,12 +20,12 @@ have d_k entries:
          scores, – is masked        weights: each row sums to 1
 
 **Why √d_k?**  If the entries of q and k are independent with mean 0 and variance 1,
-their dot product has variance d_k.  Undivided scores of a wide head lie far apart, and
-softmax gives all its weight to one key.  Its gradient is then close to 0: the head stops
+their dot product has variance d_k.  Undivided, the scores of a wide head lie so far apart that
+one key gets all the weight.  The softmax's gradient is then close to 0: the head stops
 learning.
 
-**Why a mask?**  A decoder must not look ahead.  A score of -inf becomes a weight of
-exactly 0: the masked key changes neither the output nor the gradient.
+**Why a mask?**  A decoder must not look ahead.  A score of -inf becomes a weight of exactly 0:
+the key changes neither the output nor the gradient.
 
 **Worked by hand**, one query over two keys, d_k = 4:
 
