@@ -9,7 +9,7 @@ Pictures: Alammar 2018, "The Illustrated Transformer".
 
 **The idea.**  A token needs several things at once.  A verb looks for its subject, its object,
 and the word before.  One softmax gives it only one set of weights.  So cut the width into
-slices, the heads.  Each head attends on its own; a last matrix mixes what the heads found.
+slices, the heads.  Each attends on its own; a last matrix mixes what they found.
 
 **The formula**, for `heads` heads of width d_h = d_model / heads:
 
@@ -21,7 +21,6 @@ x asks.  The context c answers: x itself in self-attention, another sequence of 
 cross-attention.  Q[i] is head i's block of columns.  For 3 tokens, d_model 4 and 2 heads:
 
          Q (3, 4)                      split (2, 3, 2)
-
          head 0   head 1               ┌─────┐
     t₀  [ a  b  │  c  d ]              │ a b │  head 0: all its tokens
     t₁  [ e  f  │  g  h ]   ───────▶   │ e f │
@@ -36,7 +35,7 @@ cross-attention.  Q[i] is head i's block of columns.  For 3 tokens, d_model 4 an
 gives head 0 the numbers a … f, from tokens 0 and 1.  First give the width two axes,
 (3, 2, 2).  Then exchange tokens and heads.
 
-**Why one matrix W_Q, not one a head?**  Head i's matrix is columns i·d_h … (i+1)·d_h - 1 of it.
+**Why one matrix W_Q, not one a head?**  Its columns i·d_h … (i+1)·d_h - 1 are head i's matrix.
 One large product is faster than many small ones.
 
 **Worked by hand**, two tokens, d_model = 4, two heads, every projection the identity
@@ -47,7 +46,7 @@ without bias.  Scores are divided by √d_h = √2, not by √d_model:
 
     out of token 0 = [0.670, 0.330, 1.888, 0.112]
 
-Head 1's entries are twice as large, so its scores are four times as large.
+Head 1's entries are twice, so its scores four times as large.
 
 **Shapes**, with any leading batch dimensions `...`, none included:
 
