@@ -6,8 +6,7 @@ Transformer".
 
 **The idea.**  Attention sees a set.  Shuffle the keys together with their values, and its
 output doesn't change.  So the model must be told the order.  Sinusoids and learned vectors are
-added to the embeddings.  T5's buckets and ALiBi are added to the scores, and know only how far
-a key lies from the query.
+added to the embeddings; T5's buckets and ALiBi to the scores, by distance alone.
 
 **The formulas.**  *Sinusoidal*: column pair i of d turns at its own speed ωᵢ, from fast to
 slow, like the hands of a clock.  p is the position:
@@ -16,8 +15,8 @@ slow, like the hands of a clock.  p is the position:
 
 *Learned*: one trained vector a position, as in GPT-2 and BERT.  Beyond the last there is none.
 
-*T5's buckets*: a learned number a head and bucket.  Near distances have a bucket each, far
-ones share.  Here s = 16 buckets a side, max_distance 128:
+*T5's buckets*: a learned number a head and bucket.  Near distances have one each, far ones
+share.  For s = 16 buckets a side, max_distance 128:
 
     distance │ 0 │ 1 │ … │ 7 │ 8–11 │ 12–15 │ 16–22 │ … │ 64–90 │ 91 and more
     ─────────┼───┼───┼───┼───┼──────┼───────┼───────┼───┼───────┼────────────
@@ -38,7 +37,7 @@ With δ the distance and e = ⌊s/2⌋:
     otherwise:       the slopes of the next lower power P, then every other one
                      of 2P heads' slopes (first, third, …), H - P of them
 
-T5 as drawn above, bidirectional, and ALiBi with slope ½:
+Both, T5 bidirectional, ALiBi with slope ½:
 
     key - query │  -20    -8    -3    -1     0     1     3    20
     ────────────┼────────────────────────────────────────────────
@@ -49,7 +48,7 @@ T5 as drawn above, bidirectional, and ALiBi with slope ½:
 one linear map.
 
 **Why a price for distance?**  It goes on beyond the longest training text.  With ALiBi a model
-trained on 1,024 tokens reads 2,048 as well as a sinusoidal one trained on 2,048.
+trained on 1,024 tokens reads 2,048 as well as a sinusoidal one trained on them.
 
 **Worked by hand.**
 
@@ -60,7 +59,7 @@ trained on 1,024 tokens reads 2,048 as well as a sinusoidal one trained on 2,048
         20 before: 8 + ⌊log(20/8) / log(128/8) · 8⌋ = 8 + ⌊2.64⌋ = 10
     ALiBi, 3 heads: 2 heads have 1/16, 1/256; the first of 4 heads' slopes is 1/4
 
-**Shapes.**  Positions are integer tensors of any integer dtype, from 0 on, in any order and with
+**Shapes.**  Positions are integer tensors of any integer dtype, ≥ 0, in any order and with
 gaps: (n,) for queries, (m,) for keys.  No function changes its arguments.
 
 Answers are on the device of the input: make new tensors there (`device=x.device`).
@@ -73,9 +72,8 @@ Answers are on the device of the input: make new tensors there (`device=x.device
     alibi_slopes      10 min   head counts that aren't a power of 2
     alibi_bias         5 min   a price is negative
 
-Sources: Vaswani et al. 2017, "Attention Is All You Need", section 3.5; Raffel et al. 2020
-(T5), section 2.1, and its code; Press et al. 2022, "Train Short, Test Long", section 3, and its
-code.
+Sources: Vaswani et al. 2017, "Attention Is All You Need", section 3.5; Raffel et al. 2020 (T5),
+section 2.1, and its code; Press et al. 2022 (ALiBi), section 3, and its code.
 
 From scratch: transformers may not be used.
 """
