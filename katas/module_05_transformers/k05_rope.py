@@ -1,13 +1,12 @@
 """Rotary positions (RoPE)
 
 **Before you start.**  You need sines, cosines and the rotation of a point in the plane, no
-other kata; attention and positions say what it is for.  More: EleutherAI 2021, "Rotary
-Embeddings: A Relative Revolution".
+other kata.  More: EleutherAI 2021, "Rotary Embeddings: A Relative Revolution".
 
 **The idea.**  Attention compares a query with a key by their dot product, which knows nothing
-of where the two stand.  RoPE cuts the features into pairs and turns each pair by an angle that
-grows with the position.  The dot product of two turned vectors depends on how far apart they
-stand, and on nothing else of their positions.
+of where the two stand.  RoPE turns each pair of features by an angle that grows with the
+position.  Then the dot product depends on how far apart they stand, and on nothing else of
+their positions.
 
 **The formula.**  Pair (u, v), number i of d/2, turns by α = position · ωᵢ.  R(p) is the turn at
 position p; θ is 10000, or more for long contexts:
@@ -31,15 +30,13 @@ The first pair turns fastest.  For d = 6 and θ = 1000:
     its pair │ 0  1  2  3  │ 0  1  2  3  │    │ 0  0  │ 1  1  │ 2  2  │ 3  3  │
 
 The paper and Meta's Llama code interleave.  transformers splits in halves, and permutes Llama's
-weights when it converts them.  Weights trained with one layout are scrambled by the other.
+weights to match.  One layout scrambles the other's weights.
 
-*Longer contexts.*  A model trained on n positions has never seen the slow pairs' angles beyond.
-To stretch it by a factor s:
+*Longer contexts.*  Beyond the length it was trained on, a model hasn't seen the slow pairs'
+angles.  To stretch it by a factor s:
 
-    linear    every ω divided by s            all positions are squeezed in
-    ntk       θ · s^(d/(d-2)) in place of θ   pair 0 as before, the slowest by s slower
-
-**Why ntk?**  Linear moves neighbours closer together, too.  NTK keeps pair 0's speed.
+    linear    every ω divided by s            moves neighbours closer together, too
+    ntk       θ · s^(d/(d-2)) in place of θ   pair 0 as before, the last pair's ω divided by s
 
 **Why float64 for the angles?**  Near 100,000 float32 numbers lie 0.008 apart: an angle is off by
 up to 0.004.  Take sine and cosine first, then go to x's type.
