@@ -3,7 +3,7 @@
 **Before you start.**  You need mean and variance, and torch.autograd.grad; no other kata.  If
 these are new: the PyTorch tutorial "A Gentle Introduction to torch.autograd".
 
-**The idea.**  Each layer of a deep network changes the scale of its input.  Over 48 layers
+**The idea.**  Each layer of a deep network changes the scale of its input, and over 48 layers
 small factors multiply to huge or tiny ones.  A normalization layer sets the scale anew, for
 each token by itself, over its d features.
 
@@ -16,7 +16,7 @@ var divides by d, not by d - 1.  ε keeps a row of zeros from dividing by zero. 
 less work and serves as well: Llama and most models since use it.
 
 A *residual block* adds its input to what its sublayer f makes of it.  The norm stands in one of
-two places:
+two places.  GPT-2, Llama and most models since are pre-norm:
 
     pre-norm     y = x + f(norm(x))
     post-norm    y = norm(x + f(x))
@@ -27,13 +27,10 @@ two places:
     post-norm    x ──┬────────▶ + ──▶ norm ──▶ y
                      └──▶ f ────┘
 
-The 2017 Transformer is post-norm.  GPT-2, Llama and most models since are pre-norm.
-
 **Why pre-norm?**  Say that f's output is about as large as its input, and unrelated to it.
-Follow the gradient back along the upper line.  Under pre-norm nothing stands on it; with what
-comes through the sublayers, the gradient grows by about √(l + 1) over l blocks: by 7 over 48.
-Under post-norm each norm divides it by √2: after 48 blocks 2⁻²⁴ of it is left.
-`gradient_norms` measures this.
+Follow the gradient back.  Under pre-norm nothing stands on the upper line; with what comes
+through the sublayers, it grows by about √(l + 1) over l blocks: by 7 over 48.  Under post-norm
+each norm divides it by √2: after 48 blocks 2⁻²⁴ of it is left.
 
 **Why float32 inside RMSNorm?**  bfloat16 keeps 8 bits: each square, mean and root would be
 off by up to 0.4 %.  float16 overflows at 65,504, so the square of 256 is infinite.
