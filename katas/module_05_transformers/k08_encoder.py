@@ -7,12 +7,11 @@ You may use yours (the reference's are used until yours are green):
     from .k06_normalization_layers import LayerNorm
     from .k07_feed_forward import FeedForward
 
-Line by line in another hand: Rush et al. 2022, "The Annotated Transformer".
+Line by line: Rush et al. 2022, "The Annotated Transformer".
 
 **The idea.**  To understand a text, read it as a whole: in an encoder every token may look at
-every other.  A block does two things in turn.  Attention moves information between tokens; the
-feed-forward network works on each token alone.  The result of each is *added* to its input, so
-the gradient has a straight way down.
+every other.  Attention moves information between tokens; the feed-forward network works on each
+token alone.  What they give is *added* to their input, so the gradient has a straight way down.
 
 **The formula.**  Sums of many blocks grow; LayerNorm keeps the scale.  It stands in one of two
 places:
@@ -30,9 +29,8 @@ places:
 Pre-norm leaves the path of the sums free.  But its stream is normalised nowhere, so a pre-norm
 stack ends in one more norm.
 
-**Why a padding mask?**  Texts of a batch are padded to the longest, and no token may look at
-padding.  What comes out *at* the padding is of no interest.  The rest must be as if the text
-stood alone:
+**Why a padding mask?**  Texts of a batch are padded to the longest.  No token may look at
+padding: the text must come out as if it stood alone.  What comes out *at* the padding is free:
 
     lengths │                         │ x may be seen
        3    │  the  cat  sat   –      │ x x x .
