@@ -8,7 +8,7 @@ cross-entropy.  You may use yours (the reference's are used until yours are gree
     from .k06_normalization_layers import LayerNorm
     from .k07_feed_forward import FeedForward
 
-The same in pictures: Alammar 2019, "The Illustrated GPT-2".
+Pictures: Alammar 2019, "The Illustrated GPT-2".
 
 **The idea.**  To predict text well, a model must know grammar, facts, and what was said before.
 So predict the next token, and nothing else.  You build GPT-2 so exactly that OpenAI's weights
@@ -31,14 +31,12 @@ and positions, L the number of blocks:
     it predicts │  cat    sat    down   –        the last row isn't judged
 
 *The start.*  Draw all matrices and embeddings from N(0, 0.02²); biases are 0, norms have weight 1.
-Draw out_proj and down_proj smaller, with 0.02 / √(2L): these two of each block add to the
-stream.
+Draw each block's out_proj and down_proj, which add to the stream, smaller: with 0.02 / √(2L).
 
-**Why tie E?**  Tokens that mean alike should be read alike and predicted alike.  And it saves
-weights: GPT-2 small has 124 million, untied 163 million.
+**Why tie E?**  Tokens that mean alike should be read and predicted alike.  And it saves weights:
+GPT-2 small has 124 million, untied 163 million.
 
-**Why √(2L)?**  2L such terms add up.  Drawn smaller, their sum's variance doesn't grow with
-the depth.
+**Why √(2L)?**  2L such terms add up.  So their sum's variance doesn't grow with the depth.
 
 **Worked by hand**: logits of zeros over V = 4 tokens give each token ¼, so the loss is
 log 4 = 1.3863.  GPT-2 small has L = 12: its out_proj starts with a standard deviation of
@@ -56,8 +54,7 @@ Answers are on the device of the input, and a module moved by .to works where it
                               20 for load_gpt2: which matrices are transposed?
 
 Sources: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section
-2.3; Press and Wolf 2017, "Using the Output Embedding to Improve Language Models" (tied
-weights).
+2.3; Press and Wolf 2017, "Using the Output Embedding to Improve Language Models".
 
 From scratch: transformers, torch.nn.TransformerEncoderLayer and
 torch.nn.TransformerDecoderLayer may not be used.
