@@ -7,11 +7,11 @@ reference's are used until yours are green):
     from .k06_normalization_layers import LayerNorm
     from .k07_feed_forward import FeedForward, gelu
 
-In pictures: Alammar 2018, "The Illustrated BERT".
+Pictures: Alammar 2018, "The Illustrated BERT".
 
-**The idea.**  To understand a text you read it from both sides.  BERT is an encoder that learns
-this from two riddles that any text sets: what stood in the covered places, and does the second
-text follow the first?
+**The idea.**  To understand a text you read it from both sides.  BERT learns this from two
+riddles that any text sets: what stood in the covered places, and does the second text follow
+the first?
 
 **The formula.**  E, P and S are the embeddings of tokens, positions and segments (first text
 or second):
@@ -25,9 +25,9 @@ or second):
     segments │   0     0    0    0     0     1      1     0   0
     mask     │   1     1    1    1     1     1      1     0   0    – is padding
 
-*Masked language model.*  15 % of the tokens are chosen and must be predicted.  A second
-random number is a chosen token's fate: below 0.8 it is masked, from 0.9 on replaced by a random
-token, in between it stays:
+*Masked language model.*  15 % of the tokens are chosen and must be predicted.  A second random
+number is a chosen token's fate.  Below 0.8 it is masked, from 0.9 on replaced by a random
+token, between them it stays:
 
     text   │  the    cat    sat    on     the    mat
     chosen │         yes           yes           yes
@@ -42,15 +42,14 @@ The heads and the loss:
     loss   = cross-entropy over the chosen + cross-entropy of next
 
 *Sentences as vectors.*  Take the mean of the last states over the real tokens, scaled to length
-1.  The dot product of two such vectors is their similarity.  all-MiniLM-L6-v2 was tuned for it,
-and your code runs its weights.
+1.  A dot product of two of these is a similarity.  all-MiniLM-L6-v2 was tuned for it; your code
+runs its weights.
 
-**Why not mask all that are chosen?**  No text that BERT meets later has [MASK] in it.  So it
-must keep a good idea of every token, not of [MASK] alone.
+**Why not mask all that are chosen?**  No later text has [MASK] in it.  BERT must keep a good idea
+of every token.
 
-**Worked by hand**: of 100 tokens about 15 are chosen; 12 of them are masked, 1.5 become
-random, 1.5 stay.  The mean over [1 3], [5 7] and padding is [3 5], of length 5.831:
-[0.5145 0.8575].
+**Worked by hand**: of 100 tokens about 15 are chosen: 12 masked, 1.5 random, 1.5 as they were.
+The mean over [1 3], [5 7] and padding is [3 5], of length 5.831: [0.5145 0.8575].
 
 **Shapes**: ids, segments and mask (b, n); mask is True or 1 for real tokens, False or 0 for
 padding, at which nothing may look.  Each row has a real token.  No function or method changes
