@@ -5,28 +5,27 @@
 
     from .k07_feed_forward import GatedFeedForward
 
-An introduction: Sanseviero et al. 2023, "Mixture of Experts Explained".
+More: Sanseviero et al. 2023, "Mixture of Experts Explained".
 
 **The idea.**  A model knows more if it has more weights, and is slower if it uses them all.
-A mixture of experts has many and uses few.  It has E feed-forward layers, the experts, and a
-router that picks k of them for each token.  Only those run.
+So have many and use few.  A router picks k of E feed-forward layers, the experts, for each
+token.  Only those run.
 
 **The formula.**  p are the probabilities of the E experts for a token x:
 
     p = softmax(x W_routerᵀ)
     y = Σ over the k largest:  p_e / (sum of the k) · expert_e(x)
 
-The weights of the chosen ones sum to 1, as in Mixtral.  With k = E every expert is used: a plain
-weighted sum, and a good check.
+The weights of the chosen ones sum to 1, as in Mixtral.  With k = E it is a plain weighted sum: a
+good check.
 
      token     p            choices            queues, capacity 2
-
      t₀   [ .6 .3 .1 ]       0   1        expert 0    t₀   t₁  │  t₂ dropped
      t₁   [ .5 .1 .4 ]  ──▶  0   2   ──▶  expert 1    t₀   t₂  │
      t₂   [ .7 .2 .1 ]       0   1        expert 2    t₁       │
 
-*Dispatch.*  A loop over tokens is slow.  Loop over the experts: gather the rows in an expert's
-queue, run it once, and add its weighted results where the rows came from.
+*Dispatch.*  Loop over the experts, not over the tokens: gather the rows in an expert's queue,
+run it once, and add its weighted results where the rows came from.
 
 *Balance.*  fₑ is the share of the T tokens' k·T choices that went to expert e, Pₑ the mean of pₑ
 over the tokens:
@@ -35,19 +34,19 @@ over the tokens:
 
 It is k if all is even, and up to E if it isn't.  fₑ has no gradient; Pₑ carries it.
 
-*Capacity.*  No expert should do more than its share.  Each takes at most C choices:
+*Capacity.*  Each expert takes at most C choices, so that none is overrun:
 
     C = ⌈factor · k · T / E⌉
 
-They are handed out in order: all first choices before any second one, and among those the
-earlier token first.  A choice that finds its expert full is dropped.  It adds nothing, and its
-weight isn't given to the others.
+All first choices come before any second one, and among those the earlier token first.  A choice
+that finds its expert full is dropped.  It adds nothing, and its weight isn't given to the
+others.
 
 **Why a loss for balance?**  Left alone, the router sends all to a few experts, and only those
 learn.
 
 **Why not k = 1?**  A single weight, scaled to sum to 1, is always 1: y teaches the router
-nothing.  Switch Transformers have k = 1, and multiply by p as it is.
+nothing.  Switch Transformers multiply by p as it is.
 
 **Worked by hand**, E = 2, k = 1, three tokens with p = [0.8 0.2], [0.6 0.4], [0.3 0.7]:
 
