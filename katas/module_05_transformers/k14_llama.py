@@ -11,11 +11,9 @@ grouped-query attention.  You may use yours (the reference's are used until your
 Sizes and reasons: Touvron et al. 2023, section 2.2.
 
 **The idea.**  Most open models follow this decoder.  Your code can run their weights, and writes
-the same text as `transformers`.  It is GPT with four parts exchanged, and you have written each
-of them.
+the same text as `transformers`.  It is GPT with four parts exchanged, which you have written.
 
          GPT                     Llama
-
     ids ─▶ E + P            ids ─▶ E               positions come in attention
              │                     │
              ├─▶ LayerNorm         ├─▶ RMSNorm     input_layernorm
@@ -39,7 +37,7 @@ W is a matrix of its own (`lm_head`), or, in small models, E itself.
 
 *A checkpoint* is a config, which names the sizes, and a dict from names to tensors.
 
-*Greedy decoding* takes the largest logit of the last token, appends its token, and asks again.
+*Greedy decoding* takes the last token's largest logit, appends its token, and asks again.
 
 **Why "post-attention"?**  The norm stands after attention, before the feed-forward layer.  It
 does not norm what attention gives.
