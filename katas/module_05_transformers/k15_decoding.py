@@ -3,11 +3,11 @@
 **Before you start.**  You need softmax, sorting and gathering in torch, no other kata.
 Pictures: von Platen 2020, "How to generate text".
 
-**The idea.**  A language model gives a logit for every token of the vocabulary.  Decoding is
-the choice.  Greedy takes the largest, and repeats itself on long texts.  Sampling draws from
-the probabilities.  But thousands of unlikely tokens are likely together, and one of them can
-spoil a text.  So filters cut that tail off, penalties punish repetition, and beam search looks
-for one text that is likely as a whole.
+**The idea.**  A language model gives a logit for every token.  Decoding is the choice.  Greedy
+takes the largest, and repeats itself on long texts.  Sampling draws from the probabilities.  But
+thousands of unlikely tokens are likely together, and one of them can spoil a text.  So filters
+cut that tail off, penalties punish repetition, and beam search looks for one text that is
+likely as a whole.
 
 **The formulas.**  *Temperature*: draw from softmax(logits / T).  T < 1 sharpens, T > 1
 flattens, T = 0 stands for greedy.
@@ -32,10 +32,9 @@ flattens, T = 0 stands for greedy.
 
     1. extends every live beam by every token
     2. keeps the `beams` extensions with the largest Σ log p
-    3. sets aside those of them that end in eos: finished, they take no place later
+    3. sets aside those of them that end in eos: they take no place later
 
-It ends when none lives, or new_tokens are written.  Everything set aside or still alive then
-competes by
+It ends when none lives, or new_tokens are written.  Then all, set aside or alive, compete by
 
     score = Σ log p / length^length_penalty
 
@@ -67,7 +66,7 @@ A model is a function from ids, int64 (b, n), to logits (b, n, V); those at posi
 token i + 1.
 
 Answers are on the device of the logits, where a generator is, too.  generate and beam_search
-are given ids as a list, and run models that are on the CPU.
+take ids as a list, and run models that are on the CPU.
 
 **Steps.**  A good place to pause is before generate.
 
@@ -80,8 +79,8 @@ are given ids as a list, and run models that are on the CPU.
     beam_search          30 min   all extensions as one flat list
 
 Sources: Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration" (top-p); Keskar et
-al. 2019, "CTRL", section 4.1 (penalty); Nguyen et al. 2024, "Turning Up the Heat" (min-p); Wu
-et al. 2016, "Google's Neural Machine Translation System", section 7 (beam search).
+al. 2019, "CTRL", section 4.1; Nguyen et al. 2024 (min-p), "Turning Up the Heat"; Wu et al. 2016,
+"Google's Neural Machine Translation System", section 7 (beam search).
 
 From scratch: transformers may not be used.
 """
