@@ -33,15 +33,14 @@ to `floor`:
                  warmup    total
 
 *A checkpoint* holds all that the next step depends on: weights, the optimizer's averages, the
-step, and the state of the generator that draws the windows.  A run resumed from it goes on as if
-it had never stopped, to the last bit.
+step, and the state of the generator that draws the windows.  A resumed run goes on to the last
+bit as if it had never stopped.
 
-*Is it learning?*  Compare it with counting.  On the last tenth of Hamlet a smoothed bigram
-model needs 2.48 nats a character, a trigram model 1.97.  With `--slow` the tests train a small
-GPT with your loop, beyond both.
+*Is it learning?*  Compare it with counting: on the last tenth of Hamlet a bigram model needs 2.48
+nats a character, a trigram model 1.97.  With `--slow` your loop trains a small GPT beyond both.
 
 **Why warm up?**  Adam divides by an average of squared gradients.  At first that is a bad
-estimate, and full steps along it throw the weights about.
+estimate, and full steps throw the weights about.
 
 **Why decay matrices alone?**  Weight decay pulls towards 0.  That is no natural place for a
 norm's weight: 0 shuts it.  Biases are few.
