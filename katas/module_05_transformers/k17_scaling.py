@@ -6,23 +6,24 @@ squares; no other kata's code.  More: Anthony et al. 2023, "Transformer Math 101
 **The idea.**  How large a model, on how many tokens, does a budget pay for?  And does it fit
 into memory?  A few counts answer that before a GPU is rented.
 
-**The formulas.**  *Parameters*: multiply every tensor's shape out, and add.  A block of Llama:
+**The formulas.**  *Parameters*: multiply each tensor's shape out, and add:
 
-    x (n, d) ─┬─▶ q   d × heads·head_dim    ─┐
-              ├─▶ k   d × kv_heads·head_dim ─┼─▶ scores ─▶ averages ─▶ o
-              └─▶ v   d × kv_heads·head_dim ─┘   heads × n × n         heads·head_dim × d
+    Llama, a block
 
-      then    gate and up  d × d_ff each,  down  d_ff × d;  two RMSNorms of d weights
+    x (n, d) ─┬─▶ q  d × heads·head_dim    ─┐
+              ├─▶ k  d × kv_heads·head_dim ─┼─▶ scores ────────▶ averages ─▶ o
+              └─▶ v  d × kv_heads·head_dim ─┘   heads × n × n    heads·head_dim × d
+              then  gate and up  d × d_ff each,  down  d_ff × d;  two RMSNorms of d
 
-    GPT-2     q, k, v, o  d × d each,  up  d × d_ff,  down  d_ff × d,  all with biases;
-              two LayerNorms, each with d weights and d biases
+    GPT-2, a block: q, k, v, o  d × d each,  up  d × d_ff,  down  d_ff × d,  all with biases;
+                    two LayerNorms, each with d weights and d biases
 
 Both models have one more norm before the head.  A head tied to the token embeddings is the same
 tensor: it counts once.
 
 *FLOPs*: a product of an (n, k) and a (k, m) matrix takes 2·n·k·m operations.  So each weight
-costs 2 a token in the forward pass.  The backward pass takes twice that: one product for the
-gradient of the inputs, one for that of the weights.  The rule:
+costs 2 a token in the forward pass, and 4 in the backward pass: one product for the gradient of
+the inputs, one for that of the weights.  The rule:
 
     C ≈ 6 · N · D          N parameters, D training tokens
 
@@ -34,8 +35,8 @@ looked up.  The exact count of one forward pass of b sequences of n tokens does 
 
 The second line is Q Kᵀ and weights · V.  A training step takes exactly three times as much.
 
-*Loss*: trained models follow a sum of three terms: what no model can predict, what a finite
-model misses, and what finite data misses:
+*Loss*: the sum of what no model can predict, what a finite model misses, and what finite data
+misses:
 
     L(N, D) = E + A / N^α + B / D^β
     Hoffmann et al.: E = 1.69, A = 406.4, B = 410.7, α = 0.34, β = 0.28
@@ -97,8 +98,8 @@ changes its arguments.
 
 Sources: Hoffmann et al. 2022, "Training Compute-Optimal Large Language Models", section 3.3 and
 appendix D.3; Kaplan et al. 2020, "Scaling Laws for Neural Language Models", section 2.1;
-Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models",
-sections 4.1 and 5; Rajbhandari et al. 2020, "ZeRO", section 3.1; Ainslie et al. 2023, "GQA".
+Korthikanti et al. 2022, "Reducing Activation Recomputation", sections 4.1 and 5; Rajbhandari et
+al. 2020, "ZeRO", section 3.1; Ainslie et al. 2023, "GQA".
 
 From scratch: transformers and torch.utils.flop_counter may not be used; numpy and scipy may.
 """
