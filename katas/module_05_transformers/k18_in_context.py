@@ -1,15 +1,15 @@
 """In-context learning
 
 **Before you start.**  You need attention, gradient descent on least squares and f-strings; no
-other kata's code.  More on induction heads: Olsson et al. 2022, its first sections.
+other kata's code.  More: Olsson et al. 2022, the first sections.
 
 **The idea.**  A language model learns from its prompt without a single weight changing.  You
 look at it from three sides: how to write the prompt, how attention can learn from it, and which
 heads copy from it.
 
-*The prompt.*  A few-shot prompt shows worked examples, then the query with its answer left open;
-the model goes on with the pattern.  A tuned model was trained on one fixed text around
-instruction and response, and wants exactly that text again.
+*The prompt.*  A few-shot prompt shows worked examples, then the query with its answer left open.
+The model goes on with the pattern.  A tuned model wants exactly the text around instruction and
+response that it was trained on.
 
 *Learning by attention.*  Attention can run gradient descent.  Example i is a token (xᵢ, yᵢ), a
 query is (x, 0):
@@ -37,15 +37,15 @@ token after it, and predicts that one:
                           └─────────┘    the second 3 as well
     predicts    –    –    –    3    9
 
-To find such heads, feed a model random tokens repeated with some period.  The token at
-i ≥ period stood at i - period before, so an induction head looks at i - period + 1.
+To find such heads, feed a model random tokens with some period.  The token at i ≥ period stood at
+i - period before, so an induction head looks at i - period + 1.
 
 **Why are many layers many steps?**  After the layer each example's y slot holds what is still
 unexplained: least squares again, and the same layer is its next step.  A query's y slot holds
 minus its prediction.
 
-**Why does a prompt end at the colon?**  Tokenizers put a space in front of the word that follows
-it.  "Output: " would take that space from the answer's first token.
+**Why does a prompt end at the colon?**  Tokenizers put a space in front of the next word;
+"Output: " would take it away.
 
 **Worked by hand**, two examples, d = 2, rate 0.5 (so rate/n = 0.25):
 
