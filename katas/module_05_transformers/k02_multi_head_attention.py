@@ -46,8 +46,6 @@ without bias.  Scores are divided by √d_h = √2, not by √d_model:
 
     out of token 0 = [0.670, 0.330, 1.888, 0.112]
 
-Head 1's entries are twice, so its scores four times as large.
-
 **Shapes**, with any leading batch dimensions `...`, none included:
 
     x (..., n, d_model)    context (..., m, d_model)    weights (..., heads, n, m)
