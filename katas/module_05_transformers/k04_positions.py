@@ -31,7 +31,8 @@ With δ the distance and e = ⌊s/2⌋:
                         gets s + bucket(δ), every other one bucket(δ)
     not bidirectional:  s = buckets,   δ = max(query - key, 0)
 
-*ALiBi*: nothing is learned.  Head h of H pays slopeₕ for each token of distance:
+*ALiBi*: nothing is learned, so it goes on beyond the longest training text.  Head h of H pays
+slopeₕ for each token of distance:
 
     H a power of 2:  slopes 2^(-8/H), 2^(-16/H), …, 2^(-8)
     otherwise:       the slopes of the next lower power P, then every other one
@@ -46,9 +47,6 @@ Both, T5 bidirectional, ALiBi with slope ½:
 
 **Why pairs?**  A shift by t tokens turns pair i by t·ωᵢ, whatever p is.  So "t tokens back" is
 one linear map.
-
-**Why a price for distance?**  It goes on beyond the longest training text.  With ALiBi a model
-trained on 1,024 tokens reads 2,048 as well as a sinusoidal one trained on them.
 
 **Worked by hand.**
 
