@@ -33,7 +33,7 @@ through the sublayers, it grows by about √(l + 1) over l blocks: by 7 over 48.
 each norm divides it by √2: after 48 blocks 2⁻²⁴ of it is left.
 
 **Why float32 inside RMSNorm?**  bfloat16 keeps 8 bits: each square, mean and root would be
-off by up to 0.4 %.  float16 overflows at 65,504, so the square of 256 is infinite.
+off by up to 0.4 %.  float16 ends at 65,504: the square of 256 is infinite.
 
 **Worked by hand**, x = [1 2 3 6], ε = 0, weight 1, bias 0:
 
@@ -52,8 +52,7 @@ Answers are on the device of the input, and a module moved by .to works where it
     gradient_norms  10 min   one backward pass for all inputs
 
 Sources: Ba et al. 2016, "Layer Normalization"; Zhang and Sennrich 2019, "Root Mean Square
-Layer Normalization"; Xiong et al. 2020, "On Layer Normalization in the Transformer
-Architecture", section 3.
+Layer Normalization"; Xiong et al. 2020 (pre-norm), section 3.
 
 From scratch: torch.nn.LayerNorm, torch.nn.RMSNorm, torch.nn.functional.layer_norm,
 torch.nn.functional.rms_norm, torch.layer_norm, torch.rms_norm and torch.native_layer_norm
