@@ -43,8 +43,6 @@ start token in front:
                     ▼  ▼  ▼
     must predict    3  1  2        the target
 
-In use, greedy decoding appends the likeliest token and asks again.
-
 **Why shift?**  Unshifted, position i holds the very token that it must predict.  The model
 learns to copy, and can't write a word.
 
