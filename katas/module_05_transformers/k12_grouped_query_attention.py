@@ -8,9 +8,9 @@ used until yours are green):
 
 A picture: Ainslie et al. 2023, figure 2.
 
-**The idea.**  A model that writes keeps the keys and values of all earlier tokens in a cache, and
-reads all of them for every new token.  That reading, not the arithmetic, takes the time.  So let
-several query heads share one head of keys and values:
+**The idea.**  A model that writes reads the keys and values of all earlier tokens from a cache,
+for every new token.  That reading, not the arithmetic, takes the time.  So let several query
+heads share one head of keys and values:
 
       multi-head            grouped-query           multi-query
     q   0   1   2   3         0   1   2   3            0   1   2   3
