@@ -98,7 +98,7 @@ def read_config(config: Mapping[str, Any]) -> LlamaConfig:
         head_dim                 hidden_size / num_attention_heads where it is missing
         rms_norm_eps             eps
         tie_word_embeddings      tied; false where it is missing
-        rope_theta               θ, inside "rope_parameters", or, in older files, beside the rest
+        rope_theta               θ, inside "rope_parameters"; in older files beside the rest
 
     What is there isn't null.
 
@@ -117,9 +117,10 @@ class Llama(nn.Module):
     def forward(self, ids: Tensor, positions: Tensor | None = None) -> Tensor:
         """The logits (b, n, vocab_size) of the tokens that follow ids (b, n).
 
-        `positions` (n,) are where the tokens stand, for RoPE; 0 … n - 1 where they aren't
-        given.  Row t depends on the tokens of rows 0 … t alone, in whatever order the positions are.
-        Only their distances matter, also far away: RoPE's angles are float64.
+        - `positions` (n,) are where the tokens stand, for RoPE; 0 … n - 1 where they aren't
+          given.
+        - Row t depends on the tokens of rows 0 … t alone, in whatever order the positions are.
+        - Only the positions' distances matter, also far away: RoPE's angles are float64.
         """
         raise NotImplementedError
 
