@@ -36,8 +36,8 @@ to `floor`:
 step, and the state of the generator that draws the windows.  A resumed run goes on to the last
 bit as if it had never stopped.
 
-*Is it learning?*  Compare it with counting: on the last tenth of Hamlet a bigram model needs 2.48
-nats a character, a trigram model 1.97.  With `--slow` your loop trains a small GPT beyond both.
+*Is it learning?*  With `--slow` your loop trains a small GPT on Hamlet, beyond the 1.97 nats a
+character of a trigram model that counts.
 
 **Why warm up?**  Adam divides by an average of squared gradients.  At first that is a bad
 estimate, and full steps throw the weights about.
