@@ -9,17 +9,13 @@ into memory?  A few counts answer that before a GPU is rented.
 **The formulas.**  *Parameters*: multiply each tensor's shape out, and add:
 
     Llama, a block
-
     x (n, d) ─┬─▶ q  d × heads·head_dim    ─┐
-              ├─▶ k  d × kv_heads·head_dim ─┼─▶ scores ────────▶ averages ─▶ o
-              └─▶ v  d × kv_heads·head_dim ─┘   heads × n × n    heads·head_dim × d
-              then  gate and up  d × d_ff each,  down  d_ff × d;  two RMSNorms of d
+              ├─▶ k  d × kv_heads·head_dim ─┼─▶ scores ──────▶ averages ─▶ o
+              └─▶ v  d × kv_heads·head_dim ─┘   heads×n×n      heads·head_dim × d
+              then  gate, up  d × d_ff each;  down  d_ff × d;  2 RMSNorms of d
 
     GPT-2, a block: q, k, v, o  d × d each,  up  d × d_ff,  down  d_ff × d,  all with biases;
                     two LayerNorms, each with d weights and d biases
-
-Both models have one more norm before the head.  A head tied to the token embeddings is the same
-tensor: it counts once.
 
 *FLOPs*: a product of an (n, k) and a (k, m) matrix takes 2·n·k·m operations.  So each weight
 costs 2 a token in the forward pass, and 4 in the backward pass: one product for the gradient of
@@ -54,8 +50,6 @@ A larger model on the same budget sees fewer tokens:
 Put D = C / (6N) in and set the derivative to 0.  Then αA / N^α = βB / D^β, and so
 
     N = (αA / βB)^(1/(α+β)) · (C / 6)^(β/(α+β))        D = C / (6N)
-
-**Why do hidden scores count?**  Plain attention computes all n² and masks half afterwards.
 
 **Why is kv_heads not in the second line?**  Sharing keys saves weights and cache, but every
 query head still scores every token.
@@ -114,7 +108,7 @@ def gpt2_parameters(
 
     Token embeddings (vocab_size, d_model), learned positions (context, d_model), `layers`
     blocks as above, a final LayerNorm, and a head without bias.  If `tied`, the head is the
-    token embeddings; else it is a matrix of its own.
+    token embeddings, and counts once; else it is a matrix of its own.
     """
     raise NotImplementedError
 
@@ -150,7 +144,7 @@ def gpt2_forward_flops(
     """The exact FLOPs of the matrix products in one forward pass of GPT-2, an int.
 
     - `batch` sequences of `tokens` tokens each, and logits at every position.
-    - Attention is computed plainly: all tokens × tokens scores, hidden ones included.
+    - Attention is computed plainly: all tokens × tokens scores, and half are masked afterwards.
     - Only matrix products count: no additions of biases, no norms, softmax or activations,
       and no embedding look-ups.
     """
