@@ -6,7 +6,7 @@ softmax, no other kata.  Pictures: Alammar 2018, "The Illustrated Transformer".
 **The idea.**  To predict a word, a model must decide which earlier words matter.
 Attention learns this.  Each position asks with a query.  It offers a key, which says what it
 can answer, and a value, the answer.  A query is compared with every key.  Then the values
-are averaged; those of better keys count for more.
+are averaged; those whose keys fit better count for more.
 
 **The formula.**  Queries, keys and values are the rows of Q, K and V; a query and a key
 have d_k entries:
