@@ -4,9 +4,9 @@
 says what a mask is for.  Pictures: Beltagy et al. 2020, figure 2.
 
 **The idea.**  Full attention computes n·m scores: twice the text, four times the work.  But
-most of what a token needs stands close by, and the rest can be reached in two steps.  So score
-only some pairs.  A pattern is a boolean mask, True where query i may look at key j.  Combine
-patterns with `&` (both allow) and `|` (either does).
+most of what a token needs stands close by, and the rest can often be reached in two steps.
+So score only some pairs.  A pattern is a boolean mask, True where query i may look at key j.
+Combine patterns with `&` (both allow) and `|` (either does).
 
     window, 2 back     stride of 3        global token 2     two documents
     ■ . . . . .        ■ . . . . .        . . ■ . . .        ■ ■ ■ . . .
@@ -25,7 +25,7 @@ i + m - n is the query's own position.  As in decoding with a cache, the last of
 stands at the last of m ≥ n keys.  Negative: the key lies ahead.
 
 **Why window and stride together?**  A window of 2 back and a stride of 3 reach every earlier
-token in two steps.  A window alone needs layers: L layers of w tokens see L·w tokens back.
+token in two steps.  A window alone needs layers: L with a window of w see L·w tokens back.
 
 **Why count blocks?**  A GPU kernel skips a block of scores only if all of it is hidden.  A block
 with a single True is computed in full.
@@ -40,10 +40,10 @@ with a single True is computed in full.
 Of 8 × 8 = 64 scores a causal mask keeps 36, a window of 2 back 21, a stride of 4 keeps 12,
 window and stride together 25.  In blocks of 4 × 4 the causal 36 cost 3 blocks: 48 scores.
 
-**Shapes**: masks are boolean (n, m), rows queries and columns keys, m ≥ n.  No function changes
-its arguments.
+**Shapes**: masks are boolean (n, m), rows queries and columns keys; functions of n and m have
+m ≥ n.  No function changes its arguments.
 
-Masks of a mask or of ids are on the device of these.
+Masks made from a layout or from ids are on its device.
 
 **Steps.**
 
@@ -53,7 +53,7 @@ Masks of a mask or of ids are on the device of these.
     global_mask     5 min   the query or the key
     document_mask   5 min   any leading dimensions
     block_mask      5 min   enlarge, don't tile
-    score_entries  10 min   blocks that stand over
+    score_entries  10 min   blocks that reach beyond the edge
 
 Sources: Child et al. 2019, "Generating Long Sequences with Sparse Transformers", section 4;
 Beltagy et al. 2020, "Longformer", section 3.1.
@@ -120,7 +120,7 @@ def score_entries(mask: Tensor, block: int = 1) -> int:
 
     - It computes every block that holds at least one True, all block² scores of it.
     - The blocks start at the first query and key of each matrix.
-    - Where `block` doesn't divide n or m, the last blocks stand over and count in full, too.
+    - Where `block` doesn't divide n or m, the last blocks reach beyond the edge, and count in full.
     - Leading dimensions are summed over.  With block = 1 it is the number of True.
     """
     raise NotImplementedError
