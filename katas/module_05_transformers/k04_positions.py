@@ -6,7 +6,8 @@ Transformer".
 
 **The idea.**  Attention sees a set.  Shuffle the keys together with their values, and its
 output doesn't change.  So the model must be told the order.  Sinusoids and learned vectors are
-added to the embeddings; T5's buckets and ALiBi to the scores, by distance alone.
+added to the embeddings; T5's buckets and ALiBi to the scores, by the distance of query and
+key.
 
 **The formulas.**  *Sinusoidal*: column pair i of d turns at its own speed ωᵢ, from fast to
 slow, like the hands of a clock.  p is the position:
@@ -38,7 +39,7 @@ slopeₕ for each token of distance:
     otherwise:       the slopes of the next lower power P, then every other one
                      of 2P heads' slopes (first, third, …), H - P of them
 
-Both, T5 bidirectional, ALiBi with slope ½:
+Side by side, T5 bidirectional, ALiBi with slope ½:
 
     key - query │  -20    -8    -3    -1     0     1     3    20
     ────────────┼────────────────────────────────────────────────
