@@ -28,9 +28,9 @@ two places.  GPT-2, Llama and most models since are pre-norm:
                      └──▶ f ────┘
 
 **Why pre-norm?**  Say that f's output is about as large as its input, and unrelated to it.
-Follow the gradient back.  Under pre-norm nothing stands on the upper line; with what comes
-through the sublayers, it grows by about √(l + 1) over l blocks: by 7 over 48.  Under post-norm
-each norm divides it by √2: after 48 blocks 2⁻²⁴ of it is left.
+Follow the gradient back.  Under pre-norm nothing stands on the upper line.  With what comes
+through the sublayers the gradient grows, but only by about √(l + 1) over l blocks: by 7 over 48.
+Under post-norm each norm divides it by √2: after 48 blocks 2⁻²⁴ of it is left.
 
 **Why float32 inside RMSNorm?**  bfloat16 keeps 8 bits: each square, mean and root would be
 off by up to 0.4 %.  float16 ends at 65,504: the square of 256 is infinite.
