@@ -4,8 +4,8 @@
 2018, "The Illustrated Transformer".
 
 **The idea.**  Attention moves information between tokens.  Then the feed-forward layer works on
-each token by itself: up to a wider space, through a curved function, and down again.  Without
-that function two matrices would be no more than one.
+each token by itself: up to a wider space, through a function that isn't linear, and down
+again.  Without that function two matrices would be no more than one.
 
 **The formula.**  act is relu or gelu; Φ(x) is the chance that a standard normal number is
 below x:
