@@ -36,7 +36,7 @@ Draw each block's out_proj and down_proj, which add to the stream, smaller: with
 **Why tie E?**  Tokens that mean alike should be read and predicted alike.  And it saves weights:
 GPT-2 small has 124 million, untied 163 million.
 
-**Why √(2L)?**  2L such terms add up.  So their sum's variance doesn't grow with the depth.
+**Why √(2L)?**  2L such terms add up.  Drawn smaller, their sum's variance doesn't grow with L.
 
 **Worked by hand**: logits of zeros over V = 4 tokens give each token ¼, so the loss is
 log 4 = 1.3863.  GPT-2 small has L = 12: its out_proj starts with a standard deviation of
