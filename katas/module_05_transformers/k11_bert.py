@@ -42,11 +42,11 @@ The heads and the loss:
     loss   = cross-entropy over the chosen + cross-entropy of next
 
 *Sentences as vectors.*  Take the mean of the last states over the real tokens, scaled to length
-1.  A dot product of two of these is a similarity.  all-MiniLM-L6-v2 was tuned for it; your code
-runs its weights.
+1.  The dot product of two such vectors is their similarity.  all-MiniLM-L6-v2 was tuned for it;
+your code runs its weights.
 
-**Why not mask all that are chosen?**  No later text has [MASK] in it.  BERT must keep a good idea
-of every token.
+**Why not mask all that are chosen?**  No text that BERT meets later has [MASK] in it.  So it must
+keep a good idea of every token.
 
 **Worked by hand**: of 100 tokens about 15 are chosen: 12 masked, 1.5 random, 1.5 as they were.
 The mean over [1 3], [5 7] and padding is [3 5], of length 5.831: [0.5145 0.8575].
