@@ -6,7 +6,7 @@ used until yours are green):
     from .k01_attention import attention
     from .k05_rope import apply_rope
 
-A picture: Ainslie et al. 2023, figure 2.
+A picture: figure 2 of Ainslie et al. 2023.
 
 **The idea.**  A model that writes reads the keys and values of all earlier tokens from a cache,
 for every new token.  That reading, not the arithmetic, takes the time.  So let several query
