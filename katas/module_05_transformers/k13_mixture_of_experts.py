@@ -38,15 +38,15 @@ It is k if all is even, and up to E if it isn't.  fₑ has no gradient; Pₑ car
 
     C = ⌈factor · k · T / E⌉
 
-All first choices come before any second one, and among those the earlier token first.  A choice
-that finds its expert full is dropped.  It adds nothing, and its weight isn't given to the
-others.
+Places go in order: all first choices before any second one, and among those the earlier token
+first.  A choice that finds its expert full is dropped.  It adds nothing, and its weight isn't
+given to the others.
 
 **Why a loss for balance?**  Left alone, the router sends all to a few experts, and only those
 learn.
 
 **Why not k = 1?**  A single weight, scaled to sum to 1, is always 1: y teaches the router
-nothing.  Switch Transformers multiply by p as it is.
+nothing.  Switch Transformers have k = 1, and multiply by p as it is.
 
 **Worked by hand**, E = 2, k = 1, three tokens with p = [0.8 0.2], [0.6 0.4], [0.3 0.7]:
 
