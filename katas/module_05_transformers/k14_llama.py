@@ -11,7 +11,7 @@ grouped-query attention.  You may use yours (the reference's are used until your
 Sizes and reasons: Touvron et al. 2023, section 2.2.
 
 **The idea.**  Most open models follow this decoder.  Your code can run their weights, and writes
-the same text as `transformers`.  It is GPT with four parts exchanged, which you have written.
+the same text as `transformers`.  It is GPT with four parts exchanged; you have all four.
 
          GPT                     Llama
     ids ─▶ E + P            ids ─▶ E               positions come in attention
