@@ -36,8 +36,8 @@ to `floor`:
 step, and the state of the generator that draws the windows.  A resumed run goes on to the last
 bit as if it had never stopped.
 
-*Is it learning?*  With `--slow` your loop trains a small GPT on Hamlet, beyond the 1.97 nats a
-character of a trigram model that counts.
+*Is it learning?*  With `--slow` your loop trains a small GPT on Hamlet, to a lower loss than a
+trigram model's 1.97 nats a character.
 
 **Why warm up?**  Adam divides by an average of squared gradients.  At first that is a bad
 estimate, and full steps throw the weights about.
