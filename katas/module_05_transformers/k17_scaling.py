@@ -10,8 +10,8 @@ into memory?  A few counts answer that before a GPU is rented.
 
     Llama, a block
     x (n, d) ─┬─▶ q  d × heads·head_dim    ─┐
-              ├─▶ k  d × kv_heads·head_dim ─┼─▶ scores ──────▶ averages ─▶ o
-              └─▶ v  d × kv_heads·head_dim ─┘   heads×n×n      heads·head_dim × d
+              ├─▶ k  d × kv_heads·head_dim ─┼─▶ scores ─────▶ averages ─▶ o
+              └─▶ v  d × kv_heads·head_dim ─┘   heads×n×n     heads·head_dim × d
               then  gate, up  d × d_ff each;  down  d_ff × d;  2 RMSNorms of d
 
     GPT-2, a block: q, k, v, o  d × d each,  up  d × d_ff,  down  d_ff × d,  all with biases;
@@ -31,7 +31,7 @@ looked up.  The exact count of one forward pass of b sequences of n tokens does 
 
 The second line is Q Kᵀ and weights · V.  A training step takes exactly three times as much.
 
-*Loss*: the sum of what no model can predict, what a finite model misses, and what finite data
+*Loss* is a sum: what no model can predict, what a finite model misses, and what finite data
 misses:
 
     L(N, D) = E + A / N^α + B / D^β
