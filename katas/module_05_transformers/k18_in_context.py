@@ -44,8 +44,8 @@ i - period before, so an induction head looks at i - period + 1.
 unexplained: least squares again, and the same layer is its next step.  A query's y slot holds
 minus its prediction.
 
-**Why does a prompt end at the colon?**  Tokenizers put a space in front of the next word;
-"Output: " would take it away.
+**Why does a prompt end at the colon?**  Tokenizers join a space to the word that follows it.
+"Output: " takes that space from the answer's first token.
 
 **Worked by hand**, two examples, d = 2, rate 0.5 (so rate/n = 0.25):
 
