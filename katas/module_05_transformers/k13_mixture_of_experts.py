@@ -27,8 +27,8 @@ good check.
 *Dispatch.*  Loop over the experts, not over the tokens: gather the rows in an expert's queue,
 run it once, and add its weighted results where the rows came from.
 
-*Balance.*  fₑ is the share of the T tokens' k·T choices that went to expert e, Pₑ the mean of pₑ
-over the tokens:
+*Balance.*  Left alone, the router sends all to a few experts, and only those learn.  fₑ is the
+share of the T tokens' k·T choices that went to expert e, Pₑ the mean of pₑ over the tokens:
 
     loss = E · k · Σₑ fₑ Pₑ
 
@@ -41,9 +41,6 @@ It is k if all is even, and up to E if it isn't.  fₑ has no gradient; Pₑ car
 Places go in order: all first choices before any second one, and among those the earlier token
 first.  A choice that finds its expert full is dropped.  It adds nothing, and its weight isn't
 given to the others.
-
-**Why a loss for balance?**  Left alone, the router sends all to a few experts, and only those
-learn.
 
 **Why not k = 1?**  A single weight, scaled to sum to 1, is always 1: y teaches the router
 nothing.  Switch Transformers have k = 1, and multiply by p as it is.
