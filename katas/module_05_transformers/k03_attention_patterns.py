@@ -25,7 +25,7 @@ i + m - n is the query's own position.  As in decoding with a cache, the last of
 stands at the last of m ≥ n keys.  Negative: the key lies ahead.
 
 **Why window and stride together?**  A window of 2 back and a stride of 3 reach every earlier
-token in two steps.  A window alone needs layers: L with a window of w see L·w tokens back.
+token in two steps.  A window of w alone needs L layers to see L·w tokens back.
 
 **Why count blocks?**  A GPU kernel skips a block of scores only if all of it is hidden.  A block
 with a single True is computed in full.
