@@ -45,7 +45,8 @@ A place between two values takes from both in proportion: place 1.25 is x₁ + 0
 average.  Dividing by n - 1 corrects this.
 
 **Why refuse a key that the right table has twice?**  The row would come back twice, and every sum
-over it would be wrong.  So does pivot refuse two values for one cell.
+over it would be wrong.  For the same reason pivot refuses two values for one
+cell.
 
 **Worked by hand**, on the table above:
 
