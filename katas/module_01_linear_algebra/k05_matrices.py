@@ -4,8 +4,7 @@
 matrices is new to you?  Read Strang 2016, "Introduction to Linear Algebra", sections 2.4 and 2.5.
 
 **The idea.**  Nearly all the time of a neural network goes into products of matrices.  Write the
-product in three ways that walk through memory differently, cut it into blocks, and save
-multiplications at three places.
+product in three ways, cut it into blocks, and save multiplications at three places.
 
 **The formulas**, for A (n, k) and B (k, m); Aᵢ is a row, A₍ₗ₎ a column, Aᵢₗ an entry:
 
@@ -19,8 +18,8 @@ multiplications at three places.
     2 of one row and        2 of one column and       one column times one row,
     5 of the other          5 of the other            then the next pair
 
-All three multiply n·k·m times.  The fastest programs cut both matrices into blocks that fit into
-the cache, and multiply block by block, as if the blocks were numbers:
+All three multiply n·k·m times, but walk through memory differently.  Fast programs cut both
+matrices into blocks that fit into the cache.  They multiply blocks as if these were numbers:
 
     blocks    C[I, J] += A[I, L] B[L, J]       over all blocks I, J, L
 
@@ -39,16 +38,14 @@ Three savings:
     rank 1    (A + u vᵀ)⁻¹ = A⁻¹ - (A⁻¹u)(vᵀA⁻¹) / (1 + vᵀA⁻¹u)
     chain     cost(i, j) = min over s of cost(i, s) + cost(s+1, j) + dᵢ dₛ₊₁ dⱼ₊₁
 
-The second is Sherman and Morrison's: A changes by a matrix of rank 1, and so does its inverse.
-That costs n² steps where a new inverse costs n³.  The third is for a product of many matrices, of
-which number i has dᵢ rows and dᵢ₊₁ columns.  However you bracket it, the result is the same, but
-not the cost.  The cheapest way for i … j splits the chain at some s, and does both parts as cheaply
-as can be.
+- *Rank 1* (Sherman and Morrison): A changes by a matrix of rank 1, and so does its inverse.  This
+  costs n² steps where a new inverse costs n³.  If the divisor is 0, A + u vᵀ has no inverse.
+- *Chain*: matrix i has dᵢ rows and dᵢ₊₁ columns.  Brackets change the cost of a product of many
+  matrices, not the result.  The cheapest way for i … j splits the chain at some s, and does both
+  parts as cheaply as possible; cost(i, i) = 0.
 
-**Why a table, and not a recursion, for the chain?**  Every part is asked for many times.  Fill a
-table from short chains to long ones, and each is computed once.
-
-**Why can the update fail?**  If the divisor is 0, A + u vᵀ has no inverse.
+**Why a table for the chain, and no plain recursion?**  It would compute every part many times.
+Fill a table from short chains to long ones, and each is computed once.
 
 **Worked by hand**:
 
