@@ -11,8 +11,8 @@ factorisation that serves every further b.
 **The formulas**, for A (n, n):
 
     P A = L U    U   upper triangular: what elimination leaves
-                 L   unit lower triangular: the multipliers lᵢₖ that were used
-                 P   the order in which the rows were taken
+                 L   unit lower triangular: the multipliers lᵢₖ
+                 P   the order of the rows
     solving      L y = P b from the top, then U x = y from the bottom
     determinant  det A = ±∏ uₖₖ      minus if the order of the rows is an odd permutation
     Cholesky     A = L Lᵀ      for a symmetric positive definite A
@@ -28,7 +28,7 @@ by 5 matrix:
     │ l   l   l   .   . │   from a dot take: its row's l times the r above
     └───────────────────┘
 
-L U costs about ⅔n³ operations, and each right-hand side after it only 2n².
+L U costs about ⅔n³ operations, each right-hand side only 2n².
 
 **Why pivot?**  Every multiplier divides by the pivot.  With a tiny pivot the multipliers are huge
 and drown the other numbers in rounding.  Without a swap
