@@ -31,12 +31,11 @@ orthogonal, so it keeps all lengths.  With the v above it takes x to -s‖x‖e�
 first become 0.  So one mirror clears a column below the diagonal.  Go on with the rows and columns
 from 1, and so forth:
 
-      x x x           * * *           * * *           * * *
-      x x x    H₀     0 x x    H₁     0 * *    H₂     0 * *
-      x x x   ───▶    0 x x   ───▶    0 0 x   ───▶    0 0 *
-      x x x           0 x x           0 0 x           0 0 0
-
-      a               * is done: it belongs to R
+    ┌ x x x ┐         ┌ * * * ┐         ┌ * * * ┐         ┌ * * * ┐
+    │ x x x │   H₀    │ 0 x x │   H₁    │ 0 * * │   H₂    │ 0 * * │
+    │ x x x │  ───▶   │ 0 x x │  ───▶   │ 0 0 x │  ───▶   │ 0 0 * │
+    └ x x x ┘         └ 0 x x ┘         └ 0 0 x ┘         └ 0 0 0 ┘
+        a             * is done: it belongs to R
 
 **Why not solve the normal equations?**  You lose about log₁₀ κ digits in x.  AᵀA has condition
 number κ², so it loses twice as many: of float64's 16 digits κ = 10⁸ leaves none, of float32's 7
