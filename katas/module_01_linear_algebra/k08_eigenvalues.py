@@ -26,8 +26,8 @@ v₂ = [1 -1] by 1.  Start from [1 0] = ½v₁ + ½v₂:
              ½        1½                            4½
             45°       18°                            6°     angle to v₁
 
-Each step keeps the height and triples the width, so the vector turns towards v₁.  Divide
-by the length after each product, or the numbers overflow.
+The height stays and the width triples, so the vector turns towards v₁.  Divide by the
+length after each product, or the numbers overflow.
 
 **The formulas**, for A (n, n), a vector v (n,), a shift σ (any number), and |λ₁| ≥ |λ₂| ≥ …:
 
@@ -65,9 +65,8 @@ of the n pages.  rⱼ is the share of time on page j, linksᵢⱼ the links from
 
     rⱼ = (1 - d)/n + d ( ∑ᵢ rᵢ linksᵢⱼ / ∑ₖ linksᵢₖ  +  rank of pages without links / n )
 
-**Why does the last row shrink?**  Q's last column is (A - σI)⁻¹e, scaled, with
-e = [0 … 0 1]: a step of inverse iteration.  Once it is an eigenvector, the last row of
-QᵀA Q is [0 … 0 λ].
+**Why does the last row shrink?**  Q's last column is (A - σI)⁻¹ [0 … 0 1]ᵀ, scaled: a step
+of inverse iteration.  Once it is an eigenvector, QᵀA Q ends with the row [0 … 0 λ].
 
 **Why not σ = c?**  On [0 1; 1 0] that is 0, and R Q is A again, up to signs: it stalls.
 
