@@ -1,8 +1,8 @@
 """Derivatives
 
-**Before you start.**  You need the derivative, the product rule and the chain rule, and Python's
-special methods (`__add__`); no other kata.  Rusty?  Any first book of calculus, the chapter on
-derivatives; for `__add__` and its kin, "Emulating numeric types" in Python's language reference.
+**Before you start.**  You need the product rule, the chain rule, and Python's special methods
+(`__add__`); no other kata.  Rusty?  Read the chapter on derivatives in any calculus book, and
+"Emulating numeric types" in Python's language reference.
 
 **The idea.**  Training follows a gradient downhill, so you need the gradient.  A computer finds it
 in three ways:
@@ -22,7 +22,7 @@ in three ways:
 In f(+ -) you step by h along i, and by -h along j.  For i = j the steps add up: f(x + 2h),
 2 f(x), f(x - 2h).
 
-    the gradient ∇f    of f: ℝⁿ → ℝ, its partial derivatives; along v, f changes by ∇f · v
+    the gradient ∇f    of f: ℝⁿ → ℝ, its partial derivatives; along v the slope is ∇f · v
     the Jacobian       of F: ℝⁿ → ℝᵐ, a row for each output
     the Hessian        of f, its second partial derivatives
 
