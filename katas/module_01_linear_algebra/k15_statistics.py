@@ -7,16 +7,14 @@ chapters 8 to 10.
 **The idea.**  You measured 30 things and want to know about all of their kind: what is the mean,
 and how far off may that be?
 
-- *Welford's method* takes numbers one at a time and keeps mean and variance up to date.  Parts
-  that were counted apart can be merged.
-- *Maximum likelihood* picks the parameters under which the data are most probable.  Its standard
-  errors come from the curvature of the log-likelihood.
-- *A t-test* asks: if the true mean were μ₀, how often would a sample lie as far from it as
-  yours?  That share is the p-value.  Welch's test compares two samples of unequal variance.
-- *A permutation test* needs no formula: if the groups don't differ, you may shuffle the values
-  over them.  How often is the shuffled difference as large as yours?
-- *The bootstrap* draws new samples from yours.  How much a statistic varies over them tells how
-  much to trust it.
+- *Welford's method* takes numbers one at a time and keeps mean and variance up to date.  Two
+  counts can be merged.
+- *Maximum likelihood* picks the parameters under which the data are most probable.
+- *A t-test* asks: if the true mean were μ₀, how often would a sample lie as far from it as yours?
+  That share is the p-value.  Welch's test compares two samples of unequal variance.
+- *A permutation test* shuffles the values over two groups.  How often is the difference as large
+  as yours?
+- *The bootstrap* draws new samples from yours.  How much does a statistic vary over them?
 
 **The formulas**, for a sample x of n numbers with mean x̄:
 
@@ -31,10 +29,10 @@ and how far off may that be?
     t-test       t = (x̄ - μ₀)/√(s²/n)        ν = n - 1, the degrees of freedom
     Welch        t = (x̄ - ȳ)/√(a + b)        ν = (a + b)²/(a²/(n - 1) + b²/(m - 1))
 
-s² is the variance with ddof = 1.  In Welch's test y has m numbers, a = s_x²/n and b = s_y²/m.
+s² has ddof = 1.  In Welch's test y has m numbers, a = s_x²/n and b = s_y²/m.
 
-*The p-value.*  If the hypothesis is true, t follows Student's distribution with ν degrees of
-freedom.  p is the area under both tails of its density, beyond |t|:
+*The p-value.*  If the hypothesis is true, t follows Student's distribution.  p is the area under
+both tails of its density, beyond |t|:
 
                         .-'''-.
                      .-'       '-.
@@ -45,28 +43,25 @@ freedom.  p is the area under both tails of its density, beyond |t|:
         └──┬──┘                        └──┬──┘
            └────────────  p  ─────────────┘
 
-Write t = √ν tan θ.  Then the density becomes c cosᵛ⁻¹ θ, on a finite range:
+With t = √ν tan θ the density becomes c cosᵛ⁻¹ θ, on a finite range:
 
     p = 1 - 2c ∫ cosᵛ⁻¹ θ dθ,  from 0 to atan(|t|/√ν)      c = Γ((ν + 1)/2) / (√π Γ(ν/2))
 
-Do this integral numerically, as a weighted sum over points of the range: 100 points of Gauss and
-Legendre (`np.polynomial.legendre.leggauss`) or 2000 steps of Simpson's rule are enough.  Γ
-overflows for ν > 342: use `math.lgamma`, its logarithm.
+Integrate numerically: 100 points of Gauss–Legendre (`np.polynomial.legendre.leggauss`) or 2000
+steps of Simpson's rule are enough.  Γ overflows for ν > 342; use its logarithm, `math.lgamma`.
 
 The last two need only `rng`:
 
-    permutation   x x x y y       your samples: the difference of means x̄ - ȳ
-                  ─────╳───
-                  y x y x x       shuffled, cut at the same place: another difference
-
-    bootstrap     x₁ x₂ x₃ x₄ x₅  your sample
-                  x₃ x₁ x₁ x₅ x₂  drawn from it, each time from all five: another statistic
+    permutation   │ x x x │ y y │      your samples: the difference x̄ - ȳ
+                  │ y x y │ x x │      shuffled, cut at the same place: another one
+    bootstrap     │ x₁ x₂ x₃ x₄ x₅ │   your sample
+                  │ x₃ x₁ x₁ x₅ x₂ │   each drawn from all five: another statistic
 
 **Why not ∑x² - (∑x)²/n?**  With a mean of 1e8 both terms are near 1e16 n, and float64 has 16
 digits.  Their difference has none left.
 
 **Why n - 1?**  The sample mean is fitted to the data, so squared distances from it are too small
-on average.  Dividing by n - 1 corrects this.  Maximum likelihood doesn't: it divides by n.
+on average.  Dividing by n - 1 corrects this.  Maximum likelihood divides by n.
 
 **Worked by hand**:
 
