@@ -27,8 +27,8 @@ ratings are little evidence, so `reg` holds every number back towards 0:
 
     minimise  ∑ (r - r̂)² + reg · ∑ (numbers)²      over the given ratings
 
-- *Biases*.  First each item's: sum its ratings' distances r - mean, and divide by (reg + how many).
-  Then each user's, in the same way, from r - mean - cᵢ.
+- *Biases*.  First each item's: sum r - mean over its ratings, and divide by (reg + how many).  Then
+  each user's, in the same way, from r - mean - cᵢ.
 - *ALS*, alternating least squares.  With all q fixed, each pᵤ is a small ridge regression of its
   own.  Solve for all users; then fix these and solve for all items.  Repeat: the loss never rises.
 - *SGD*, stochastic gradient descent, takes one rating at a time.
