@@ -4,7 +4,7 @@
 Read chapters 3 to 5 of the Python tutorial, docs.python.org/3/tutorial.
 
 **The idea.**  Before data are numbers, they are text in files.  You write seven small tools for it.
-In each the obvious program is wrong somewhere:
+For each, the obvious program is wrong:
 
 - *CSV.*  `line.split(",")` isn't enough: inside double quotes, commas and line breaks are text, and
   a quote is written twice.
@@ -36,7 +36,7 @@ are inside quotes.  That is a *state machine* with two states:
     [1, [2, [], [3, "ab"]], (4,)] flattened: 1 2 3 "ab" 4
     batches of 3 from 1 2 3 4 5 6 7: [1 2 3] [4 5 6] [7]
 
-**Shapes**: strings, lists and dicts; each function says which.  No function changes its arguments.
+**Shapes**: strings, lists and dicts.  No function changes its arguments.
 
 **Steps.**  A good place to pause is after memoize.
 
