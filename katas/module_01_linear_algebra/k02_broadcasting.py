@@ -18,7 +18,7 @@ lengths must be equal, or one of them 1.  An axis of length 1, or one missing in
     └────┘                                     └────┴────┴────┘
     (2, 1)             (1, 3)                  (2, 3)
 
-So X[:, None] - Y[None] pairs each row of X (n, d) with each row of Y (m, d): shape (n, m, d).
+So X[:, None] - Y[None] pairs all rows of X (n, d) and Y (m, d): shape (n, m, d).
 
 **The formulas**, for rows x of X and y of Y, a series x₀ … xₙ₋₁, and windows of w numbers:
 
@@ -26,7 +26,7 @@ So X[:, None] - Y[None] pairs each row of X (n, d) with each row of Y (m, d): sh
     running sums       cᵢ = x₀ + … + xᵢ₋₁                  c₀ = 0
     a window's sum     cᵢ₊w - cᵢ
 
-The first needs no array (n, m, d).  The last makes a moving average one subtraction.
+The first needs no array (n, m, d).
 
 A table of windows needs no copies.  *Strides* say how many bytes to walk in memory for a step along
 each axis.  The next window starts one number on; the next number in a window is one on, too.  So
