@@ -8,9 +8,9 @@ product in three ways, cut it into blocks, and save multiplications at three pla
 
 **The formulas**, for A (n, k) and B (k, m); Aᵢ is a row, A₍ₗ₎ a column, Aᵢₗ an entry:
 
-    rows      row i of AB is a mix of B's rows:        (AB)ᵢ = ∑ₗ Aᵢₗ Bₗ
-    columns   column j of AB is a mix of A's columns:  (AB)₍ⱼ₎ = ∑ₗ A₍ₗ₎ Bₗⱼ
-    outer     AB is a sum of k matrices of rank 1:     AB = ∑ₗ A₍ₗ₎ Bₗ        column l times row l
+    rows      (AB)ᵢ = ∑ₗ Aᵢₗ Bₗ       a row is a mix of B's rows
+    columns   (AB)₍ⱼ₎ = ∑ₗ A₍ₗ₎ Bₗⱼ     a column is a mix of A's columns
+    outer     AB = ∑ₗ A₍ₗ₎ Bₗ         column l times row l: a sum of k matrices
 
          rows                    columns                   outer products
     [ 2  5 ] [ ───── ]      [ │  │ ] [ 2  . ]         [ │  . ] [ ───── ]
@@ -34,18 +34,18 @@ matrices into blocks that fit into the cache.  They multiply blocks as if these 
 
 Three savings:
 
-    trace     tr(AB) = ∑ᵢⱼ Aᵢⱼ Bⱼᵢ, the sum of AB's diagonal: AB itself isn't needed
+    trace     tr(AB) = ∑ᵢⱼ Aᵢⱼ Bⱼᵢ      the sum of AB's diagonal, without AB
     rank 1    (A + u vᵀ)⁻¹ = A⁻¹ - (A⁻¹u)(vᵀA⁻¹) / (1 + vᵀA⁻¹u)
     chain     cost(i, j) = min over s of cost(i, s) + cost(s+1, j) + dᵢ dₛ₊₁ dⱼ₊₁
 
 - *Rank 1* (Sherman and Morrison): A changes by a matrix of rank 1, and so does its inverse.  This
-  costs n² steps where a new inverse costs n³.  If the divisor is 0, A + u vᵀ has no inverse.
-- *Chain*: matrix i has dᵢ rows and dᵢ₊₁ columns.  Brackets change the cost of a product of many
-  matrices, not the result.  The cheapest way for i … j splits the chain at some s, and does both
-  parts as cheaply as possible; cost(i, i) = 0.
+  costs n² steps, a new inverse n³.  If the divisor is 0, A + u vᵀ has no inverse.
+- *Chain*: matrix i has dᵢ rows and dᵢ₊₁ columns.  Brackets change a product's cost, not the result.
+  The cheapest way for i … j splits the chain at some s, and does both parts as cheaply as possible;
+  cost(i, i) = 0.
 
-**Why a table for the chain, and no plain recursion?**  It would compute every part many times.
-Fill a table from short chains to long ones, and each is computed once.
+**Why a table for the chain?**  Plain recursion computes every part many times.  Fill a table from
+short chains to long ones, and each is computed once.
 
 **Worked by hand**:
 
