@@ -17,8 +17,7 @@ factorisation that serves every further b.
     determinant  det A = ±∏ uₖₖ      minus if the order of the rows is an odd permutation
     Cholesky     A = L Lᵀ      for a symmetric positive definite A
 
-One array is enough: where elimination makes a zero, it keeps the multiplier.  Halfway through a 5
-by 5 matrix:
+One array is enough: where elimination makes a zero, keep the multiplier.  Halfway through:
 
     ┌───────────────────┐
     │ u   u   u   u   u │   rows of U: done
@@ -39,8 +38,8 @@ gives x = [0, 1].  *Partial pivoting* takes the largest entry, in absolute value
 or below the diagonal.  Then no multiplier exceeds 1, and in practice A x equals b up to rounding,
 even for an ill-conditioned A.  The inverse times b promises no such thing.
 
-**Why Cholesky?**  It needs no pivoting and half the work.  It also tests for positive definite: it
-fails exactly where a leading block isn't.
+**Why Cholesky?**  It needs half the work and no pivoting, and fails exactly where a leading block
+isn't positive definite.
 
 **Worked by hand**:
 
