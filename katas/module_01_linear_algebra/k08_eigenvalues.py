@@ -29,11 +29,11 @@ v₂ = [1 -1] by 1.  Start from [1 0] = ½v₁ + ½v₂:
 The height stays and the width triples, so the vector turns towards v₁.  Divide by the
 length after each product, or the numbers overflow.
 
-**The formulas**, for A (n, n), a vector v (n,), a shift σ (any number), and |λ₁| ≥ |λ₂| ≥ …:
+**The formulas**, for A (n, n), a vector v (n,), a shift σ, and |λ₁| ≥ |λ₂| ≥ …:
 
     power iteration     v ← A v / ‖A v‖      the error shrinks by |λ₂/λ₁| a step
     inverse iteration   the same with (A - σI)⁻¹ for A
-    Rayleigh quotient   λ ≈ vᵀA v / vᵀv      the value for a vector v
+    Rayleigh quotient   λ ≈ vᵀA v / vᵀv
     deflation           A - λ v vᵀ           A symmetric, ‖v‖ = 1: only this λ becomes 0
 
 (A - σI)⁻¹ has the eigenvalues 1/(λᵢ - σ).  The largest belongs to the λᵢ nearest to σ, so
@@ -44,8 +44,8 @@ round:
 
     A - σI = Q R        A ← R Q + σI = QᵀA Q
 
-A keeps its eigenvalues.  β is the length of the last row's part left of the diagonal.  It
-shrinks.  Once it is 0 up to rounding, the last diagonal entry is an eigenvalue:
+A keeps its eigenvalues.  β, the length of the last row left of the diagonal, shrinks.  Once
+it is 0 up to rounding, the last diagonal entry is an eigenvalue:
 
        A                 1 step                  3 steps
     [ 2  1 │ 1 ]   [ 1.44   .36 │  .04 ]   [ 1.37   .17 │ 0    ]  go on with
@@ -55,7 +55,7 @@ shrinks.  Once it is 0 up to rounding, the last diagonal entry is an eigenvalue:
     β  1.4           .09  (2 steps: 1e-6)    below 1e-15
 
 The columns of the product of all Q's are the eigenvectors.  Wilkinson's σ is the eigenvalue
-of [b β; β c] nearer to c, with b and c the last two diagonal entries:
+of [b β; β c] nearer to c; b and c end the diagonal:
 
     σ = c - s β² / (|d| + √(d² + β²))      d = (b - c)/2,   s = -1 if d < 0, else 1
 
