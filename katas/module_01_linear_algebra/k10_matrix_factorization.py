@@ -5,7 +5,7 @@ numpy.linalg.solve, or yours (the reference's until yours is green):
 
     from .k06_linear_systems import solve
 
-Recommenders are new to you?  Read Koren, Bell and Volinsky 2009 (below): eight pages, well written.
+Recommenders are new to you?  Read Koren, Bell and Volinsky 2009 (below), eight pages.
 
 **The idea.**  A shop knows a few ratings by each customer and wants to guess all others.  Fit two
 thin matrices, tastes of users and traits of items, whose product stands in for the table:
