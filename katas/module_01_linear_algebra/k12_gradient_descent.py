@@ -21,8 +21,7 @@ Optimisation is new to you?  Read Boyd and Vandenberghe 2004, "Convex Optimizati
 
 - *Momentum* gives the point a velocity.  Gradients back and forth across a valley cancel; those
   along it add up.
-- *Backtracking* finds a step by trying.  Start long and shrink it, until f has fallen by a share c
-  of what the slope promises (Armijo).
+- *Backtracking* shrinks a long step until f falls by a share c of what the slope promises (Armijo).
 - *Newton's method* jumps to the lowest point of the bowl that fits f at x.  Near the minimum each
   step doubles the right digits.
 - *With equations* A x = b, the gradient at the minimum is a combination of A's rows, with
@@ -41,9 +40,9 @@ Two steps of descent on ½(x² + 4y²) with η = 0.4:
         │                     ●  1 step
 
 **Why is a narrow valley slow?**  Near its minimum a function is a bowl, ½ xᵀQ x.  Along an
-eigenvector of Q with eigenvalue λ, a step multiplies the error by 1 - ηλ.  With eigenvalues from μ
-to L, η > 2/L diverges.  The best η, 2/(μ + L), leaves (κ - 1)/(κ + 1) of the error a step, where
-κ = L/μ.  κ = 100 needs hundreds of steps.  At best, momentum turns κ into √κ.
+eigenvector of Q with eigenvalue λ, a step multiplies the error by 1 - ηλ.  For eigenvalues from μ
+to L the best η, 2/(μ + L), leaves (κ - 1)/(κ + 1) of it, with κ = L/μ; η > 2/L diverges.  At best,
+momentum turns κ into √κ.
 
 **Why convex?**  Then no point is lower than one where the gradient is 0.
 
