@@ -40,8 +40,8 @@ A computer draws u uniform on [0, 1).  Everything else is made of that:
 **Why logarithms?**  500! has 1135 digits, far beyond floating point.  Sum log k! = log 1 + … +
 log k, and take exp at the end, if at all.
 
-**Why a standard error?**  An estimate without one says nothing.  It falls with √n: a hundred times
-the draws give one digit more.
+**Why a standard error?**  An estimate without one says nothing.  It falls with √n: for one digit
+more, draw a hundred times as much.
 
 **Worked by hand**:
 
