@@ -7,13 +7,11 @@ chapters 8 to 10.
 **The idea.**  You measured 30 things and want to know about all of their kind: what is the mean,
 and how far off may that be?
 
-- *Welford's method* takes numbers one at a time and keeps mean and variance up to date.  Two
-  counts can be merged.
+- *Welford's method* takes one number at a time and keeps mean and variance up to date.
 - *Maximum likelihood* picks the parameters under which the data are most probable.
 - *A t-test* asks: if the true mean were μ₀, how often would a sample lie as far from it as yours?
-  That share is the p-value.  Welch's test compares two samples of unequal variance.
-- *A permutation test* shuffles the values over two groups.  How often is the difference as large
-  as yours?
+  That share is the p-value.  Welch's test compares two samples.
+- *A permutation test* shuffles the values over two groups.  How often is the difference as large?
 - *The bootstrap* draws new samples from yours.  How much does a statistic vary over them?
 
 **The formulas**, for a sample x of n numbers with mean x̄:
@@ -31,8 +29,7 @@ and how far off may that be?
 
 s² has ddof = 1.  In Welch's test y has m numbers, a = s_x²/n and b = s_y²/m.
 
-*The p-value.*  If the hypothesis is true, t follows Student's distribution.  p is the area under
-both tails of its density, beyond |t|:
+*The p-value* is the area under both tails of Student's density, beyond |t|:
 
                         .-'''-.
                      .-'       '-.
@@ -60,8 +57,8 @@ The last two need only `rng`:
 **Why not ∑x² - (∑x)²/n?**  With a mean of 1e8 both terms are near 1e16 n, and float64 has 16
 digits.  Their difference has none left.
 
-**Why n - 1?**  The sample mean is fitted to the data, so squared distances from it are too small
-on average.  Dividing by n - 1 corrects this.  Maximum likelihood divides by n.
+**Why n - 1?**  The mean is fitted to the sample, so squared distances from it are too small on
+average.  n - 1 corrects this.  Maximum likelihood divides by n.
 
 **Worked by hand**:
 
@@ -71,8 +68,7 @@ on average.  Dividing by n - 1 corrects this.  Maximum likelihood divides by n.
     counts 0 2 1 1   λ = 1, its error √(1/4) = 0.5
 
 **Shapes**: samples are arrays (n,), of floats, integers or booleans.  A mean of 1e8 costs no
-digits of a variance, anywhere.  Samples for a t-test hold at least two different numbers.
-No function changes its arguments.
+digits of a variance, anywhere.  No function changes its arguments.
 
 **Steps.**  A good place to pause is after fit_poisson.
 
@@ -159,12 +155,18 @@ def t_p_value(t: float, df: float) -> float:
 
 
 def t_test(x: np.ndarray, mean: float = 0.0) -> tuple[float, float]:
-    """(t, two-sided p) for the hypothesis that `x` (n,) is from a distribution with this mean."""
+    """(t, two-sided p) for the hypothesis that `x` (n,) is from a distribution with this mean.
+
+    `x` holds at least two different numbers.
+    """
     raise NotImplementedError
 
 
 def welch_test(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """(t, ν, two-sided p) for the hypothesis that `x` (n,) and `y` (m,) have one mean."""
+    """(t, ν, two-sided p) for the hypothesis that `x` (n,) and `y` (m,) have one mean.
+
+    `x` and `y` hold at least two different numbers each.
+    """
     raise NotImplementedError
 
 
