@@ -35,9 +35,9 @@ Sweep over all pairs of columns, again and again; 20 sweeps are plenty for a hun
 Rotate V along with A; it starts as the identity.  At the end the columns of A V are orthogonal.
 Their lengths are the sᵢ, their directions the uᵢ.
 
-Aₖ is the closest matrix of rank k (Eckart and Young).  So k terms, at h + w + 1 numbers each, stand
-in for a photo of h·w.  PCA's vᵢ are the directions in which the data vary most.  After whitening,
-all directions vary alike and are uncorrelated.  ZCA turns the whitened data back to their own axes.
+Aₖ is the closest matrix of rank k (Eckart and Young).  PCA's vᵢ are the directions in which the
+data vary most.  After whitening, all directions vary alike.  ZCA then turns the data back to their
+own axes.
 
 **Why not the eigenvalues of AᵀA?**  They are the sᵢ².  An sᵢ below 1e-8 of the largest drowns in
 rounding there.  Jacobi never forms AᵀA.
