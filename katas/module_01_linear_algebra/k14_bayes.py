@@ -24,11 +24,11 @@ mind?  Of 10,000 people 1% are ill.  A test is positive for 90% of the ill and
 - The *posterior* is the prior times the likelihood P(e | h), made to sum to 1.
 - *A coin.*  The hypotheses are all biases from 0 to 1.  A Beta prior gives a Beta posterior.
 - *A mean* has a prior mean m and deviation s, and n measurements x with noise σ.  Precisions
-  (1 over the variance) add up; they weigh the means.
-- *Naive Bayes* classifies.  The hypothesis is the class c, the evidence a row of features x.  The
-  naive part: within a class, it takes features for independent.
+  (1 over the variance) add up, and the means are weighted by them.
+- *Naive Bayes* classifies a row of features x.  The hypothesis is its class c.  The naive part: it
+  takes the features within a class for independent.
 
-Two ways to have P(xⱼ | c):
+P(xⱼ | c) is one of two:
 
     Gaussian      a Gaussian with the class's own mean and variance of feature j
     multinomial   x counts words; each occurrence of word j contributes log θ_cj,
