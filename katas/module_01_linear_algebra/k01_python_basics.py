@@ -4,7 +4,7 @@
 Read chapters 3 to 5 of the Python tutorial, docs.python.org/3/tutorial.
 
 **The idea.**  Before data are numbers, they are text in files.  You write seven small tools for it.
-For each, the obvious program is wrong:
+For each the obvious program is wrong somewhere:
 
 - *CSV.*  `line.split(",")` isn't enough: inside double quotes, commas and line breaks are text, and
   a quote is written twice.
