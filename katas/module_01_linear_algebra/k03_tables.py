@@ -45,8 +45,8 @@ A place between two values takes from both in proportion: place 1.25 is x₁ + 0
 average.  Dividing by n - 1 corrects this.
 
 **Why refuse a key that the right table has twice?**  The row would come back twice, and every sum
-over it would be wrong.  For the same reason pivot refuses two values for one
-cell.
+over it would be wrong.  For the same reason, pivot refuses two
+values for one cell.
 
 **Worked by hand**, on the table above:
 
@@ -145,8 +145,8 @@ def left_join(left: Table, right: Table, on: str) -> Table:
     - None is no key: in `left` it finds nothing, and rows of `right` that have it, however many,
       are left out.
 
-    Raises ValueError, naming the key, if `right` has a key twice; ValueError, naming the column,
-    if a column other than `on` is in both tables.
+    - Raises ValueError, naming the key, if `right` has a key twice.
+    - Raises ValueError, naming the column, if a column other than `on` is in both tables.
     """
     raise NotImplementedError
 
