@@ -8,9 +8,9 @@ product in three ways, cut it into blocks, and save multiplications at three pla
 
 **The formulas**, for A (n, k) and B (k, m); Aᵢ is a row, A₍ₗ₎ a column, Aᵢₗ an entry:
 
-    rows      (AB)ᵢ = ∑ₗ Aᵢₗ Bₗ       a row is a mix of B's rows
+    rows      (AB)ᵢ = ∑ₗ Aᵢₗ Bₗ         a row is a mix of B's rows
     columns   (AB)₍ⱼ₎ = ∑ₗ A₍ₗ₎ Bₗⱼ     a column is a mix of A's columns
-    outer     AB = ∑ₗ A₍ₗ₎ Bₗ         column l times row l: a sum of k matrices
+    outer     AB = ∑ₗ A₍ₗ₎ Bₗ           column l times row l: a sum of k matrices
 
          rows                    columns                   outer products
     [ 2  5 ] [ ───── ]      [ │  │ ] [ 2  . ]         [ │  . ] [ ───── ]
