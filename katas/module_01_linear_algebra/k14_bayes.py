@@ -5,8 +5,7 @@
 chapter 1, free at stat.columbia.edu/~gelman/book.
 
 **The idea.**  You believe something, and then you see evidence.  How much should you change your
-mind?  Of 10,000 people 1% are ill.  A test is positive for 90% of the ill and
-5% of the others:
+mind?  Of 10,000 people 1% are ill.  A test is positive for 90% of the ill and 5% of the others:
 
                ┌─▶ ill      100 ─┬─▶ positive    90 ──┐
     10,000 ────┤                 └─▶ negative    10   ├──▶ 585 positives, of which
@@ -49,7 +48,7 @@ the class out.
         a text [1 0 0], equal priors: P(A) = (4/7) / (4/7 + 1/5) = 0.7407
 
 **Shapes**: each function says its own.  Features and counts may be integers.  Classes may be any
-values that numpy sorts: numbers or texts.  No function changes its arguments.
+values that numpy sorts: numbers or strings.  No function changes its arguments.
 
 **Steps.**  A good place to pause is after count_words.
 
