@@ -9,9 +9,10 @@ and how far off may that be?
 
 - *Welford's method* takes one number at a time and keeps mean and variance up to date.
 - *Maximum likelihood* picks the parameters under which the data are most probable.
-- *A t-test* asks: if the true mean were μ₀, how often would a sample lie as far from it as yours?
+- *A t-test* asks: if the true mean were μ₀, how often would a sample's lie as far from it as yours?
   That share is the p-value.  Welch's test compares two samples.
-- *A permutation test* shuffles the values over two groups.  How often is the difference as large?
+- *A permutation test* shuffles the values over two groups.  How often is the difference of means as
+  large as yours?
 - *The bootstrap* draws new samples from yours.  How much does a statistic vary over them?
 
 **The formulas**, for a sample x of n numbers with mean x̄:
