@@ -36,7 +36,7 @@ symbols into one, again and again.  Each join puts a bit in front of the words o
                       c   d
                      0.2 0.1
 
-**Why is D infinite at times?**  If q calls impossible what p has, your surprise has no bound.
+**Why is D infinite at times?**  What q calls impossible, and p doesn't, surprises without bound.
 
 **Why not add a small number inside the logarithm?**  It avoids the NaN of 0 log 0, but makes every
 answer a little wrong.
