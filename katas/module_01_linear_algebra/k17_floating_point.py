@@ -25,9 +25,9 @@ A float32 and a bfloat16 share their upper half:
     Kahan              y = x - lost      t = total + y      lost = (t - total) - y      total = t
     log-sum-exp        log ∑ eˣⁱ = m + log ∑ eˣⁱ⁻ᵐ          m = maxᵢ xᵢ
 
-- *Rounding.*  Every other real number goes to the nearest of these, and from halfway to the even
-  one, whose last bit is 0.  Positive floats and their patterns are in the same order.  So rounding
-  up adds 1 to the pattern, even into the exponent, and past the largest number into ∞.
+- *Rounding.*  Every other number goes to the nearest of these.  One halfway goes to the even one,
+  whose last bit is 0.  Positive floats and their patterns are in the same order.  So rounding up
+  adds 1 to the pattern, even if that carries into the exponent, or from the largest number into ∞.
 - *Integers* of a fixed width count modulo 2ʷ.  In 8 bits, 127 + 1 = -128.
 - *The ulp*, the unit in the last place, is the gap between neighbours.  It grows with the number.
 - *Sums* lose what is smaller than half an ulp of them: add 1e-16 to 1 a million times, and 1 is
