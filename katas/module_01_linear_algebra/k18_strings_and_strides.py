@@ -31,8 +31,8 @@ Strides say how far to walk in the row of numbers for one step along each axis:
     repeat       stay on the spot                      a stride of 0
 
 These change shape, strides and offset only.  No number moves: such an array is a *view*, and shares
-its data.  Only reshape may have to copy: unless the array is *contiguous*, that is, its elements,
-row by row, follow one another in memory.  Strides count elements here, not bytes as in numpy.
+its data.  Only reshape may have to copy.  It doesn't if the array is *contiguous*: row by row, its
+elements follow one another in memory.  Strides count elements here, not bytes as in numpy.
 
 **Why must each code point have one form only?**  0xC0 0xAF has the bits of "/" and would slip past
 a filter for it.  So a decoder rejects such overlong forms.  It also rejects the surrogates, 0xD800
