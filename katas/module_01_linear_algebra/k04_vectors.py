@@ -14,9 +14,9 @@ along another?  Nearly all of it comes from the dot product.
     projection    of x onto y: (x·u) u        what is left: x - (x·u) u
     angle         θ = 2 · atan2(|u - v|, |u + v|)      u and v are x and y, of length 1
 
-The dot product is 0 at right angles, positive below and negative beyond.  A norm is a length: for
-p = 2 the one that a ruler finds.  As p grows, the largest entry drowns the others.  Below p = 1 the
-triangle inequality ‖x + y‖ ≤ ‖x‖ + ‖y‖ fails, so that is no norm.
+The dot product is 0 at right angles, positive at smaller ones, negative at larger.  A norm is a
+length: for p = 2 the one that a ruler finds.  As p grows, the largest entry drowns the others.
+Below p = 1 the triangle inequality ‖x + y‖ ≤ ‖x‖ + ‖y‖ fails, so that is no norm.
 
              x                                v ─────────── u + v
             ╱│                               ╱ ╲          . ╱
@@ -119,8 +119,8 @@ def projection(x: np.ndarray, onto: np.ndarray) -> np.ndarray:
     - How long `onto` is doesn't matter, from 1e-200 to 1e200.
     - For an `x` of zeros it is zeros.
 
-    Raises ValueError, naming both lengths, if the numbers of entries differ;
-    ValueError, saying "zero", if `onto` holds nothing but zeros.
+    - Raises ValueError, naming both lengths, if the numbers of entries differ.
+    - Raises ValueError, saying "zero", if `onto` holds nothing but zeros.
     """
     raise NotImplementedError
 
