@@ -18,8 +18,8 @@ product in three ways, cut it into blocks, and save multiplications at three pla
     2 of one row and        2 of one column and       one column times one row,
     5 of the other          5 of the other            then the next pair
 
-All three multiply n·k·m times, but walk through memory differently.  Fast programs cut both
-matrices into blocks that fit into the cache.  They multiply blocks as if these were numbers:
+All three multiply n·k·m times.  Fast programs cut both matrices into blocks that fit into the
+cache, and multiply these like numbers:
 
     blocks    C[I, J] += A[I, L] B[L, J]       over all blocks I, J, L
 
@@ -32,7 +32,7 @@ matrices into blocks that fit into the cache.  They multiply blocks as if these 
                           │   │ f│
                           └───┴──┘
 
-Three savings:
+The savings:
 
     trace     tr(AB) = ∑ᵢⱼ Aᵢⱼ Bⱼᵢ      the sum of AB's diagonal, without AB
     rank 1    (A + u vᵀ)⁻¹ = A⁻¹ - (A⁻¹u)(vᵀA⁻¹) / (1 + vᵀA⁻¹u)
