@@ -5,8 +5,7 @@ is new to you?  Read Strang 2016, "Introduction to Linear Algebra", sections 2.2
 
 **The idea.**  Fitting a line, a step of Newton's method, a Gaussian process: all end in A x = b.
 Elimination solves it.  Subtract multiples of one row from the rows below until A is upper
-triangular; then read x off from the last row upwards.  Keep the multipliers, and you have a
-factorisation that serves every further b.
+triangular.  Then read x off, last row first.  Keep the multipliers: they serve every further b.
 
 **The formulas**, for A (n, n):
 
@@ -26,8 +25,6 @@ One array is enough: where elimination makes a zero, keep the multiplier.  Halfw
     │ l   l   l   .   . │   l: a multiplier, the column's entry divided by p
     │ l   l   l   .   . │   from a dot take: its row's l times the r above
     └───────────────────┘
-
-L U costs about ⅔n³ operations, each right-hand side only 2n².
 
 **Why pivot?**  Every multiplier divides by the pivot.  With a tiny pivot the multipliers are huge
 and drown the other numbers in rounding.  Without a swap
