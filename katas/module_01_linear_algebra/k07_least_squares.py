@@ -7,9 +7,9 @@ numpy.linalg.solve and numpy.linalg.svd, or your own solve (the reference's unti
 
 Projections are new to you?  Read Strang 2016, "Introduction to Linear Algebra", chapter 4.
 
-**The idea.**  You have twenty measurements and two unknowns.  A x = b has more equations than
-unknowns, and usually no solution.  Least squares makes the residual b - A x as short as possible.
-Then the residual is at right angles to every column of A:
+**The idea.**  With twenty measurements and two unknowns, A x = b has usually no solution.  Least
+squares makes the residual b - A x as short as possible.  Then it is at right angles to every column
+of A:
 
               b
              ╱│
@@ -38,8 +38,7 @@ from 1, and so forth:
         a             * is done: it belongs to R
 
 **Why not solve the normal equations?**  You lose about log₁₀ κ digits in x.  AᵀA has condition
-number κ², so it loses twice as many: of float64's 16 digits κ = 10⁸ leaves none, of float32's 7
-κ = 10⁴.  For
+number κ², so it loses twice as many: κ = 10⁸ leaves none of float64's 16.  For
 
     A = [1 1; e 0; 0 e]     AᵀA = [1+e² 1; 1 1+e²]
 
