@@ -26,18 +26,17 @@ v₂ = [1 -1] by 1.  Start from [1 0] = ½v₁ + ½v₂:
              ½        1½                            4½
             45°       18°                            6°     angle to v₁
 
-The height stays and the width triples, so the vector turns towards v₁.  Divide by the
-length after each product, or the numbers overflow.
+The height stays and the width triples, so the vector turns towards v₁.
 
-**The formulas**, for A (n, n), a vector v (n,), a shift σ, and |λ₁| ≥ |λ₂| ≥ …:
+**The formulas**, for A (n, n), a vector v (n,), and a shift σ:
 
-    power iteration     v ← A v / ‖A v‖      the error shrinks by |λ₂/λ₁| a step
+    power iteration     v ← A v / ‖A v‖      divided by its length, or it overflows
     inverse iteration   the same with (A - σI)⁻¹ for A
     Rayleigh quotient   λ ≈ vᵀA v / vᵀv
     deflation           A - λ v vᵀ           A symmetric, ‖v‖ = 1: only this λ becomes 0
 
-(A - σI)⁻¹ has the eigenvalues 1/(λᵢ - σ).  The largest belongs to the λᵢ nearest to σ, so
-inverse iteration finds any eigenvalue, and quickly if σ is near.
+(A - σI)⁻¹ has the eigenvalues 1/(λᵢ - σ).  The largest belongs to the λᵢ nearest to σ:
+inverse iteration finds that one, quickly if σ is near.
 
 *The QR algorithm* finds all pairs of a symmetric A.  Factor, then multiply the other way
 round:
@@ -61,7 +60,7 @@ of [b β; β c] nearer to c; b and c end the diagonal:
 
 *PageRank* is power iteration on the web.  With probability d (`damping`) a surfer follows a
 random link of the page.  Otherwise, and always from a page without links, they jump to any
-of the n pages.  rⱼ is the share of time on page j, linksᵢⱼ the links from i to j:
+of the n pages.  rⱼ is the share of time on page j, linksᵢⱼ counts links from i to j:
 
     rⱼ = (1 - d)/n + d ( ∑ᵢ rᵢ linksᵢⱼ / ∑ₖ linksᵢₖ  +  rank of pages without links / n )
 
