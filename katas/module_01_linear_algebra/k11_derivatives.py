@@ -22,10 +22,6 @@ in three ways:
 In f(+ -) you step by h along i, and by -h along j.  For i = j the steps add up: f(x + 2h),
 2 f(x), f(x - 2h).
 
-    the gradient ∇f    of f: ℝⁿ → ℝ, its partial derivatives; along v the slope is ∇f · v
-    the Jacobian       of F: ℝⁿ → ℝᵐ, a row for each output
-    the Hessian        of f, its second partial derivatives
-
 A tree and its derivative by x; each * has become a′b + ab′:
 
            *                              +
@@ -82,7 +78,7 @@ import numpy as np
 
 
 def gradient(f: Callable[[np.ndarray], float], x: np.ndarray, h: float = 1e-5) -> np.ndarray:
-    """∇f at `x` (n,), by central differences with step `h`: (n,).  `x` is float64."""
+    """∇f, the ∂f/∂xᵢ at `x` (n,), by central differences with step `h`: (n,).  `x` is float64."""
     raise NotImplementedError
 
 
@@ -97,12 +93,12 @@ def directional_derivative(
 
 
 def jacobian(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, h: float = 1e-5) -> np.ndarray:
-    """∂Fᵢ/∂xⱼ at `x` (n,) of an F with values (m,), by central differences: (m, n)."""
+    """The Jacobian ∂Fᵢ/∂xⱼ at `x` (n,) of an F with values (m,), by central differences: (m, n)."""
     raise NotImplementedError
 
 
 def hessian(f: Callable[[np.ndarray], float], x: np.ndarray, h: float = 1e-4) -> np.ndarray:
-    """∂²f/∂xᵢ∂xⱼ at `x` (n,), by the lesson's four-point formula with step `h`: (n, n)."""
+    """The Hessian ∂²f/∂xᵢ∂xⱼ at `x` (n,), by the lesson's four points with step `h`: (n, n)."""
     raise NotImplementedError
 
 
