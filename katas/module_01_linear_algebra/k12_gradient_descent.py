@@ -5,8 +5,8 @@ yours (the reference's until yours is green):
 
     from .k06_linear_systems import solve
 
-Optimisation is new to you?  Read Boyd and Vandenberghe 2004, "Convex Optimization", sections 9.1 to
-9.3, free at stanford.edu/~boyd/cvxbook.
+Optimisation is new to you?  Read Boyd and Vandenberghe (below), sections 9.1 to 9.3, free at
+stanford.edu/~boyd/cvxbook.
 
 **The idea.**  Training makes a loss f small: go a little way against the gradient, again and again.
 
