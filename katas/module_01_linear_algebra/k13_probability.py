@@ -1,11 +1,11 @@
 """Probability
 
 **Before you start.**  You need logarithms, densities, means and variances; no other kata.
-Distributions are new to you?  Read Ross 2014, "A First Course in Probability", chapters 4 and 5.
+Distributions are new to you?  Read Ross 2014 (below), chapters 4 and 5.
 
 **The idea.**  A language model's next word, a noisy measurement, a dropout mask: all are draws from
-a distribution.  You compute how likely an outcome is.  You make draws from uniform numbers.  You
-estimate from draws, and say how far off you may be.
+a distribution.  Compute how likely an outcome is.  Make draws from uniform numbers.  Estimate from
+draws, and say how far off you may be.
 
 **The formulas**, for outcomes k or x, with n! = 1·2·…·n:
 
