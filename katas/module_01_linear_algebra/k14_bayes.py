@@ -1,16 +1,16 @@
 """Bayes
 
 **Before you start.**  You need conditional probabilities, logarithms and the Gaussian density
-(probability).  Bayes' rule is new to you?  Read Gelman et al. 2013, "Bayesian Data Analysis",
-chapter 1, free at stat.columbia.edu/~gelman/book.
+(probability).  Bayes' rule is new to you?  Read Gelman et al. (below), chapter 1, free at
+stat.columbia.edu/~gelman/book.
 
 **The idea.**  You believe something, and then you see evidence.  How much should you change your
 mind?  Of 10,000 people 1% are ill.  A test is positive for 90% of the ill and 5% of the others:
 
-               ┌─▶ ill      100 ─┬─▶ positive    90 ──┐
-    10,000 ────┤                 └─▶ negative    10   ├──▶ 585 positives, of which
-               │                 ┌─▶ positive   495 ──┘    90 are ill: 15%
-               └─▶ not ill 9900 ─┴─▶ negative  9405
+             ┌─▶ ill      100 ─┬─▶ positive    90 ──┐
+    10,000 ──┤                 └─▶ negative    10   ├──▶ 585 positives,
+             │                 ┌─▶ positive   495 ──┘    90 of them ill: 15%
+             └─▶ not ill 9900 ─┴─▶ negative  9405
 
 **The formulas**, for hypotheses h with prior probabilities P(h), and evidence e:
 
