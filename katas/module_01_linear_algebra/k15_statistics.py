@@ -51,9 +51,9 @@ steps of Simpson's rule are enough.  Γ overflows for ν > 342; use its logarith
 The last two need only `rng`:
 
     permutation   │ x x x │ y y │      your samples: the difference x̄ - ȳ
-                  │ y x y │ x x │      shuffled, cut at the same place: another one
+                  │ y x y │ x x │      shuffled, cut alike: another one
     bootstrap     │ x₁ x₂ x₃ x₄ x₅ │   your sample
-                  │ x₃ x₁ x₁ x₅ x₂ │   each drawn from all five: another statistic
+                  │ x₃ x₁ x₁ x₅ x₂ │   each drawn from all five
 
 **Why not ∑x² - (∑x)²/n?**  With a mean of 1e8 both terms are near 1e16 n, and float64 has 16
 digits.  Their difference has none left.
