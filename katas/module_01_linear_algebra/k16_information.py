@@ -1,7 +1,7 @@
 """Information
 
 **Before you start.**  You need logarithms and probabilities (probability).  Entropy is new to you?
-Read Cover and Thomas 2006, "Elements of Information Theory", sections 2.1 to 2.3.
+Read Cover and Thomas (below), sections 2.1 to 2.3.
 
 **The idea.**  The loss of a language model is a surprise, and so is the length of a compressed
 file.  An event of probability p surprises you by log 1/p: probabilities of independent events
@@ -20,8 +20,7 @@ multiply, so their surprises add up.
 - *Cross-entropy* is your surprise if you believe q while p is true: a classifier's loss.
 - *D* is how much more that is: never negative, and 0 only for p = q.
 - *JS* measures both against their middle.  It is symmetric, and at most log 2.
-- *I* is what two variables share: 0 exactly if they are independent.  A channel, a table of
-  p(z | y), can't add to it.
+- *I* is what two variables share: 0 exactly if they are independent.
 
 Entropy is also a length.  In a prefix-free code no word begins another.  It needs at least H₂ bits
 on average, the entropy in bits; Huffman's, the best, takes less than H₂ + 1.  Join the two rarest
