@@ -32,8 +32,7 @@ A float32 and a bfloat16 share their upper half:
 - *The ulp*, the unit in the last place, is the gap between neighbours.  It grows with the number.
 - *Sums* lose what is smaller than half an ulp of them: add 1e-16 to 1 a million times, and 1 is
   left.  Kahan keeps what was lost, and gives it back.
-- *Scaling* brings columns to one scale: by range, by mean and deviation, or by median and
-  quartiles, which a few outliers don't move.
+- *Scaling* brings columns to one scale.  A few outliers don't move a median and quartiles.
 
 **Why to the even one?**  If halfway always went up, a mean of many rounded numbers would drift up.
 
