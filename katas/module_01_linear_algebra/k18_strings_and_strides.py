@@ -38,8 +38,6 @@ elements follow one another in memory.  Strides count elements here, not bytes a
 a filter for it.  So a decoder rejects such overlong forms.  It also rejects the surrogates, 0xD800
 to 0xDFFF: they belong to UTF-16 and are no characters.
 
-**Why doesn't the stride of an axis of length 1 matter?**  Nobody ever takes a step along it.
-
 **Worked by hand**:
 
     é is U+00E9 = 0b11101001, 8 bits: 110·00011 10·101001 = 0xC3 0xA9
@@ -160,8 +158,9 @@ class StridedArray:
     def is_contiguous(self) -> bool:
         """Whether the elements, row by row, follow one another in the data.
 
-        The stride of an axis of length 1 doesn't matter, nor does the offset.  All lengths are at
-        least 1.
+        - The stride of an axis of length 1 doesn't matter: nobody takes a step along it.
+        - Nor does the offset.
+        - All lengths are at least 1.
         """
         raise NotImplementedError
 
