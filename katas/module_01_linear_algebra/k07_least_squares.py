@@ -7,7 +7,7 @@ numpy.linalg.solve and numpy.linalg.svd, or your own solve (the reference's unti
 
 Projections are new to you?  Read Strang 2016, "Introduction to Linear Algebra", chapter 4.
 
-**The idea.**  With twenty measurements and two unknowns, A x = b has usually no solution.  Least
+**The idea.**  With twenty measurements and two unknowns, A x = b usually has no solution.  Least
 squares makes the residual b - A x as short as possible.  Then it is at right angles to every column
 of A:
 
