@@ -39,11 +39,10 @@ In formulas, with the rest = r - mean - bᵤ - cᵢ and the error e = r - r̂:
     SGD      bᵤ += rate (e - reg bᵤ)          pᵤ += rate (e qᵢ - reg pᵤ)
              cᵢ += rate (e - reg cᵢ)          qᵢ += rate (e pᵤ - reg qᵢ)    all from old values
 
-**Why not fill the gaps with the mean, and take an SVD?**  Then the model learns the filling.  Here
-only the given ratings count.
+**Why not fill the gaps with the mean, and take an SVD?**  Then the model learns the filling.
 
-**What of somebody new** (cold start)?  The guess has no bᵤ and no pᵤ·qᵢ in it.  For a new user and
-a new item it is the mean.
+**What if a user is new** (cold start)?  Leave out bᵤ and pᵤ·qᵢ.  For a new item, leave out cᵢ and
+pᵤ·qᵢ.  If both are new, the guess is the mean.
 
 **Worked by hand**:
 
