@@ -22,8 +22,7 @@ stanford.edu/~boyd/cvxbook.
 - *Momentum* gives the point a velocity.  Gradients back and forth across a valley cancel; those
   along it add up.
 - *Backtracking* shrinks a long step until f falls by a share c of what the slope promises (Armijo).
-- *Newton's method* jumps to the lowest point of the bowl that fits f at x.  Near the minimum each
-  step doubles the right digits.
+- *Newton's method* jumps to the lowest point of the bowl that fits f at x.
 - *With equations* A x = b, the gradient at the minimum is a combination of A's rows, with
   Lagrange's multipliers λ.  For f = ½ xᵀQ x + cᵀx this is linear:
 
