@@ -33,15 +33,15 @@ A computer draws u uniform on [0, 1).  Everything else is made of that:
 - *Inverse CDF.*  The x with F(x) = u has the distribution F.  In a table of probabilities, walk on
   until their running sum exceeds u.
 - *Box–Muller.*  A point with Gaussian coordinates has an exponential squared radius and a uniform
-  angle.  So u₁ and u₂ give two independent Gaussian numbers.
+  angle.  u₁ gives the radius, u₂ the angle.
 - *Rejection.*  The density f on [a, b] is nowhere above M.  Throw points at the box [a, b] × [0, M]
   and keep the x of those below f.
 
 **Why logarithms?**  500! has 1135 digits, far beyond floating point.  Sum log k! = log 1 + … +
 log k, and take exp at the end, if at all.
 
-**Why a standard error?**  An estimate without one says nothing.  It falls with √n: for one digit
-more, draw a hundred times as much.
+**Why a standard error?**  An estimate without one says nothing.  It falls with √n: one digit more
+takes a hundred times the draws.
 
 **Worked by hand**:
 
