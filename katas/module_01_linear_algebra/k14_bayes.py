@@ -24,8 +24,8 @@ mind?  Of 10,000 people 1% are ill.  A test is positive for 90% of the ill and 5
 - *A coin.*  The hypotheses are all biases from 0 to 1.  A Beta prior gives a Beta posterior.
 - *A mean* has a prior mean m and deviation s, and n measurements x with noise σ.  Precisions
   (1 over the variance) add up, and the means are weighted by them.
-- *Naive Bayes* classifies a row of features x.  The hypothesis is its class c.  The naive part: it
-  takes the features within a class for independent.
+- *Naive Bayes* classifies a row of features x.  The hypothesis is its class c.  Naively, it takes
+  features within a class for independent.
 
 P(xⱼ | c) is one of two:
 
