@@ -3,8 +3,8 @@
 **Before you start.**  You need sums and outer products in numpy, no other kata.  The product of
 matrices is new to you?  Read Strang 2016, "Introduction to Linear Algebra", sections 2.4 and 2.5.
 
-**The idea.**  Nearly all the time of a neural network goes into products of matrices.  Write the
-product in three ways, cut it into blocks, and save multiplications at three places.
+**The idea.**  A neural network spends nearly all its time in products of matrices.  Write the
+product in three ways, cut it into blocks, and save multiplications.
 
 **The formulas**, for A (n, k) and B (k, m); Aᵢ is a row, A₍ₗ₎ a column, Aᵢₗ an entry:
 
