@@ -4,8 +4,8 @@
 Is maximum likelihood or a p-value new to you?  Read Wasserman 2004, "All of Statistics",
 chapters 8 to 10.
 
-**The idea.**  You measured 30 things and want to know about all of their kind: what is the mean,
-and how far off may that be?
+**The idea.**  You measured 30 things.  What is the mean of all their kind, and how far off may you
+be?
 
 - *Welford's method* takes one number at a time and keeps mean and variance up to date.
 - *Maximum likelihood* picks the parameters under which the data are most probable.
@@ -41,7 +41,7 @@ s² has ddof = 1.  In Welch's test y has m numbers, a = s_x²/n and b = s_y²/m.
         └──┬──┘                        └──┬──┘
            └────────────  p  ─────────────┘
 
-With t = √ν tan θ the density becomes c cosᵛ⁻¹ θ, on a finite range:
+With t = √ν tan θ the density becomes c cosᵛ⁻¹ θ:
 
     p = 1 - 2c ∫ cosᵛ⁻¹ θ dθ,  from 0 to atan(|t|/√ν)      c = Γ((ν + 1)/2) / (√π Γ(ν/2))
 
@@ -55,11 +55,11 @@ The last two need only `rng`:
     bootstrap     │ x₁ x₂ x₃ x₄ x₅ │   your sample
                   │ x₃ x₁ x₁ x₅ x₂ │   each drawn from all five
 
-**Why not ∑x² - (∑x)²/n?**  With a mean of 1e8 both terms are near 1e16 n, and float64 has 16
-digits.  Their difference has none left.
+**Why not ∑x² - (∑x)²/n?**  With a mean of 1e8 both terms are near 1e16 n.  float64's 16 digits
+leave nothing of their difference.
 
 **Why n - 1?**  The mean is fitted to the sample, so squared distances from it are too small on
-average.  n - 1 corrects this.  Maximum likelihood divides by n.
+average.  n - 1 corrects this; maximum likelihood doesn't.
 
 **Worked by hand**:
 
