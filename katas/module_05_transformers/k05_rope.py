@@ -89,8 +89,8 @@ def apply_rope(
 ) -> Tensor:
     """Turn the pairs (xᵢ, x_{i+d/2}) of x (..., n, d) by its `positions` (n,).
 
-    - Returns the same shape and dtype as x, and is right to x's precision at any position:
-      a few roundings in that dtype are allowed, of the angle none.
+    - Returns the same shape and dtype as x, and is right to x's precision at any position,
+      float64's included: a few roundings in that dtype are allowed, of the angle none.
     - The positions are whole numbers of any integer dtype, in any order: with a cache of 10
       tokens the next one stands at 10.
 
