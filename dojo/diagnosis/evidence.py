@@ -8,6 +8,7 @@ fail the learner's failing tests with the same answers, and pass where they pass
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import sys
 from collections.abc import Callable
@@ -33,6 +34,9 @@ processes that wait for each other, of the clock's."""
 
 A_TEST = 6.0
 """Seconds that one test may take in a search."""
+
+AGAIN = 2.0
+"""Seconds up to which a failing test is run again without a look at its calls."""
 
 PAIRS = 12
 """Right answers of a test that are kept, to hold a relation against."""
@@ -145,9 +149,11 @@ def learners(
             if budget.left < 0:
                 break
             limit_tests(judge, budget)
-            seen = _see(item, module, solution, recorder)
-            if seen is not None:
-                found.append(seen)
+            # What can't be looked at is left out: the other tests tell enough.
+            with contextlib.suppress(Exception):
+                seen = _see(item, module, solution, recorder)
+                if seen is not None:
+                    found.append(seen)
         return found
 
     found: list[Seen] | None = Child(job, budget.clock_left, nested=True).result()
@@ -166,6 +172,9 @@ def _see(item: pytest.Item, module: ModuleType, solution: Path, recorder: Record
         outcome = replay(item)
     if outcome.skipped:
         return None
+    if outcome.error is not None and outcome.seconds < AGAIN and _passes_unseen(item, recorder):
+        # It looks at what is alive, and the recorder keeps what it notes.
+        return Seen(item.nodeid, Answer(passed=True), False, outcome.seconds, recorder.names)
     error = outcome.error
     answer = answer_of(item, error, Path(item.path))
     seen = Seen(item.nodeid, answer, colour_of(error, solution) == "todo", outcome.seconds)
@@ -184,6 +193,15 @@ def _see(item: pytest.Item, module: ModuleType, solution: Path, recorder: Record
         lines = [line for line, _, _ in compared.made]
         seen.compared = lines[:-1].count(lines[-1]) if lines and lines[-1] == answer.line else None
     return seen
+
+
+def _passes_unseen(item: pytest.Item, recorder: Recorder) -> bool:
+    """Whether a test passes where nothing of its calls is noted."""
+    recorder.blind = True
+    try:
+        return replay(item).error is None
+    finally:
+        recorder.blind = False
 
 
 def names_in(item: pytest.Item, module: ModuleType) -> set[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from dojo.curriculum.katas import Dojo, Kata, open_dojo
 from dojo.judging.report import MARKUP, Ran, tell, write_down
+from dojo.judging.verdicts import plain
 
 
 class Terminal:
@@ -116,22 +117,12 @@ def crash_verdict(kata: Kata, doing: dict[str, Any], status: int, stack: str, la
     file = doing.get("file") or str(kata.path)
     line, words = standing(stack, file), ended_by(status, stack, doing, file, late)
     name = Path(file).name
-    return {
-        "kata": kata.name,
-        "colour": "amber",
-        "test": doing.get("test") or f"while {name} was being loaded",
-        "id": doing.get("id") or "(loading)",
-        "lines": words,
-        "cause": "",
-        "printed": [],
-        "file": file,
-        "line": line,
-        "order": -1,
-        "crash": True,
-        "total": doing.get("total", 0),
-        "in_file": doing.get("in_file", 0),
-        "judged": doing.get("judged"),
-    }
+    return plain(
+        kata.name, "amber",
+        test=doing.get("test") or f"while {name} was being loaded", id=doing.get("id") or "(loading)",
+        lines=words, file=file, line=line, order=-1, crash=True,
+        total=doing.get("total", 0), in_file=doing.get("in_file", 0), judged=doing.get("judged"),
+    )  # fmt: skip
 
 
 def standing(stack: str, file: str | None) -> int | None:

@@ -19,6 +19,7 @@ import pytest
 from dojo.checks import deadline, fence, source
 from dojo.curriculum.katas import Kata
 from dojo.judging.inside import Inside
+from dojo.judging.verdicts import plain
 
 if TYPE_CHECKING:
     from dojo.curriculum.katas import Dojo
@@ -97,15 +98,8 @@ class Containment:
         if kata is None or lines is None:
             return False
         doing = self._doing(item, kata)
-        verdict = {
-            **{key: doing[key] for key in ("kata", "test", "id", "file", "total", "in_file", "judged")},
-            "colour": "amber",
-            "lines": lines,
-            "cause": "",
-            "printed": [],
-            "line": None,
-            "order": item.session.items.index(item),
-        }
+        known = {key: doing[key] for key in ("kata", "test", "id", "file", "total", "in_file", "judged")}
+        verdict = plain(colour="amber", lines=lines, order=item.session.items.index(item), **known)
         hook = item.ihook
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         report = pytest.TestReport(item.nodeid, item.location, {}, "failed", "\n".join(lines), "call", duration=0.0)

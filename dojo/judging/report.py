@@ -18,6 +18,7 @@ from dojo.checks.fence import NotJudged
 from dojo.checks.verdict import Colour, summary
 from dojo.curriculum.katas import Kata
 from dojo.judging.theirs import words
+from dojo.judging.verdicts import plain
 
 if TYPE_CHECKING:
     from dojo.curriculum.katas import Dojo
@@ -47,21 +48,11 @@ def verdict_of(
     printed: str = "",
 ) -> dict[str, Any]:
     """What a test's report carries: plain values only, as xdist sends it from a worker."""
-    verdict: dict[str, Any] = {
-        "kata": kata.name,
-        "colour": colour,
-        "test": item.name,
-        "id": item.nodeid.split("::", 1)[-1],
-        "lines": [],
-        "cause": "",
-        "printed": [],
-        "file": str(solution),
-        "line": None,
-        "order": item.session.items.index(item) if colour != "green" else 0,
-        "total": _tests_of(item),
-        "in_file": in_file,
-        "judged": judged,
-    }
+    verdict = plain(
+        kata.name, colour, test=item.name, id=item.nodeid.split("::", 1)[-1], file=str(solution),
+        order=item.session.items.index(item) if colour != "green" else 0,
+        total=_tests_of(item), in_file=in_file, judged=judged,
+    )  # fmt: skip
     if colour in ("green", "skipped") or error is None:
         return verdict
     verdict["printed"] = _last_lines(printed)

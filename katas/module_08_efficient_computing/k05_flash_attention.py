@@ -68,6 +68,7 @@ need the whole row, but Σₖ Pᵢₖ dPᵢₖ = dOᵢ · Σₖ Pᵢₖ Vₖ = d
 - n and m are 1 or more; without the mask either may be the larger one.  With it, n ≤ m.
 - The last tile of a row or column may be smaller.  A tile's scores are one matrix product.
 - A masked key has no influence at all, however low the visible scores are.
+- Answers are on the device of the inputs: make new tensors there (`device=q.device`).
 - No function changes its arguments, nor does FlashAttention.backward.
 
 **Steps.**  A good place to pause is after flash_forward.

@@ -62,7 +62,8 @@ of that is rounded away, however often it comes.
     w = 1.5, and each of four steps takes 2⁻¹² away: in float16 w stays 1.5.
     The master goes to 1.5 − 4 · 2⁻¹² = 1.4990234375, which float16 holds.
 
-**Shapes**: parameters and batches of any shape; a loss is a scalar, ().
+**Shapes**: parameters and batches of any shape; a loss is a scalar, ().  A scaled loss, masters and
+gradients are on the device of the loss or of the parameter that they belong to.
 
 **Steps.**
 

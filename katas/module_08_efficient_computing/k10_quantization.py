@@ -27,9 +27,9 @@ The point of it all is arithmetic in integers:
 
     Σₖ x̂ₖ ŷₖ = s_x s_y · Σₖ (qₖ − z_x)(pₖ − z_y)
 
-    x  ▶ codes, z_x, s_x for each row ──────────┐
-                                                ├─▶ int32 sums ▶ times s_x s_w ▶ plus bias ▶ y
-    w  ▶ codes, s_w for each output channel ────┘
+    x  ▶ codes, z_x, s_x of each row ────┐
+                                         ├─▶ int32 sums ▶ · s_x s_w ▶ + bias ▶ y
+    w  ▶ codes, s_w of each channel ─────┘
 
 A difference q − z reaches ±255 and takes 9 bits, a product of two takes 17, and a sum of k of them
 more.  So the sum accumulates in int32, where it is exact.  A float32 accumulator would start to
@@ -57,6 +57,10 @@ share off; "mse" measures what is best.
 **Shapes**: a scale and its zero point are () for a whole tensor, or (c,) for the c slices along one
 axis.  A tensor and its scale share their dtype, float32 or float64; codes are int8, zero points
 int32.  No function changes its arguments.
+
+Answers are on the device of the input, and buffers where the linear's weight is.  But for
+int8_matmul and for DynamicQuantizedLinear's forward this isn't judged: torch has no product of
+int32 on CUDA.
 
 **Steps.**
 

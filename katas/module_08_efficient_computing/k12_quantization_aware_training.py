@@ -71,6 +71,8 @@ about as large as those of the weights.
 
 **Shapes**: results have the shape and dtype of x (or w), float32 or float64, and gradients flow
 through all of them.  All inputs are finite, scales and steps positive.
+Answers are on the device of the input, a QATLinear is made on that of its layer, and one moved by
+.to works where it is.
 No function changes its arguments.
 
 **Steps.**

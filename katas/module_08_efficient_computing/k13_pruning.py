@@ -65,6 +65,7 @@ from the start.
 
 **Shapes**: weights of any shape; every mask is bool and has the shape of its weights.  Where
 magnitudes or norms are equal, any choice among the equals is right, but their number is not free.
+Masks are on the device of their weights, and training goes on where the model is.
 No function changes its arguments, but `train_masked` and `lottery_ticket` change the model.
 
 **Steps.**

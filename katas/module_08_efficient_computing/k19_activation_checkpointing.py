@@ -66,7 +66,8 @@ most 4/3 − 1/(3m) times the best one's on m workers.
     costs 3, 5, 3, 4, 3 on 2 workers: LPT gives 5 + 3 = 8 and 4 + 3 + 3 = 10,
     imbalance 10/9 = 1.111.  The best is 5 + 4 = 3 + 3 + 3 = 9
 
-**Shapes**: tensors of any shape.
+**Shapes**: tensors of any shape.  Answers and gradients are on the device on which they would be
+without a checkpoint.
 No function changes its arguments, nor whether they require gradients.
 
 **Steps.**  A good place to pause is after checkpoint_sequential.

@@ -407,3 +407,24 @@ class TestFlashAttention:
     def test_as_many_queries_as_keys_will_do(self):
         q, k, v = make((), 5, 5, 4)
         assert_close(flash_attention(q, k, v, causal=True), oracle(q, k, v, True))
+
+
+class TestOnTheGpu:
+    def test_online_step(self, gpu):
+        scores = torch.randn(2, 3, 4, dtype=torch.float64)
+        values = torch.randn(2, 4, 5, dtype=torch.float64)
+        before = torch.randn(2, 3, dtype=torch.float64), 1 + torch.rand(2, 3, dtype=torch.float64)
+        gpu.check(online_step, (*before, torch.randn(2, 3, 5, dtype=torch.float64)), scores, values)
+
+    @pytest.mark.parametrize("causal", [False, True])
+    def test_flash_forward_and_flash_backward(self, gpu, causal):
+        q, k, v = make((2,), 4, 6, 3)
+        gpu.check(flash_forward, q, k, v, causal, (2, 4))
+        out, lse = oracle(q, k, v, causal), log_sums(q, k, causal)
+        gpu.check(flash_backward, q, k, v, out, lse, torch.randn_like(q), causal, (2, 4))
+
+    @pytest.mark.parametrize("causal", [False, True])
+    def test_flash_attention(self, gpu, causal):
+        leaves = [x.requires_grad_() for x in make((2,), 4, 6, 3)]
+        gpu.check(FlashAttention.apply, *leaves, causal, (2, 4), what="FlashAttention.apply")
+        gpu.check(flash_attention, *leaves, causal, (2, 4))

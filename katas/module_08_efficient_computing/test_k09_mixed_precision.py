@@ -584,3 +584,64 @@ class TestTrain:
         model.register_forward_pre_hook(lambda module, args: modes.append(module.training))
         train(model, [(torch.randn(4, 5).half(), torch.randn(4, 3))] * 2, adam, LossScaler(16.0))
         assert_equal([*modes, model.training], [True] * 3)
+
+
+def moved_network(gpu):
+    """A network, and its copy on the device, with the same gradients."""
+    model = network()
+    moved = gpu(model)
+    for p, q in zip(model.parameters(), moved.parameters(), strict=True):
+        p.grad = torch.randn_like(p)
+        q.grad = gpu(p.grad)
+    return model, moved
+
+
+def check_place(gpu, tensors):
+    assert_equal({tensor.device.type for tensor in tensors}, {gpu.device.type})
+
+
+class TestOnTheGpu:
+    @pytest.mark.parametrize("dtype", [HALF, SINGLE])
+    def test_scale(self, gpu, dtype):
+        gpu.check(LossScaler(24.0).scale, torch.tensor(3.0, dtype=dtype, requires_grad=True))
+
+    @pytest.mark.parametrize("kind", [1.0, float("inf")])
+    def test_unscale_and_step(self, gpu, kind):
+        p = nn.Parameter(gpu(torch.tensor([1.0, 2.0])))
+        p.grad = gpu(torch.tensor([8.0, kind]))
+        stepped = LossScaler(4.0).step(torch.optim.SGD([p], lr=1.0))
+        assert_equal(stepped, kind == 1.0)
+        check_place(gpu, [p, p.grad])
+        assert_close(p.detach().cpu(), torch.tensor([-1.0, 1.75] if stepped else [1.0, 2.0]))
+
+    def test_master_weights(self, gpu):
+        model, moved = moved_network(gpu)
+        weights, twin = MasterWeights(moved.parameters()), MasterWeights(model.parameters())
+        weights.read_gradients()
+        twin.read_gradients()
+        check_place(gpu, [*weights.master, *(m.grad for m in weights.master)])
+        assert_close([m.detach().cpu() for m in weights.master], [m.detach() for m in twin.master])
+        assert_close([m.grad.cpu() for m in weights.master], [m.grad for m in twin.master])
+        with torch.no_grad():
+            for master in weights.master:
+                master.add_(1.0)
+        weights.write_weights()
+        check_place(gpu, moved.parameters())
+        assert_close([p.detach().cpu() for p in moved.parameters()], [(m.detach() + 1).half() for m in twin.master])
+
+    @pytest.mark.parametrize("scaled", [False, True])
+    def test_train(self, gpu, scaled):
+        model = network()
+        moved = gpu(model)
+        batches = [(torch.randn(4, 5).half(), torch.randn(4, 3)) for _ in range(3)]
+
+        def make(masters):
+            return torch.optim.SGD(masters, lr=0.05, momentum=0.5)
+
+        expected = train(model, batches, make, LossScaler(64.0) if scaled else None)
+        losses = train(moved, gpu(batches), make, LossScaler(64.0) if scaled else None)
+        check_place(gpu, moved.parameters())
+        # As above: a float32 sum in another order moves float16 gradients by one rounding.
+        assert_close(losses, expected, rtol=5e-3, atol=1e-4)
+        for p, q in zip(moved.parameters(), model.parameters(), strict=True):
+            assert_close(p.detach().cpu(), q.detach(), rtol=5e-3, atol=2e-3)

@@ -534,3 +534,32 @@ class TestMiniLM:
             fail(f"Spearman's correlation with the float model is {rank:.3f}, below 0.98.", evidence=rank)
         if not 0.25 <= share <= 0.27:
             fail(f"The layers hold {share:.3f} of the float layers' bytes.", evidence=share)
+
+
+def buffers_of(layer: nn.Linear) -> dict[str, torch.Tensor]:
+    return dict(DynamicQuantizedLinear(layer).named_buffers())
+
+
+class TestOnTheGpu:
+    @pytest.mark.parametrize("symmetric", [False, True])
+    def test_choose_qparams(self, gpu, symmetric):
+        gpu.check(choose_qparams, f64(-1, 0, 2), f64(4.1, 0, 3), symmetric)
+        gpu.check(choose_qparams, f64(0)[0], f64(0)[0], symmetric)
+
+    @pytest.mark.parametrize("axis", [None, 0, -1])
+    def test_quantize_and_dequantize(self, gpu, axis):
+        scale, zero_point = (f64(0.02)[0], i32(-78)) if axis is None else (f64(0.02, 0.5, 1), i32([-78, 0, 5]))
+        gpu.check(quantize, off_ties((3, 3), 0.02).double(), scale, zero_point, axis)
+        gpu.check(dequantize, codes(3, 3), scale, zero_point, axis)
+
+    @pytest.mark.parametrize("method", ["minmax", "percentile", "mse"])
+    def test_calibrate(self, gpu, method):
+        gpu.check(calibrate, torch.randn(20, 5, dtype=torch.float64), method, 99.0)
+
+    @pytest.mark.parametrize("bias", [True, False])
+    def test_a_linear_there_is_quantized_there(self, gpu, bias):
+        gpu.check(buffers_of, linear(6, 4, bias), what="DynamicQuantizedLinear's buffers")
+
+    def test_to_moves_every_buffer(self, gpu):
+        moved = gpu(DynamicQuantizedLinear(linear(6, 4)))
+        assert_equal({buffer.device.type for buffer in moved.buffers()}, {gpu.device.type})

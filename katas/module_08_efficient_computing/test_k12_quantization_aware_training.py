@@ -418,3 +418,28 @@ class TestDigits:
         a, b = sum(aware) / 3, sum(post) / 3
         if a < b + 0.02:
             fail(f"2-bit weights trained by QATLinear get {a:.3f} of the digits right, rounded ones {b:.3f}")
+
+
+def parameters_of(layer: nn.Linear, bits: int) -> dict[str, torch.Tensor]:
+    return {name: p.detach() for name, p in QATLinear(layer, bits).named_parameters()}
+
+
+class TestOnTheGpu:
+    def test_fake_quantize(self, gpu):
+        gpu.check(fake_quantize, off_ties((3, 5), 0.5, -2, 4).requires_grad_(), 0.5, 1, 0, 3)
+
+    def test_lsq(self, gpu):
+        gpu.check(lsq, off_ties((3, 5), 0.5, -2, 1).requires_grad_(), t64(0.5)[0].requires_grad_(), -2, 1)
+
+    def test_binarize(self, gpu):
+        w = 2 * torch.randn(3, 2, 5, dtype=torch.float64)
+        w[0, 1, 2] = 0
+        gpu.check(binarize, w.requires_grad_())
+
+    @pytest.mark.parametrize("bias", [True, False])
+    def test_qat_linear(self, gpu, bias):
+        layer = nn.Linear(5, 3, bias).double()
+        gpu.check(parameters_of, layer, 3, what="QATLinear's parameters")
+        quantized = QATLinear(layer, 3)
+        gpu.check(quantized, torch.randn(2, 4, 5, dtype=torch.float64, requires_grad=True))
+        gpu.check(quantized.codes)

@@ -553,3 +553,26 @@ class TestImbalance:
 
     def test_equal_loads_are_balanced(self):
         assert_close(imbalance([3, 3, 3]), 1.0)
+
+
+class Checkpointed(nn.Module):
+    """Net, without dropout, in one checkpoint or in segments of its layers."""
+
+    def __init__(self, segments):
+        super().__init__()
+        self.segments, self.net = segments, Net(p=0.0)
+
+    def forward(self, x, shift):
+        if self.segments is None:
+            return checkpoint(lambda x, shift: (self.net(x) + shift, x.detach().argmax(-1)), x, shift)
+        return checkpoint_sequential([self.net.up, torch.tanh, self.net.down], x + shift, self.segments)
+
+
+class TestOnTheGpu:
+    @pytest.mark.parametrize("requires_grad", [True, False])
+    def test_checkpoint(self, gpu, requires_grad):
+        gpu.check(Checkpointed(None), randn(5, 4, grad=requires_grad), randn(3, grad=requires_grad), what="checkpoint")
+
+    @pytest.mark.parametrize("segments", [1, 2, 3])
+    def test_checkpoint_sequential(self, gpu, segments):
+        gpu.check(Checkpointed(segments), randn(5, 4), randn(4), what="checkpoint_sequential")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from types import ModuleType
 
 import numpy as np
@@ -15,6 +16,10 @@ def double(x, times=2):
 
 def twice(x):
     return double(double(x))
+
+class Doubler:
+    def __call__(self, x):
+        return double(x)
 
 class Counter:
     def __init__(self, start=0):
@@ -128,3 +133,28 @@ def test_sizes_have_words():
         (2, "the length of argument 2"),
         (4, "k"),
     ]
+
+
+def test_a_story_of_answers_that_have_no_equality(recorded):
+    """torch refuses the truth of tensors that are compared, and numpy that of arrays."""
+    recorder, view = recorded
+    doubler = view.Doubler()
+    for x in (np.arange(3), np.arange(3), np.arange(4)):
+        doubler(x)
+    assert recorder.story(recorder.calls[-1]) == [
+        "Doubler()",
+        "  (x=[0, 1, 2])",
+        "  (x=[0, 1, 2])",
+        "  (x=[0, 1, 2, 3])",
+    ]
+
+
+def test_a_blind_recorder_keeps_nothing(recorded):
+    recorder, view = recorded
+    recorder.blind = True
+    x = np.zeros(3)
+    gone = weakref.ref(view.double(x))
+    assert gone() is None and recorder.calls == []
+    recorder.blind = False
+    kept = weakref.ref(view.double(x))
+    assert kept() is not None
