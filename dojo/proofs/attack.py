@@ -51,6 +51,7 @@ class Judged:
     colour: str = "amber"
     test: str = ""  # the first that isn't green
     said: list[str] = field(default_factory=list)  # what the learner reads there
+    cause: str = ""  # and the cause that it names, if any
 
     @property
     def good(self) -> bool:
@@ -158,7 +159,8 @@ def _judge(session: pytest.Session, judge: Any, items: list[pytest.Item], kata: 
             colours.append(colour)
             if outcome.error is not None:
                 answer.test = item.nodeid.split("::", 1)[-1]
-                answer.said = verdict_of(item, kata, own, colour, outcome.error)["lines"]
+                verdict = verdict_of(item, kata, own, colour, outcome.error)
+                answer.said, answer.cause = verdict["lines"], verdict["cause"]
                 break
         answer.colour = summary(colours)
     return answer
@@ -179,5 +181,6 @@ def show(judged: Sequence[Judged]) -> None:
     wrong = [one for one in judged if not one.right]
     print(
         f"{sum(one.good for one in right)} of {len(right)} right ones accepted, "
-        f"{sum(one.good for one in wrong)} of {len(wrong)} wrong ones caught"
+        f"{sum(one.good for one in wrong)} of {len(wrong)} wrong ones caught, "
+        f"{sum(bool(one.cause) for one in wrong)} told why"
     )

@@ -41,7 +41,7 @@ def of(run: subprocess.CompletedProcess) -> dict[str, dict]:
 def test_what_was_expected_is_a_success(attack):
     run = attack({"right_1.py": REFERENCE, "wrong_1.py": f"# raises\n{REFERENCE}{BOUNDS}    raise ValueError\n"})
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "1 of 1 right ones accepted, 1 of 1 wrong ones caught" in run.stdout
+    assert "1 of 1 right ones accepted, 1 of 1 wrong ones caught, " in run.stdout
     assert "wrong_1.py  raises" in run.stdout
 
 
@@ -52,7 +52,7 @@ def test_a_right_one_that_is_refused_and_a_wrong_one_that_passes_are_told(attack
     assert run.returncode == 1
     assert "REFUSED play/right_1.py" in run.stdout and "PASSED  play/wrong_1.py  nothing, really" in run.stdout
     assert "yours" in run.stdout and "expected" in run.stdout  # what the learner would read
-    assert "0 of 1 right ones accepted, 0 of 1 wrong ones caught" in run.stdout
+    assert "0 of 1 right ones accepted, 0 of 1 wrong ones caught, 0 told why" in run.stdout
 
 
 def test_one_that_ends_the_process_or_cant_be_read_is_caught(attack):
