@@ -61,8 +61,8 @@ cancel, and v would be rounding noise where x is nearly a multiple of e₁ alrea
 
 **Shapes**: a (m, n) with m ≥ n, b (m,) or (m, k) for k right-hand sides at once.  `a` and `b` share
 their type: float32 is computed in float32, and the answer is float32; float64 and integers are
-computed in float64.  Scales that are promised below are float64's; float32 serves from 1e-15 to 1e15.
-No function changes its arguments.
+computed in float64.  Scales that are promised below are float64's; float32 serves from 1e-15 to
+1e15.  No function changes its arguments.
 
 **Steps.**
 
@@ -100,7 +100,7 @@ def qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
       their signs.
     - Q is orthonormal to rounding however dependent the columns of `a` are; a column may even be
       zeros or repeat another.
-    - The scale of `a`, from 1e-140 to 1e140, doesn't matter.
+    - The scale of `a`, from 1e-140 to 1e140, doesn't matter where its columns are independent.
 
     Raises ValueError, naming m and n, if m < n.
     """
