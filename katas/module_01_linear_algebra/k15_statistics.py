@@ -55,9 +55,9 @@ overflows for ν > 342: use `math.lgamma`, its logarithm.
 
 The last two need only `rng`:
 
-    permutation   x x x y y       your samples: the difference of means x̄ - ȳ
+    permutation   x x x y y       your samples: the difference x̄ - ȳ
                   ─────╳───
-                  y x y x x       shuffled, cut at the same place: another difference
+                  y x y x x       shuffled and cut there: another one
 
     bootstrap     x₁ x₂ x₃ x₄ x₅  your sample
                   x₃ x₁ x₁ x₅ x₂  drawn from it, each time from all five: another statistic
