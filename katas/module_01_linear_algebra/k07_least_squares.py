@@ -100,7 +100,7 @@ def qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
       their signs.
     - Q is orthonormal to rounding however dependent the columns of `a` are; a column may even be
       zeros or repeat another.
-    - The scale of `a`, from 1e-140 to 1e140, doesn't matter.
+    - The scale of `a`, from 1e-140 to 1e140, doesn't matter where its columns are independent.
 
     Raises ValueError, naming m and n, if m < n.
     """

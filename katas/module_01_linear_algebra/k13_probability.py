@@ -104,7 +104,11 @@ def poisson_logpmf(k: np.ndarray, rate: float) -> np.ndarray:
 
 
 def gaussian_logpdf(x: np.ndarray, mean: float = 0.0, sd: float = 1.0) -> np.ndarray:
-    """log p(x) of each entry of `x` (…), for σ = `sd`: (…); finite however far x is out."""
+    """log p(x) of each entry of `x` (…), for σ = `sd`: (…).
+
+    Finite however far x is out, up to 1e150 σ: where p(x) is 0 in floating point, its logarithm isn't.
+    σ may be from 1e-100 to 1e100.
+    """
     raise NotImplementedError
 
 

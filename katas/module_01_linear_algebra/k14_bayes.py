@@ -76,7 +76,7 @@ def posterior(prior: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
 
     Each column is an evidence of its own, and sums to 1.
     Raises ValueError, naming the column, from 0, if its evidence is impossible under every
-    hypothesis that the prior allows: P(e) is exactly 0.
+    hypothesis that the prior allows: P(e), as it is stored, is exactly 0.
     """
     raise NotImplementedError
 
@@ -135,7 +135,7 @@ class GaussianNaiveBayes:
         raise NotImplementedError
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
-        """P(c | row), (n, classes); never NaN, however far out a row is."""
+        """P(c | row), (n, classes); never NaN, however far out a row is, up to 1e150 in a feature."""
         raise NotImplementedError
 
     def predict(self, x: np.ndarray) -> np.ndarray:

@@ -97,7 +97,10 @@ def cross_entropy(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 
 def kl_divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """D(p ‖ q) in nats; shapes, zeros and errors as in `cross_entropy`."""
+    """D(p ‖ q) in nats; shapes, zeros and errors as in `cross_entropy`.
+
+    A tiny q is no 0 here either.  Take the difference of the logarithms: the quotient p/q overflows.
+    """
     raise NotImplementedError
 
 

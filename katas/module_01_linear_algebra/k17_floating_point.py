@@ -141,7 +141,7 @@ def add_wrapping(a: int, b: int, width: int) -> int:
 def kahan_sum(values: Iterable[float]) -> float:
     """The sum of `values`, in the order given, with compensation; 0.0 of none.
 
-    Right to 2 ulps of the result where all values have the same sign.
+    Right to 2 ulps of the result where all values have the same sign.  All are finite.
     """
     raise NotImplementedError
 
@@ -158,6 +158,8 @@ def logsumexp(x: np.ndarray, axis: int = -1) -> np.ndarray:
 
 def min_max_scale(x: np.ndarray) -> np.ndarray:
     """Each column of `x` (n, d) shifted and stretched to run from 0 to 1: float64.
+
+    Here and below, numbers are of a usual size: squares and ranges neither overflow nor vanish.
 
     - 0 where a column is constant.
     - `x` may hold integers of any width: 127 - (-128) must not overflow.
