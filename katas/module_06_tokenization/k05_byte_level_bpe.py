@@ -95,7 +95,8 @@ class ByteLevelBPE:
         """Make a tokenizer.
 
         vocabulary   every token, written in byte letters, with its id; ids may have gaps
-        merges       pairs of tokens in byte letters, best first
+        merges       pairs of tokens in byte letters, best first, as training learned them: none
+                     twice, and each after those that make its two tokens
         special      the special tokens as they stand in a text, with their ids; in any order,
                      and there may be none
         """
@@ -137,6 +138,7 @@ class ByteLevelBPE:
           the next id.
         - Ask for an id only when you have given out what came before.
         - Bytes that are left at the end become U+FFFD.
+        - Bytes that can't become a character show at once or with the next id, as you like.
 
         Raises ValueError, naming the id, for one that no token has.
         """

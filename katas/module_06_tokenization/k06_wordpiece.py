@@ -60,7 +60,8 @@ def split_word(word: str, vocabulary: Mapping[str, int], longest: int = 100) -> 
 
     - The first piece is looked for as it stands, later ones with ## before them.
     - None if at some place no piece fits.
-    - None for a word of more than `longest` characters, too.
+    - None for a word of more than `longest` characters, too.  `longest` may be above 1000, more
+      than Python's recursion allows.
     - A word isn't empty.  A piece's id may be 0.
     """
     raise NotImplementedError
@@ -93,7 +94,8 @@ def train_wordpiece(words: Mapping[str, int], size: int) -> list[str]:
     - Then come the joined pieces in the order in which they were learned.
     - Of neighbours with equal scores, those come first that are smaller as a pair of strings.
       Equal means exactly equal: n / a / b in floats rounds twice, so it parts equal scores.
-    - A joined piece is the first one followed by the second without its ##.
+    - A joined piece is the first one followed by the second without its ##.  A # of the text
+      stays: a and ### join to a#.
     - Joining goes from left to right in each word.
     - It ends early when no word has two pieces left.
     - No word is empty; the order of `words` doesn't matter.

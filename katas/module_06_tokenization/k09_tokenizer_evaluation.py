@@ -90,8 +90,8 @@ def renyi_efficiency(counts: Sequence[int], alpha: float) -> float:
     - V is len(counts); at least one token occurs.
     - At `alpha` = 0, p⁰ is 1 for a token that occurs and 0 for one that doesn't.
     - Right to 1e-6 for every `alpha` ≥ 0.  Just beside 1 the formula is 0/0 up to rounding, so take
-      H₁ where alpha is within about 1e-7 of it.  For a large `alpha` every p^α is too small for a
-      float, so take the largest p out of the sum first.
+      H₁ where alpha is within about 1e-7 of it, and only there.  For a large `alpha` every p^α is
+      too small for a float, so take the largest p out of the sum first.
 
     Raises ValueError, naming V, if that is below 2.
     """

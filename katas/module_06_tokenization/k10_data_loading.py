@@ -133,7 +133,7 @@ def shuffle_buffer(samples: Iterable, size: int, seed: int) -> Iterator:
     - With `size` 1 the order stays as it is.
     - Python's and numpy's global generators stay as they are: draw from one of your own.
 
-    Raises ValueError, naming `size`, if it is below 1.
+    Raises ValueError, naming `size`, if it is below 1: at once or at the first sample.
     """
     raise NotImplementedError
 
@@ -157,7 +157,8 @@ class ResumableLoader:
     ) -> None:
         """Batches of `batch` from this rank's share of `samples`.
 
-        Which samples are in the share is drawn anew each epoch, the same way on all ranks.
+        Which samples are in the share is drawn anew each epoch, the same way on all ranks.  Seeds
+        are 0 or more.
         """
         raise NotImplementedError
 
@@ -175,6 +176,7 @@ class ResumableLoader:
     def state_dict(self) -> dict:
         """Where the loader stands after the last batch it gave: at most 1000 characters as JSON.
 
+        After an epoch's last batch that may be its end or the start of the next, as you like.
         Going on doesn't change a state that was taken.
         """
         raise NotImplementedError

@@ -67,7 +67,8 @@ from collections.abc import Iterable, Sequence
 def duplicate_line_fraction(text: str) -> float:
     """The share of the lines that equal an earlier line; 0.0 for a text without lines.
 
-    White space at a line's ends doesn't count.  A line of nothing else is no line.
+    White space at a line's ends doesn't count.  A line of nothing else is no line.  "\\n" ends a
+    line; texts with other separators aren't judged.
     """
     raise NotImplementedError
 
@@ -149,8 +150,9 @@ def scrub(text: str) -> str:
     - Letters and digits of these are ASCII.
     - Luhn's test: double every second digit, from the second last to the left, minus 9 where that
       exceeds 9.  The sum of all digits is then a multiple of 10.
-    - Each stands alone: neither directly before nor directly after it is a letter, a digit or an
-      underscore.  For <IP>, nor is there a dot with a digit beyond it; for <CARD>, nor a + before.
+    - Each stands alone: neither directly before nor directly after it is a letter, a digit (of
+      any script: é, too) or an underscore.  For <IP>, nor is there a dot with a digit beyond it;
+      for <CARD>, nor a + before.
     - Not judged: a second @ right after an address, and digits that go on a single space or hyphen
       away from a card's or phone's.
     - The rest of the text stays as it is.

@@ -118,7 +118,9 @@ def difficulty(text: str, counts: Mapping[str, int]) -> float:
 def curriculum(texts: Sequence[str]) -> list[int]:
     """The indices of `texts` from the easiest to the hardest, by word counts over all of them.
 
-    Of two that are equally difficult, the earlier comes first.
+    - Of two that are equally difficult, the earlier comes first.
+    - Texts of the same words in another order are equally difficult.  Plain float sums may part
+      them in the last digit: use math.fsum, or round the difficulty before you sort.
     """
     raise NotImplementedError
 

@@ -27,7 +27,8 @@ def test_oracles_are_loaded_before_the_children_that_need_them(tmp_path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     module = ModuleType("test_k01_x")
     exec(TESTS, vars(module))
-    item = SimpleNamespace(getparent=lambda kind: SimpleNamespace(obj=module))
+    parent = type("Module", (), {"obj": module})()
+    item = SimpleNamespace(getparent=lambda kind: parent)
     load_what_they_import([item])
     assert "oracle_far_inside" in sys.modules
     del sys.modules["oracle_far_inside"]
