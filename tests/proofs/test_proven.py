@@ -16,8 +16,8 @@ from dojo.curriculum.katas import DojoError, open_dojo
 from dojo.proofs import cli
 from dojo.proofs.depends import ENGINE, UNUSED
 from dojo.proofs.mutants import BAKED
-from dojo.proofs.proven import Hashes, listed, write_down
-from dojo.proofs.result import KataProofs
+from dojo.proofs.proven import Hashes, hashes, listed, write_down
+from dojo.proofs.result import KataProofs, MutantCount
 from tests.building import PLAYGROUND
 from tests.proofs.test_depends import CONFTEST, DATA, MORE
 from tests.proofs.test_proofs import change
@@ -182,6 +182,20 @@ def test_a_module_is_listed_before_the_next_is_begun(dojo, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         cli.prove(open_dojo(dojo), list(open_dojo(dojo).katas), found=found.append)
     assert found == [[first]]
+
+
+@pytest.mark.parametrize(("failed", "lists"), [("time", (False, True)), ("mutants", (True, False)), ("", (True, True))])
+def test_each_of_the_two_is_listed_for_itself(dojo, failed, lists):
+    (kata,) = open_dojo(dojo).katas
+    present = hashes([kata])
+    result = KataProofs(kata.name, kata.module, kata.stem, mutants=MutantCount(killed=3))
+    for proof in ("time", "mutants"):
+        result.tally(proof).total, result.tally(proof).good = 1, int(proof != failed)
+    cli._list([kata], [result], present, 5)
+    of = present["triangle"]
+    assert listed(open_dojo(dojo)) == {
+        "triangle": Hashes(*(h * on for h, on in zip((of.proofs, of.mutants), lists, strict=True)))
+    }
 
 
 class TestList:
