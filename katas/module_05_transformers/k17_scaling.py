@@ -11,8 +11,9 @@ of Llama:
 
     x (n, d) ─┬─▶ q   d × heads·head_dim    ─┐
               ├─▶ k   d × kv_heads·head_dim ─┼─▶ scores ─▶ averages ─▶ o
-              └─▶ v   d × kv_heads·head_dim ─┘   heads × n × n         heads·head_dim × d
+              └─▶ v   d × kv_heads·head_dim ─┘
 
+      scores  heads × n × n,  o  heads·head_dim × d
       then    gate and up  d × d_ff each,  down  d_ff × d;  two RMSNorms of d weights
 
     GPT-2     q, k, v, o  d × d each,  up  d × d_ff,  down  d_ff × d,  all with biases;
