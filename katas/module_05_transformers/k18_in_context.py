@@ -33,8 +33,8 @@ attends to the token after it, and predicts that one:
     position    0    1    2    3    4
     token       7    3    9    7    3
                      ▲    ▲    │    │
-                     └────┼────┘    │      the second 7 looks behind the first one
-                          └─────────┘      the second 3 as well
+                     └────┼────┘    │   the second 7 looks behind the first one
+                          └─────────┘   the second 3 as well
     predicts    –    –    –    3    9
 
 To find such heads, feed a model random tokens repeated with some period.  Each token at
