@@ -21,7 +21,7 @@ flattens, T = 0 stands for greedy.
      probability            top-k 2    top-p 0.7             min-p 0.2
      A  ██████████  .50     stays      stays    0 before     stays
      B  ██████      .30     stays      stays  .50 before     stays
-     C  ███         .15                       .80 before     stays    .10 or more
+     C  ███         .15                       .80 before     stays  .10 or more
      D  █           .05                       .95 before
 
 *A repetition penalty r* makes seen tokens less likely:
@@ -65,8 +65,9 @@ tokens is taken isn't judged.  No function changes its arguments.
 A model is a function from ids, int64 (b, n), to logits (b, n, V): those at position i predict
 token i + 1.  Models run under torch.no_grad(), and never on an empty batch.
 
-Answers are on the device of the logits, where a generator is, too.  generate and beam_search are given ids as a list, and run
-models that are on the CPU.
+Answers are on the device of the logits, where a generator is, too.  generate and beam_search
+are given ids as a list, and run models that are on the CPU.  No row of logits is -inf
+throughout.
 
 **Steps.**  A good place to pause is before generate.
 
