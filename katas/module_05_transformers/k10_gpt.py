@@ -44,8 +44,8 @@ doesn't grow with the depth.
 log 4 = 1.3863, whatever the ids.  GPT-2 small has L = 12: its out_proj starts with a standard
 deviation of 0.02 / √24 = 0.00408.
 
-**Shapes**: ids (b, n) int64 with b ≥ 1, logits (b, n, vocab_size); all sizes are 1 or more.  No function or method changes its
-arguments.
+**Shapes**: ids (b, n) int64 with b ≥ 1, logits (b, n, vocab_size); all sizes are
+1 or more.  No function or method changes its arguments.
 
 Answers are on the device of the input, and a module moved by .to works where it is.
 
