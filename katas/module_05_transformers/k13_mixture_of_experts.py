@@ -35,11 +35,11 @@ of pₑ over the tokens:
 
 It is k if all is even, and up to E if it isn't.  fₑ has no gradient; Pₑ carries it.
 
-*Capacity.*  So that every expert does equally much, each takes at most C choices:
+*Capacity.*  Each expert takes at most C choices, so that none holds up the others:
 
     C = ⌈factor · k · T / E⌉
 
-They are handed out in order: all first choices before any second one, and among those the
+Places are handed out in order: all first choices before any second one, and among those the
 earlier token first.  A choice that finds its expert full is dropped: it adds nothing, and its
 weight isn't given to the others.
 
@@ -124,6 +124,8 @@ class MixtureOfExperts(nn.Module):
         capacity_factor: float | None = None,
     ) -> None:
         """Each token goes to `k` experts; without a `capacity_factor` > 0 there is room for all.
+
+        Where rounding in floats decides about a capacity, it isn't judged.
 
         Raises ValueError, naming k and n_experts, unless 1 ≤ k ≤ n_experts.
         """
