@@ -16,17 +16,17 @@ of which you have written.  So your code can run real weights, and writes the sa
 
            GPT                          Llama
 
-    ids ─▶ E + P                 ids ─▶ E                positions come in attention
+    ids ─▶ E + P                 ids ─▶ E              positions: in attention
              │                          │
-             ├─▶ LayerNorm              ├─▶ RMSNorm      input_layernorm
-             │   attention              │   attention    grouped-query, with RoPE
+             ├─▶ LayerNorm              ├─▶ RMSNorm    input_layernorm
+             │   attention              │   attention  grouped-query, with RoPE
              + ◀─┘                      + ◀─┘
-             ├─▶ LayerNorm              ├─▶ RMSNorm      post_attention_layernorm
-             │   gelu layer             │   SwiGLU       mlp
+             ├─▶ LayerNorm              ├─▶ RMSNorm    post_attention_layernorm
+             │   gelu layer             │   SwiGLU     mlp
              + ◀─┘                      + ◀─┘
              ▼                          ▼
-           LayerNorm                  RMSNorm            norm
-           × Eᵀ                       × Wᵀ               lm_head, or E itself
+           LayerNorm                  RMSNorm          norm
+           × Eᵀ                       × Wᵀ             lm_head, or E itself
 
 **The formula**, without a bias anywhere:
 
@@ -103,7 +103,7 @@ def read_config(config: Mapping[str, Any]) -> LlamaConfig:
         tie_word_embeddings      tied; false where it is missing
         rope_theta               θ, inside "rope_parameters", or, in older files, beside the rest
 
-    What is there isn't null.
+    What is there isn't null, and θ is in one of the two places.
 
     Raises ValueError, naming the type that it has and "llama", if "model_type" isn't "llama".
     """
@@ -120,9 +120,10 @@ class Llama(nn.Module):
     def forward(self, ids: Tensor, positions: Tensor | None = None) -> Tensor:
         """The logits (b, n, vocab_size) of the tokens that follow ids (b, n).
 
-        `positions` (n,) are where the tokens stand, for RoPE; 0 … n - 1 where they aren't
-        given.  Row t depends on the tokens of rows 0 … t alone, in whatever order the positions are.
-        Only their distances matter, also far away: RoPE's angles are float64.
+        `positions` (n,) are where the tokens stand, for RoPE; 0 … n - 1 where they aren't given.
+
+        - Row t depends on the tokens of rows 0 … t alone, whatever order the positions are in.
+        - Only their distances matter, also far away: RoPE's angles are float64.
         """
         raise NotImplementedError
 
