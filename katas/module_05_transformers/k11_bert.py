@@ -177,7 +177,8 @@ def mask_tokens(
       that is `special` (b, n), which is boolean.
     - Random tokens are any of 0 … vocab_size - 1, equally likely, mask_id and the token itself
       included.
-    - Numbers are drawn from `generator` alone, or, without one, from torch's own.
+    - Numbers are drawn from `generator` alone, or, without one, from torch's own.  How many,
+      and in which order, is yours to choose.
     """
     raise NotImplementedError
 
@@ -187,7 +188,8 @@ def pretraining_loss(
 ) -> Tensor:
     """The sum of both losses, each a mean, in nats.
 
-    token_logits    (b, n, vocab_size), judged where `labels` (b, n) isn't -100; one is
+    token_logits    (b, n, vocab_size), judged where `labels` (b, n) isn't -100, which is so
+                    for at least one token
     next_logits     (b, 2), judged by `follows` (b,), which is 0 or 1 as above
     """
     raise NotImplementedError

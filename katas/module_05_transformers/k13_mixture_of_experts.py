@@ -119,6 +119,8 @@ class MixtureOfExperts(nn.Module):
     ) -> None:
         """Each token goes to `k` experts; without a `capacity_factor` > 0 there is room for all.
 
+        Where rounding in floats decides about a capacity, it isn't judged.
+
         Raises ValueError, naming k and n_experts, unless 1 ≤ k ≤ n_experts.
         """
         raise NotImplementedError

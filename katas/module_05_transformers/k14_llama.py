@@ -100,7 +100,7 @@ def read_config(config: Mapping[str, Any]) -> LlamaConfig:
         tie_word_embeddings      tied; false where it is missing
         rope_theta               θ, inside "rope_parameters"; in older files beside the rest
 
-    What is there isn't null.
+    What is there isn't null, and θ is in one of the two places.
 
     Raises ValueError, naming the type that it has and "llama", if "model_type" isn't "llama".
     """

@@ -67,7 +67,7 @@ A model is a function from ids, int64 (b, n), to logits (b, n, V); those at posi
 token i + 1.
 
 Answers are on the device of the logits, where a generator is, too.  generate and beam_search
-take ids as a list, and run models that are on the CPU.
+take ids as a list, and run models that are on the CPU.  No row of logits is -inf throughout.
 
 **Steps.**  A good place to pause is before generate.
 

@@ -147,7 +147,7 @@ class Trainer:
         - Each step trains on `batch` windows of `length` tokens.  Every start that has its
           last target in `tokens` is equally likely.
         - Starts are drawn from a generator of the Trainer's own, seeded with `seed`; torch's
-          is left alone.
+          is left alone.  It is no part of the state, even if the model's dropout draws from it.
         - A frozen parameter (requires_grad False) stays as it is, from when it is frozen.
         """
         raise NotImplementedError

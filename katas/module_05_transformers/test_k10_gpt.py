@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dojo.testing import assert_close, assert_equal, from_scratch, pure, raises
+from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from katas.module_05_transformers.k10_gpt import GPT, GPTConfig, next_token_loss
 
 pytestmark = [
@@ -91,18 +91,26 @@ class TestNextTokenLoss:
 class TestStart:
     @pytest.mark.parametrize("layers", [2, 8])
     def test_matrices_of_002_and_smaller_ones_on_the_stream(self, layers):
-        model = GPT(GPTConfig(300, 200, 64, 4, layers))
-        for name, parameter in model.named_parameters():
-            if parameter.dim() == 2:
-                on_the_stream = name.endswith(("out_proj.weight", "down_proj.weight"))
-                std = 0.02 / math.sqrt(2 * layers) if on_the_stream else 0.02
-                # Six standard errors of a standard deviation over so many numbers, and of a mean.
-                n = parameter.numel()
-                assert_close(parameter.std().item(), std, atol=6 * std / math.sqrt(2 * n), rtol=0)
-                assert_close(parameter.mean().item(), 0.0, atol=6 * std / math.sqrt(n), rtol=0)
-                # A normal variable's mean distance from 0, which tells it from a uniform one.
-                distance, error = std * math.sqrt(2 / math.pi), 6 * std * math.sqrt((1 - 2 / math.pi) / n)
-                assert_close(parameter.abs().mean().item(), distance, atol=error, rtol=0)
+        matrices = {n: p.detach() for n, p in GPT(GPTConfig(300, 200, 64, 4, layers)).named_parameters() if p.dim() == 2}
+        small = 0.02 / math.sqrt(2 * layers)
+        # What others draw with: torch's embeddings, its linear layers of 64 and 256 inputs, and √layers.
+        usual = [0.02, small, 0.02 / math.sqrt(layers), 1.0, 1 / math.sqrt(3 * 64), 1 / math.sqrt(3 * 256)]
+        expected = {n: small if n.endswith(("out_proj.weight", "down_proj.weight")) else 0.02 for n in matrices}
+        wrong = []
+        for name, matrix in matrices.items():
+            found, std = matrix.std().item(), expected[name]
+            # Six standard errors of a standard deviation over so many numbers.
+            if not abs(found - std) <= 6 * std / math.sqrt(2 * matrix.numel()):
+                near = min(range(len(usual)), key=lambda i: abs(math.log(max(found, 1e-9) / usual[i])))
+                wrong.append((name, near, f"{name} has a standard deviation of {found:.4f}, expected {std:.4f}"))
+        if wrong:
+            fail(wrong[0][2], evidence=[(name, near) for name, near, _ in wrong])
+        for name, matrix in matrices.items():
+            std, n = expected[name], matrix.numel()
+            assert_close(matrix.mean().item(), 0.0, atol=6 * std / math.sqrt(n), rtol=0)  # six standard errors
+            # A normal variable's mean distance from 0, which tells it from a uniform one.
+            distance, error = std * math.sqrt(2 / math.pi), 6 * std * math.sqrt((1 - 2 / math.pi) / n)
+            assert_close(matrix.abs().mean().item(), distance, atol=error, rtol=0)
 
     def test_biases_of_0_and_norms_of_1(self):
         vectors = {n: p.detach() for n, p in GPT(GPTConfig(30, 8, 12, 3, 2)).named_parameters() if p.dim() == 1}
