@@ -111,6 +111,7 @@ def copy_to_ranks(x: Tensor) -> Tensor:
     """f: into the parallel region.  Returns x, which is the same on all ranks, as it is.
 
     - The gradient of x is the sum of all ranks' gradients, on every rank.
+    - What reaches x on another path (a residual around f) isn't summed.
     - Forward sends nothing, backward one all-reduce of x's size.
     - x has any shape, () included.
     - The gradient that comes may be a view that isn't contiguous (`out.sum()` sends a single

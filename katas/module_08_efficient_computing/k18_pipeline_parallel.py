@@ -104,7 +104,10 @@ def split_layers(costs: Sequence[float], stages: int) -> list[tuple[int, int]]:
 
 
 def gpipe_schedule(stages: int, micro_batches: int) -> list[list[Action]]:
-    """GPipe's schedule of each stage, as above; both arguments are at least 1."""
+    """GPipe's schedule of each stage, as above, in a list of its own.
+
+    Both arguments are at least 1.
+    """
     raise NotImplementedError
 
 

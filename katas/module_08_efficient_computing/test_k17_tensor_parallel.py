@@ -185,6 +185,18 @@ class TestCopyToRanks:
         for answer in ranks(3, work):
             assert_close(answer, (torch.full((3, 4), 9.0), sum(ups).T, x))
 
+    def test_what_reaches_x_on_another_path_is_not_summed(self, ranks):
+        x = torch.randn(3, 4, dtype=torch.float64)
+        ups = [torch.randn_like(x) for _ in range(3)]
+
+        def work(rank):
+            own = x.clone().requires_grad_()
+            (own * 5 + copy_to_ranks(own) * ups[rank]).sum().backward()
+            return own.grad
+
+        for answer in ranks(3, work):
+            assert_close(answer, sum(ups) + 5)
+
 
 class Named(nn.Module):
     """A function as a module without parameters."""

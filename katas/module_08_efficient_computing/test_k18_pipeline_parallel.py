@@ -109,6 +109,11 @@ class TestGpipeSchedule:
     def test_all_forwards_and_then_all_backwards_in_reverse(self, stages, m):
         assert_equal(gpipe_schedule(stages, m), [gpipe(m)] * stages)
 
+    def test_each_stage_has_a_list_of_its_own(self):
+        schedules = gpipe_schedule(2, 3)
+        schedules[0].clear()
+        assert_equal(schedules[1], gpipe(3))
+
 
 class TestOneFOneBSchedule:
     def test_the_example_worked_by_hand(self):
@@ -187,6 +192,14 @@ class TestSimulate:
     def test_schedules_that_come_to_a_stand_are_named(self):
         with raises(ValueError, 0, 5):  # stage 0 wants micro-batch 5 back before it sends 7, which stage 1 wants first
             simulate([[("F", 5), ("B", 5), ("F", 7), ("B", 7)], [("F", 7), ("B", 7), ("F", 5), ("B", 5)]])
+        # What stage 0 did last is another micro-batch, 7.
+        with raises(ValueError, 0, 5):
+            simulate(
+                [
+                    [("F", 5), ("F", 7), ("B", 5), ("F", 9), ("B", 7), ("B", 9)],
+                    [("F", 9), ("B", 9), ("F", 5), ("B", 5), ("F", 7), ("B", 7)],
+                ]
+            )
         # Far in: stage 1 wants 6 back before it sends 9, which stage 2 wants first; stage 0 waits for 4.
         with raises(ValueError, 0, 4):
             simulate(
