@@ -149,6 +149,12 @@ def _of_gradients(error: BaseException, who: str, found: dict[str, Any]) -> list
     """For torch's own errors: of a graph that doesn't reach back, and of gradcheck."""
     its = f"{who}: the" if who else "its"
     if cut_off(error):
+        if "appears to not have been used" in str(error):
+            # Of several that it was asked for, torch doesn't say which; a parameter may be among them.
+            return [
+                f"{its} output no longer depends on all that the test differentiates it by (arguments or parameters): "
+                "was one of them detached, or used under no_grad?"
+            ]
         inputs = " and ".join(f"`{name}`" for name in found.get("gradient", [])) or "what went in"
         return [f"{its} output no longer depends on {inputs}: was it detached, or computed under no_grad?"]
     if is_gradcheck(error):

@@ -115,7 +115,6 @@ class TestGradientsThatAreCutOff:
         "differentiate",
         [
             lambda x: x.detach().sum().backward(),
-            lambda x: torch.autograd.grad((x.detach().clone().requires_grad_() * 2).sum(), x),
             lambda x: torch.autograd.gradcheck(lambda v: v.detach() * 2, x),
         ],
     )
@@ -126,6 +125,14 @@ class TestGradientsThatAreCutOff:
         said = _of_gradients(caught.value, "", {"gradient": ["q", "k"]})
         assert said == ["its output no longer depends on `q` and `k`: was it detached, or computed under no_grad?"]
         assert "f(): the output" in _of_gradients(caught.value, "f()", {})[0]
+
+    def test_of_several_none_is_blamed(self, x):
+        weight = torch.ones(2, dtype=torch.float64, requires_grad=True)
+        with pytest.raises(RuntimeError) as caught:
+            torch.autograd.grad((x * 2).sum(), [x, weight])
+        assert colour_of(caught.value, Path("k01_x.py")) == "red"
+        (said,) = _of_gradients(caught.value, "", {"gradient": ["x"]})
+        assert "`x`" not in said and "was one of them detached" in said
 
     def test_a_gradient_that_is_wrong_is_red_with_both(self, x):
         with pytest.raises(RuntimeError) as caught:
