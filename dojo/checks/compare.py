@@ -77,7 +77,7 @@ def as_numpy(value: Any) -> Any:
     import numpy as np
 
     if is_tensor(value):
-        value = value.detach().cpu()
+        value = value.detach().cpu().resolve_conj().resolve_neg()  # numpy has no lazy conjugates
         return (value.float() if value.dtype is sys.modules["torch"].bfloat16 else value).numpy()
     return np.asarray(value)
 

@@ -9,13 +9,15 @@ fail the learner's failing tests with the same answers, and pass where they pass
 from __future__ import annotations
 
 import contextlib
+import dis
+import importlib
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic  # as it is now: a learner's code can change what `time` holds
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -58,6 +60,16 @@ class Budget:
             return monotonic()
         own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done in the block takes nothing of it."""
+        began, clock = self._now(), monotonic()
+        try:
+            yield
+        finally:
+            self.end += self._now() - began
+            self.last += monotonic() - clock
 
     @property
     def left(self) -> float:
@@ -126,6 +138,34 @@ def all_tests(item: pytest.Item, judge: Any) -> list[pytest.Item]:
     judge.select(again)
     known = {other.nodeid: other for other in here}
     return [known.get(other.nodeid, other) for other in again]
+
+
+def load_what_they_import(items: list[pytest.Item]) -> None:
+    """Import here what the tests import inside of their functions: oracles, which each child would load anew."""
+    for module in {item.getparent(pytest.Module) for item in items}:
+        for code in _codes(vars(module.obj)) if module is not None else ():
+            loaded: Any = None
+            for step in dis.get_instructions(code):
+                # Whatever is wrong with it is said by the test that needs it.
+                with contextlib.suppress(Exception):
+                    if step.opname == "IMPORT_NAME":
+                        loaded = importlib.import_module(step.argval)
+                    elif step.opname == "IMPORT_FROM":
+                        getattr(loaded, step.argval)  # transformers loads its parts when they are asked for
+
+
+def _codes(names: dict[str, Any]) -> Iterator[CodeType]:
+    """The code of a test file's own functions, and of those in its classes and within functions."""
+    for value in list(names.values()):
+        if isinstance(value, type) and value.__module__ == names.get("__name__", value.__module__):
+            yield from _codes({k: v for k, v in vars(value).items() if isinstance(v, FunctionType)})
+        elif isinstance(value, FunctionType) and value.__module__ == names.get("__name__", value.__module__):
+            inner = getattr(getattr(value, "hypothesis", None), "inner_test", value)
+            todo = [inner.__code__]
+            while todo:
+                code = todo.pop()
+                todo += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+                yield code
 
 
 def learners(

@@ -35,6 +35,7 @@ from dojo.diagnosis.evidence import (
     explains,
     learners,
     limit_tests,
+    load_what_they_import,
 )
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class Search:
     def seen(self) -> list[Seen]:
         """How every test of the kata ends for the learner."""
         if self._seen is None:
+            with self.budget.paused():
+                load_what_they_import(self.items)
             found = learners(self.items, self.module, self.solution, self.budget, self.may_differ, self.judge)
             self._seen = found or []
         return self._seen

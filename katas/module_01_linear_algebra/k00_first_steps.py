@@ -3,15 +3,15 @@
 **Before you start.**  You need Python's functions and a first look at numpy's arrays.  Never
 seen one?  Read "NumPy: the absolute basics for beginners" on numpy.org.
 
-**The idea.**  Every kata here has a page like this one, and below it functions that are still
-empty.  You fill them in, and tests judge them.  This first one teaches how that goes:
+**The idea.**  Tests judge every kata, so first learn to work with them.  A kata is a page like this
+one, and below it functions that are still empty.  You fill them in:
 
     read ──▶ write a function ──▶ run the tests ──┬──▶ green ──▶ dojo next
                    ▲                              │
                    └── see what is wrong ◀── red ─┘
                        or take a hint
 
-Do it once, step by step:
+Do it once:
 
     1. Run this.  The kata is "todo": mean() isn't written yet.
 
@@ -19,16 +19,15 @@ Do it once, step by step:
 
     2. In mean() below, put `return x.sum()` in place of `raise NotImplementedError`.
        That is wrong, on purpose.  Save the file and run the tests again.
-    3. Now the kata is red.  Read the block from the top: which test failed, your
-       answer, the expected one, and the mistake if the tests know it.  The last
-       lines say where to edit and what to type.
-    4. Ask for a hint.  There are three for each function; the third nearly gives
-       the answer.
+    3. Now the kata is red.  Read from the top: which test failed, your answer, the
+       expected one, and the mistake if the tests know it.  The last lines say where
+       to edit and what to type.
+    4. Ask for a hint.  Each function has three; the third nearly gives the answer.
 
            dojo hint first_steps
 
-    5. Put mean() right and run again.  With -x the tests stop at the first one that
-       fails, so they lead you on to clip().  Then column_shares().
+    5. Put mean() right and run again.  With -x the tests stop at the first failure,
+       so they lead you on to clip(), then to column_shares().
     6. All green?  Type `dojo next`.
 
 **The formulas**, for an array x of N numbers, and x (n, d) with n rows and d columns:
@@ -37,8 +36,8 @@ Do it once, step by step:
     clip      min(max(x, low), high), number by number
     share     shareⱼ = ∑ᵢ xᵢⱼ / ∑ x
 
-numpy does this without a loop.  `x.sum()` adds up all numbers.  `x.sum(axis=0)` adds along axis
-0, down the rows, so one sum is left for each column:
+numpy needs no loop.  `x.sum()` adds up all numbers.  `x.sum(axis=0)` adds along axis 0, down the
+rows, so one sum is left for each column:
 
                  column 0   1    2
            row 0 [      1   2    3 ]
@@ -67,7 +66,7 @@ new array, don't write into x.
 
 Source: Harris et al. 2020, "Array programming with NumPy", Nature 585.
 
-From scratch: each kata ends with a line that says what you may not use.  Here: numpy.mean,
+From scratch: this last line of a page says what you may not use.  Here: numpy.mean,
 numpy.average, numpy.clip, and the methods .mean and .clip.
 """
 

@@ -1,22 +1,21 @@
 """Python basics
 
-**Before you start.**  You need Python's texts, lists, dicts and functions; no other kata.  Rusty?
+**Before you start.**  You need Python's strings, lists, dicts and functions; no other kata.  Rusty?
 Read chapters 3 to 5 of the Python tutorial, docs.python.org/3/tutorial.
 
-**The idea.**  Before data are numbers they are text in files.  This kata goes over the Python that
-every later one takes for granted, at places where the obvious program is wrong:
+**The idea.**  Before data are numbers, they are text in files.  You write seven small tools for it.
+For each the obvious program is wrong somewhere:
 
-- A comma-separated file is not what `line.split(",")` gives.  A field may stand in double quotes;
-  then commas and line breaks in it are text, and a quote in it is written twice.
-- Counting is a dictionary: looking up a word takes the same time however many there are.
-- Flattening a list of lists calls itself on every list that it meets.
-- Memoizing keeps the answers of a function by its arguments, so that each is computed once.  A
-  function that wraps another and keeps something of its own is a *closure*.
-- An *iterator* hands out items one at a time, so that you can read a file larger than memory.
-  `yield` in a function makes one.
+- *CSV.*  `line.split(",")` isn't enough: inside double quotes, commas and line breaks are text, and
+  a quote is written twice.
+- *Counting.*  Use a dict: a look-up takes the same time however many words there are.
+- *Flattening.*  The function calls itself on every list that it meets.
+- *Memoizing.*  Keep a function's answers by its arguments.  The wrapper that remembers them is a
+  *closure*.
+- *Iterators* hand out one item at a time, so a file may be larger than memory.  `yield` makes one.
 
-**The formula.**  There is none, but a drawing.  Read a CSV text character by character, and
-remember whether you are inside quotes.  That is a *state machine* with two states:
+**The formula** is a drawing here.  Read a CSV text character by character, and remember whether you
+are inside quotes.  That is a *state machine* with two states:
 
                     a quote at the field's start
      ┌─────────┐ ─────────────────────────────────▶ ┌──────────┐
@@ -25,10 +24,9 @@ remember whether you are inside quotes.  That is a *state machine* with two stat
     a comma ends the field    a single quote
     a line break the record
 
-**Why is a text one item?**  A letter of it is a text again: taking texts apart would never end.
+**Why does flatten keep a string whole?**  A letter of it is a string again: you would never end.
 
-**Why memoize?**  Fibonacci's 30th number takes 2.7 million calls by its definition, and 31 when
-each is computed once.
+**Why memoize?**  By its definition, Fibonacci's 30th number takes 2.7 million calls; memoized, 31.
 
 **Worked by hand**:
 
@@ -38,7 +36,7 @@ each is computed once.
     [1, [2, [], [3, "ab"]], (4,)] flattened: 1 2 3 "ab" 4
     batches of 3 from 1 2 3 4 5 6 7: [1 2 3] [4 5 6] [7]
 
-**Shapes**: texts, lists and dicts; each function says which.  No function changes its arguments.
+**Shapes**: strings, lists and dicts.  No function changes its arguments.
 
 **Steps.**  A good place to pause is after memoize.
 
@@ -62,7 +60,7 @@ from typing import Any
 
 
 def parse_csv(text: str) -> list[list[str]]:
-    """The records of `text`, each a list of its fields, all of them texts.
+    """The records of `text`, each a list of its fields, all of them strings.
 
     - Commas separate fields.
     - A line break ends a record: \\n, \\r\\n or \\r, and no other character.
@@ -93,7 +91,7 @@ def flatten(items: list | tuple) -> list:
     """A new list of the items of nested lists and tuples, in order.
 
     - Lists may be nested up to 200 deep.
-    - Anything else is one item: texts, dicts, sets, None.
+    - Anything else is one item: strings, dicts, sets, None.
     """
     raise NotImplementedError
 

@@ -3,12 +3,12 @@
 **Before you start.**  You need numpy's arrays, indexing, and sums along an axis; no other kata.
 New to you?  Read "NumPy: the absolute basics for beginners" on numpy.org.
 
-**The idea.**  A loop in Python costs tens of nanoseconds a step before it has computed anything.
-The same loop inside numpy costs about one.  So you tell numpy what to do with whole arrays.
+**The idea.**  A Python loop takes tens of nanoseconds a step.  The same loop inside numpy takes
+about one.  So hand numpy whole arrays.
 
-Two arrays are combined element by element.  numpy compares their shapes from the last axis on.
-Two lengths must be equal, or one of them 1; an axis of length 1, or one that is missing in front,
-is repeated.  With `None` in an index you make such an axis:
+numpy combines two arrays element by element, and compares their shapes from the last axis on.  Two
+lengths must be equal, or one of them 1.  An axis of length 1, or one missing in front, is repeated.
+`None` in an index makes such an axis:
 
     a[:, None]         b[None, :]              both repeated
     ┌────┐             ┌────┬────┬────┐        ┌────┬────┬────┐
@@ -18,8 +18,7 @@ is repeated.  With `None` in an index you make such an axis:
     └────┘                                     └────┴────┴────┘
     (2, 1)             (1, 3)                  (2, 3)
 
-In the same way every row of X (n, d) meets every row of Y (m, d) in X[:, None] - Y[None], of shape
-(n, m, d).
+So X[:, None] - Y[None] pairs all rows of X (n, d) and Y (m, d): shape (n, m, d).
 
 **The formulas**, for rows x of X and y of Y, a series x₀ … xₙ₋₁, and windows of w numbers:
 
@@ -27,24 +26,22 @@ In the same way every row of X (n, d) meets every row of Y (m, d) in X[:, None] 
     running sums       cᵢ = x₀ + … + xᵢ₋₁                  c₀ = 0
     a window's sum     cᵢ₊w - cᵢ
 
-The first needs no array (n, m, d).  The last makes a moving average one subtraction.
+The first needs no array (n, m, d).
 
-A table of windows needs no copies either.  An array's *strides* say how many bytes to walk in
-memory for a step along each axis.  For the next window you walk one number on, and for the next
-number in a window also one, so the stride of x stands there twice:
+A table of windows needs no copies.  *Strides* say how many bytes to walk in memory for a step along
+each axis.  The next window starts one number on; the next number in a window is one on, too.  So
+use x's stride twice:
 
     memory     x₀  x₁  x₂  x₃  x₄
     window 0   └────────┘
     window 1       └────────┘             shape (3, 3): three windows of 3
     window 2           └────────┘
 
-A random number generator is an object that holds its state: the same seed gives the same sample
-again, and nobody else's numbers change.
+**Why can a squared distance come out below 0?**  For x = y the three terms cancel, up to rounding.
+Take the larger of it and 0, or the root is NaN.
 
-**Why can a squared distance come out below 0?**  For x = y the three terms cancel but for
-rounding.  Take the larger of it and 0, or the root is NaN.
-
-**Why not np.random.seed?**  It sets a state that the whole program shares.
+**Why not np.random.seed?**  The whole program shares that state.  A generator has its own:
+np.random.default_rng(seed).
 
 **Worked by hand**:
 
@@ -53,9 +50,9 @@ rounding.  Take the larger of it and 0, or the root is NaN.
     moving average of [1 2 3 6] over 2     sums 0 1 3 6 12, so [3-0 6-1 12-3]/2 = [1.5 2.5 4.5]
     columns of [3 1], [4 1]                lengths 5 and √2, so [0.6 0.7071], [0.8 0.7071]
 
-**Shapes**: each function says its own.  Numbers may have any type; all is computed in float64.
-No function changes its arguments, and none walks over rows in Python: the tests count the lines
-that run, and these must not grow with the data.
+**Shapes**: each function says its own.  Numbers may have any type; compute in float64.  No function
+changes its arguments.  None loops over rows in Python: the tests count the lines that run, and the
+count must not grow with the data.
 
 **Steps.**
 

@@ -3,19 +3,17 @@
 **Before you start.**  You need Python's lists and dicts, the median and the standard deviation; no
 other kata.  New to tables of this kind?  Read Wickham 2014, "Tidy Data", sections 1 to 3.
 
-**The idea.**  Data comes as a table: a row for each thing that was seen, a column for each thing
-that is known about it.  Before any model sees it, somebody fills gaps, groups, reshapes and joins.
-Most silent errors of data work are made there.  Here a table is a dict, column name → list of
-values.  All lists have the same length, and None stands where a value is missing:
+**The idea.**  Before a model sees a table, somebody fills gaps, groups, reshapes and joins.  Most
+silent errors of data work are made there.  Here a table is a dict, column name → list of values.
+All lists have the same length.  None marks a missing value:
 
     {"species": ["A", "A", "A", "B", "B"], "mass": [3, None, 5, 8, None]}
 
-- *Missing is not zero.*  A 0 in its place moves every mean.  Drop the row, or fill in what is
-  typical of the row's group: its median.
-- *Split, apply, combine.*  Nearly every question to a table is "for each …".  Split the rows by the
-  values of some columns, compute each group's numbers, and make a new table of them.
-- *Tidy tables.*  In a tidy table each column is one variable.  A wide one has values of a variable
-  in its header; `melt` makes rows of them, and `pivot` puts them back:
+- *Missing is not zero.*  A 0 moves every mean.  Drop the row, or fill in its group's median.
+- *Split, apply, combine.*  Split the rows by the values of some columns.  Compute each group's
+  numbers.  Make a new table of them.
+- *Long and wide.*  A wide table has values in its header, such as years.  `melt` makes rows of
+  them, and `pivot` puts them back:
 
       wide                                    long
       city  2020  2021                        city  year  people
@@ -32,9 +30,10 @@ values.  All lists have the same length, and None stands where a value is missin
       c    6  ────▶ (no such key)    c    6  None
       a    7  ────▶ a    1           a    7  1
 
-- *An outlier*, after Tukey, lies far outside the quartiles.
+- *Outliers* lie outside Tukey's fences, far from the quartiles.
 
-**The formulas**, for a group of n values xᵢ with mean x̄, and sorted values x₀ ≤ … ≤ xₙ₋₁:
+**The formulas**, for a group of n values xᵢ with mean x̄, a factor k (usually 1.5), and sorted
+values x₀ ≤ … ≤ xₙ₋₁:
 
     standard deviation   s = √( Σ (xᵢ - x̄)² / (n - 1) )      for n ≥ 2
     quartiles            q₁ and q₃ stand at the places 0.25 (n - 1) and 0.75 (n - 1)
@@ -46,8 +45,8 @@ A place between two values takes from both in proportion: place 1.25 is x₁ + 0
 average.  Dividing by n - 1 corrects this.
 
 **Why refuse a key that the right table has twice?**  The row would come back twice, and every sum
-over it would be wrong.  It is the commonest silent error in data work.  For the same reason a
-pivot refuses two values for one cell.
+over it would be wrong.  For the same reason, pivot refuses two
+values for one cell.
 
 **Worked by hand**, on the table above:
 
@@ -61,9 +60,9 @@ pivot refuses two values for one cell.
 
 - Only None is missing.  0, "" and False are values like others; NaN doesn't occur.
 - Equal values are one value, as in a dict: 1, 1.0 and True.
-- None in a column that makes groups, or pivot's rows, is a value like any other there.
-- A table has at least one column, maybe no rows.  Columns stand in the order that is given.
-- No function changes its arguments; the tables handed back may share columns with them.
+- In a column that makes groups, or pivot's rows, None is a value like any other.
+- A table has at least one column, maybe no rows.  The order of columns counts.
+- No function changes its arguments; answers may share columns with them.
 
 **Steps.**  A good place to pause is after pivot.
 
@@ -146,14 +145,14 @@ def left_join(left: Table, right: Table, on: str) -> Table:
     - None is no key: in `left` it finds nothing, and rows of `right` that have it, however many,
       are left out.
 
-    Raises ValueError, naming the key, if `right` has a key twice; ValueError, naming the column,
-    if a column other than `on` is in both tables.
+    - Raises ValueError, naming the key, if `right` has a key twice.
+    - Raises ValueError, naming the column, if a column other than `on` is in both tables.
     """
     raise NotImplementedError
 
 
 def outlier_flags(values: list, k: float = 1.5) -> list[bool]:
-    """For each of `values` whether it lies outside the fences that the lesson draws with k ≥ 0.
+    """For each of `values` whether it lies outside the lesson's fences, for k ≥ 0.
 
     - The quartiles are those of the values that aren't missing.
     - A value exactly on a fence is no outlier, and neither is a missing one.

@@ -3,9 +3,9 @@
 **Before you start.**  You need sums over numpy arrays, no other kata.  The dot product is new to
 you?  Read Strang 2016, "Introduction to Linear Algebra", chapter 1.
 
-**The idea.**  A word, a picture and a user all become lists of numbers.  Seen as arrows, they can
-be compared: how long are they, do two point the same way, how much of one lies along another?
-Nearly all of that comes from one operation, the dot product.
+**The idea.**  A word, a picture and a user all become lists of numbers, and you want to compare
+them.  See them as arrows.  How long are they?  Do two point the same way?  How much of one lies
+along another?  Nearly all of it comes from the dot product.
 
 **The formulas**, for vectors x and y of n numbers, the angle θ between them, and u = y/|y|:
 
@@ -14,10 +14,9 @@ Nearly all of that comes from one operation, the dot product.
     projection    of x onto y: (x·u) u        what is left: x - (x·u) u
     angle         θ = 2 · atan2(|u - v|, |u + v|)      u and v are x and y, of length 1
 
-The dot product is positive where two arrows point the same way, 0 where they stand at right
-angles, negative where they point against each other.  A norm is a length: for p = 2 the one that a
-ruler finds.  As p grows the largest entry drowns the others, and for p = ∞ nothing else is left.
-Below 1 the triangle inequality ‖x + y‖ ≤ ‖x‖ + ‖y‖ fails, so that is no norm.
+The dot product is 0 at right angles, positive at smaller ones, negative at larger.  A norm is a
+length: for p = 2 the one that a ruler finds.  As p grows, the largest entry drowns the others.
+Below p = 1 the triangle inequality ‖x + y‖ ≤ ‖x‖ + ‖y‖ fails, so that is no norm.
 
              x                                v ─────────── u + v
             ╱│                               ╱ ╲          . ╱
@@ -28,17 +27,16 @@ Below 1 the triangle inequality ‖x + y‖ ≤ ‖x‖ + ‖y‖ fails, so that
         └─┬──┘
         projection                       a rhombus and its diagonals
 
-*Gram and Schmidt* make any independent columns orthonormal: at right angles to each other, and of
-length 1.  From each column take its projections onto those before it, then divide by the length of
-what is left.  The classical form projects the column as it was given.  The modified form projects
-what the steps before have left of it, so it takes their rounding errors away as well.
+*Gram–Schmidt* makes independent columns orthonormal: at right angles to each other, and of length
+1.  From each column take its projections onto those before it, then divide by the length of what is
+left.  The classical form projects the column as it was given.  The modified form projects what the
+steps before have left, so it removes their rounding errors, too.
 
-**Why divide by the largest entry before you square?**  Squares overflow long before the length
-does: 1e200² is infinite.  Divide by the largest |xᵢ| first, and multiply by it in the end.
+**Why does `norm` need care?**  Squares overflow long before the length does: 1e200² is infinite.
+Divide by the largest |xᵢ| first, and multiply by it at the end.
 
 **Why not arccos for the angle?**  The cosine of 1e-8 is 1 - 5e-17, which rounds to 1, so arccos
-finds no angle at all.  The diagonals of the rhombus (Kahan's formula) keep their digits from 0
-to π.
+gives 0.  The diagonals of the rhombus (Kahan's formula) keep their digits from 0 to π.
 
 **Why the modified form?**  For the columns [1 δ 0 0], [1 0 δ 0] and [1 0 0 δ] with δ = 1e-8 the
 classical form gives q₂·q₃ = 0.5, where 0 is right.  The modified one is off by about 1e-8.
@@ -50,8 +48,8 @@ classical form gives q₂·q₃ = 0.5, where 0 is right.  The modified one is of
     columns [3 4] and [5 5]:  q₁ = [0.6 0.8],  q₁·[5 5] = 7,
         left is [5 5] - 7 q₁ = [0.8 -0.6], of length 1: that is q₂
 
-**Shapes**: vectors are arrays (n,) with n ≥ 1.  All is computed in float64, whatever number type
-comes in.  No function changes its arguments.
+**Shapes**: vectors are arrays (n,) with n ≥ 1.  Compute in float64, whatever number type comes in.
+No function changes its arguments.
 
 **Steps.**
 
@@ -97,8 +95,9 @@ def cosine_similarity(x: np.ndarray, y: np.ndarray) -> float:
     """The cosine of the angle between `x` and `y`, never beyond ±1.
 
     How long they are doesn't matter, from 1e-200 to 1e200.
-    Raises ValueError, naming both lengths, if the numbers of entries differ; if they don't,
-    ValueError, saying "zero", if either vector holds nothing but zeros.
+
+    - Raises ValueError, naming both lengths, if the numbers of entries differ.
+    - Else raises ValueError, saying "zero", if either vector holds nothing but zeros.
     """
     raise NotImplementedError
 
@@ -120,8 +119,8 @@ def projection(x: np.ndarray, onto: np.ndarray) -> np.ndarray:
     - How long `onto` is doesn't matter, from 1e-200 to 1e200.
     - For an `x` of zeros it is zeros.
 
-    Raises ValueError, naming both lengths, if the numbers of entries differ;
-    ValueError, saying "zero", if `onto` holds nothing but zeros.
+    - Raises ValueError, naming both lengths, if the numbers of entries differ.
+    - Raises ValueError, saying "zero", if `onto` holds nothing but zeros.
     """
     raise NotImplementedError
 

@@ -3,15 +3,14 @@
 **Before you start.**  You need sums and outer products in numpy, no other kata.  The product of
 matrices is new to you?  Read Strang 2016, "Introduction to Linear Algebra", sections 2.4 and 2.5.
 
-**The idea.**  Nearly all the time of a neural network goes into products of matrices.  Write the
-product in three ways that walk through memory differently, cut it into blocks, and save
-multiplications at three places.
+**The idea.**  A neural network spends nearly all its time in products of matrices.  Write the
+product in three ways, cut it into blocks, and save multiplications.
 
 **The formulas**, for A (n, k) and B (k, m); Aᵢ is a row, A₍ₗ₎ a column, Aᵢₗ an entry:
 
-    rows      row i of AB is a mix of B's rows:        (AB)ᵢ = ∑ₗ Aᵢₗ Bₗ
-    columns   column j of AB is a mix of A's columns:  (AB)₍ⱼ₎ = ∑ₗ A₍ₗ₎ Bₗⱼ
-    outer     AB is a sum of k matrices of rank 1:     AB = ∑ₗ A₍ₗ₎ Bₗ        column l times row l
+    rows      (AB)ᵢ = ∑ₗ Aᵢₗ Bₗ         a row is a mix of B's rows
+    columns   (AB)₍ⱼ₎ = ∑ₗ A₍ₗ₎ Bₗⱼ     a column is a mix of A's columns
+    outer     AB = ∑ₗ A₍ₗ₎ Bₗ           column l times row l: a sum of k matrices
 
          rows                    columns                   outer products
     [ 2  5 ] [ ───── ]      [ │  │ ] [ 2  . ]         [ │  . ] [ ───── ]
@@ -19,8 +18,8 @@ multiplications at three places.
     2 of one row and        2 of one column and       one column times one row,
     5 of the other          5 of the other            then the next pair
 
-All three multiply n·k·m times.  The fastest programs cut both matrices into blocks that fit into
-the cache, and multiply block by block, as if the blocks were numbers:
+All three multiply n·k·m times.  Fast programs cut both matrices into blocks that fit into the
+cache, and multiply these like numbers:
 
     blocks    C[I, J] += A[I, L] B[L, J]       over all blocks I, J, L
 
@@ -33,22 +32,20 @@ the cache, and multiply block by block, as if the blocks were numbers:
                           │   │ f│
                           └───┴──┘
 
-Three savings:
+The savings:
 
-    trace     tr(AB) = ∑ᵢⱼ Aᵢⱼ Bⱼᵢ, the sum of AB's diagonal: AB itself isn't needed
+    trace     tr(AB) = ∑ᵢⱼ Aᵢⱼ Bⱼᵢ      the sum of AB's diagonal, without AB
     rank 1    (A + u vᵀ)⁻¹ = A⁻¹ - (A⁻¹u)(vᵀA⁻¹) / (1 + vᵀA⁻¹u)
     chain     cost(i, j) = min over s of cost(i, s) + cost(s+1, j) + dᵢ dₛ₊₁ dⱼ₊₁
 
-The second is Sherman and Morrison's: A changes by a matrix of rank 1, and so does its inverse.
-That costs n² steps where a new inverse costs n³.  The third is for a product of many matrices, of
-which number i has dᵢ rows and dᵢ₊₁ columns.  However you bracket it, the result is the same, but
-not the cost.  The cheapest way for i … j splits the chain at some s, and does both parts as cheaply
-as can be.
+- *Rank 1* (Sherman and Morrison): A changes by a matrix of rank 1, and so does its inverse.  This
+  costs n² steps, a new inverse n³.  If the divisor is 0, A + u vᵀ has no inverse.
+- *Chain*: matrix i has dᵢ rows and dᵢ₊₁ columns.  Brackets change a product's cost, not the result.
+  The cheapest way for i … j splits the chain at some s, and does both parts as cheaply as possible;
+  cost(i, i) = 0.
 
-**Why a table, and not a recursion, for the chain?**  Every part is asked for many times.  Fill a
-table from short chains to long ones, and each is computed once.
-
-**Why can the update fail?**  If the divisor is 0, A + u vᵀ has no inverse.
+**Why a table for the chain?**  Plain recursion computes every part many times.  Fill a table from
+short chains to long ones, and each is computed once.
 
 **Worked by hand**:
 

@@ -3,22 +3,20 @@
 **Before you start.**  You need matrix products and triangular matrices, no other kata.  Elimination
 is new to you?  Read Strang 2016, "Introduction to Linear Algebra", sections 2.2 and 2.6.
 
-**The idea.**  Fitting a line, a step of Newton's method, a Gaussian process: all end in a system
-A x = b.  You solve it by elimination: take multiples of one row from the rows below until A is
-upper triangular, then read x off from the last row upwards.  Write down what you did, and you have
-a factorisation that serves every further b.
+**The idea.**  Fitting a line, a step of Newton's method, a Gaussian process: all end in A x = b.
+Elimination solves it.  Subtract multiples of one row from the rows below until A is upper
+triangular.  Then read x off, last row first.  Keep the multipliers: they serve every further b.
 
 **The formulas**, for A (n, n):
 
     P A = L U    U   upper triangular: what elimination leaves
-                 L   unit lower triangular: the multipliers lᵢₖ that were used
-                 P   the order in which the rows were taken
+                 L   unit lower triangular: the multipliers lᵢₖ
+                 P   the order of the rows
     solving      L y = P b from the top, then U x = y from the bottom
     determinant  det A = ±∏ uₖₖ      minus if the order of the rows is an odd permutation
     Cholesky     A = L Lᵀ      for a symmetric positive definite A
 
-Elimination can do with one array.  Where it makes a zero, it keeps the multiplier.  In the middle
-of a 5 by 5 matrix:
+One array is enough: where elimination makes a zero, keep the multiplier.  Halfway through:
 
     ┌───────────────────┐
     │ u   u   u   u   u │   rows of U: done
@@ -28,21 +26,17 @@ of a 5 by 5 matrix:
     │ l   l   l   .   . │   from a dot take: its row's l times the r above
     └───────────────────┘
 
-L U costs about ⅔n³ operations, and each right-hand side after it only 2n².
-
 **Why pivot?**  Every multiplier divides by the pivot.  With a tiny pivot the multipliers are huge
-and drown the other numbers in rounding.  The system
+and drown the other numbers in rounding.  Without a swap
 
     [1e-20 1; 1 1] x = [1, 2]       x ≈ [1, 1]
 
-gives x = [0, 1] without a swap.  *Partial pivoting* takes the largest entry, in absolute value, of
-the column at or below the diagonal.  Then no multiplier exceeds 1, and A x equals b to about
-n·ε·‖A‖·‖x‖ in practice, with ε = 2.2e-16, even for an ill-conditioned A.
+gives x = [0, 1].  *Partial pivoting* takes the largest entry, in absolute value, of the column at
+or below the diagonal.  Then no multiplier exceeds 1, and in practice A x equals b up to rounding,
+even for an ill-conditioned A.  The inverse times b promises no such thing.
 
-**Why not the inverse times b?**  It has no such promise.
-
-**Why Cholesky?**  It needs no pivoting and half the work.  And it is the test for being positive
-definite: it fails exactly where a leading block isn't.
+**Why Cholesky?**  It needs half the work and no pivoting, and fails exactly where a leading block
+isn't positive definite.
 
 **Worked by hand**:
 
@@ -57,7 +51,7 @@ definite: it fails exactly where a leading block isn't.
 
     a, l, u (n, n)      b and x (n,), or (n, m) for m right-hand sides at once
 
-All answers are float64 arrays, whatever number type comes in.  No function changes its arguments.
+Arrays returned are float64, whatever number type comes in.  No function changes its arguments.
 LinAlgError is numpy.linalg.LinAlgError.
 
 **Steps.**  A good place to pause is after solve.

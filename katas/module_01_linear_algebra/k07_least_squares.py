@@ -7,9 +7,9 @@ numpy.linalg.solve and numpy.linalg.svd, or your own solve (the reference's unti
 
 Projections are new to you?  Read Strang 2016, "Introduction to Linear Algebra", chapter 4.
 
-**The idea.**  Twenty measurements, two unknowns: A x = b has more equations than unknowns, and no
-solution as a rule.  Least squares takes the x that makes the residual b - A x as short as possible.
-At that x the residual is at right angles to every column of A:
+**The idea.**  With twenty measurements and two unknowns, A x = b usually has no solution.  Least
+squares makes the residual b - A x as short as possible.  Then it is at right angles to every column
+of A:
 
               b
              ╱│
@@ -26,29 +26,27 @@ At that x the residual is at right angles to every column of A:
     mirror             H = I - 2 v vᵀ, with v of length 1
     its v              v = (x + s‖x‖e₁) / ‖x + s‖x‖e₁‖        s the sign of x₀, e₁ = [1 0 … 0]
 
-How do you get Q and R?  By mirrors.  Householder's H mirrors space in the plane at right angles to
-v.  It is orthogonal, so it loses nothing.  With the v above it takes x to -s‖x‖e₁: all entries but
-the first become 0.  So one mirror clears a whole column below the diagonal.  Then go on with the
-rows and columns from 1, and so forth:
+Householder's mirrors give Q and R.  H mirrors space in the plane at right angles to v.  It is
+orthogonal, so it keeps all lengths.  With the v above it takes x to -s‖x‖e₁: all entries but the
+first become 0.  So one mirror clears a column below the diagonal.  Go on with the rows and columns
+from 1, and so forth:
 
-      x x x           * * *           * * *           * * *
-      x x x    H₀     0 x x    H₁     0 * *    H₂     0 * *
-      x x x   ───▶    0 x x   ───▶    0 0 x   ───▶    0 0 *
-      x x x           0 x x           0 0 x           0 0 0
+    ┌ x x x ┐         ┌ * * * ┐         ┌ * * * ┐         ┌ * * * ┐
+    │ x x x │   H₀    │ 0 x x │   H₁    │ 0 * * │   H₂    │ 0 * * │
+    │ x x x │  ───▶   │ 0 x x │  ───▶   │ 0 0 x │  ───▶   │ 0 0 * │
+    └ x x x ┘         └ 0 x x ┘         └ 0 0 x ┘         └ 0 0 0 ┘
+        a             * is done: it belongs to R
 
-      a               * is done: it belongs to R
-
-**Why not solve the normal equations?**  κ says how much a relative error in the data can grow in x:
-about log₁₀ κ digits are lost.  AᵀA has condition number κ², so forming it loses twice as many.  In
-float64, with 16 digits, κ = 10⁸ leaves none; in float32, with 7, κ = 10⁴ does.  For
+**Why not solve the normal equations?**  You lose about log₁₀ κ digits in x.  AᵀA has condition
+number κ², so it loses twice as many: κ = 10⁸ leaves none of float64's 16.  For
 
     A = [1 1; e 0; 0 e]     AᵀA = [1+e² 1; 1 1+e²]
 
-and e² below the rounding unit, AᵀA is stored as [1 1; 1 1]: singular, although the columns of A are
-independent.  R keeps the digits, as κ(R) = κ(A).
+and a tiny e, AᵀA is stored as [1 1; 1 1].  That is singular, though the columns of A are
+independent.  R keeps the digits: κ(R) = κ(A).
 
-**Why x + s‖x‖e₁, with a plus?**  It adds two numbers of the same sign.  With a minus they would
-cancel, and v would be rounding noise where x is nearly a multiple of e₁ already.
+**Why the plus in x + s‖x‖e₁?**  It adds two numbers of the same sign.  With a minus they could
+cancel, and v would be rounding noise.
 
 **Worked by hand**:
 
@@ -59,10 +57,12 @@ cancel, and v would be rounding noise where x is nearly a multiple of e₁ alrea
     b = [19 2 23]:  x = [1 2],  residual b - A x = [16 -12 15], of length 25
     normal equations: [25 20; 20 41] x = [65 102], the same x
 
-**Shapes**: a (m, n) with m ≥ n, b (m,) or (m, k) for k right-hand sides at once.  `a` and `b` share
-their type: float32 is computed in float32, and the answer is float32; float64 and integers are
-computed in float64.  Scales that are promised below are float64's; float32 serves from 1e-15 to 1e15.
-No function changes its arguments.
+**Shapes**: a (m, n) with m ≥ n, b (m,) or (m, k) for k right-hand sides at once.
+
+- `a` and `b` share their type.  Compute float32 in float32 and return float32.  Compute float64 and
+  integers in float64.
+- Scales promised below are float64's; float32 serves from 1e-15 to 1e15.
+- No function changes its arguments.
 
 **Steps.**
 
@@ -100,7 +100,7 @@ def qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
       their signs.
     - Q is orthonormal to rounding however dependent the columns of `a` are; a column may even be
       zeros or repeat another.
-    - The scale of `a`, from 1e-140 to 1e140, doesn't matter.
+    - The scale of `a`, from 1e-140 to 1e140, doesn't matter where its columns are independent.
 
     Raises ValueError, naming m and n, if m < n.
     """

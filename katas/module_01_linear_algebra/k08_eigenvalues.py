@@ -9,14 +9,14 @@ numpy.linalg.solve and numpy.linalg.qr, or yours (the reference's until yours ar
 Eigenvectors are new to you?  Read Trefethen and Bau, lecture 24.
 
 **The idea.**  Multiply by the same matrix again and again, as a recurrent network or a
-random surfer does: eigenvalues decide what grows and what dies out.  An eigenvector v ≠ 0
-of A is a direction that A only stretches.  Its eigenvalue λ is the factor:
+random surfer does: eigenvalues decide what grows and what dies out.  A only stretches an
+eigenvector v ≠ 0.  The factor is its eigenvalue λ:
 
     A v = λ v
 
 *Power iteration* keeps multiplying by A.  Each product multiplies the component along
-eigenvector vᵢ by λᵢ, so the largest |λ| wins.  For example, A = [2 1; 1 2] stretches
-v₁ = [1 1] by 3 and v₂ = [1 -1] by 1.  Start from [1 0] = ½v₁ + ½v₂:
+eigenvector vᵢ by λᵢ, so the largest |λ| wins.  A = [2 1; 1 2] stretches v₁ = [1 1] by 3 and
+v₂ = [1 -1] by 1.  Start from [1 0] = ½v₁ + ½v₂:
 
     along v₂
       ½ ┤    ● start   ● A start                     ● A² start
@@ -26,27 +26,25 @@ v₁ = [1 1] by 3 and v₂ = [1 -1] by 1.  Start from [1 0] = ½v₁ + ½v₂:
              ½        1½                            4½
             45°       18°                            6°     angle to v₁
 
-Each step keeps the height and triples the width, so the vector turns towards v₁.  Divide
-by the length after each product, or the numbers overflow.
+The height stays and the width triples, so the vector turns towards v₁.
 
-**The formulas**, for A (n, n), a vector v (n,), a shift σ (any number), and |λ₁| ≥ |λ₂| ≥ …:
+**The formulas**, for A (n, n), a vector v (n,), and a shift σ:
 
-    power iteration     v ← A v / ‖A v‖      the error shrinks by |λ₂/λ₁| a step
+    power iteration     v ← A v / ‖A v‖      divided by its length, or it overflows
     inverse iteration   the same with (A - σI)⁻¹ for A
-    Rayleigh quotient   λ ≈ vᵀA v / vᵀv      the best value for the vector v
+    Rayleigh quotient   λ ≈ vᵀA v / vᵀv
     deflation           A - λ v vᵀ           A symmetric, ‖v‖ = 1: only this λ becomes 0
 
-The eigenvalues of (A - σI)⁻¹ are 1/(λᵢ - σ).  The largest belongs to the λᵢ nearest to σ,
-so inverse iteration finds any eigenvalue, and quickly if σ is near.  For a symmetric A the
-error of the Rayleigh quotient is of the order of the vector's squared.
+(A - σI)⁻¹ has the eigenvalues 1/(λᵢ - σ).  The largest belongs to the λᵢ nearest to σ:
+inverse iteration finds that one, quickly if σ is near.
 
 *The QR algorithm* finds all pairs of a symmetric A.  Factor, then multiply the other way
 round:
 
     A - σI = Q R        A ← R Q + σI = QᵀA Q
 
-A keeps its eigenvalues.  In the last row, the part left of the diagonal shrinks; call its
-length β.  Once β is 0 up to rounding, the last diagonal entry is an eigenvalue:
+A keeps its eigenvalues.  β, the length of the last row left of the diagonal, shrinks.  Once
+it is 0 up to rounding, the last diagonal entry is an eigenvalue:
 
        A                 1 step                  3 steps
     [ 2  1 │ 1 ]   [ 1.44   .36 │  .04 ]   [ 1.37   .17 │ 0    ]  go on with
@@ -55,24 +53,21 @@ length β.  Once β is 0 up to rounding, the last diagonal entry is an eigenvalu
     [ 1  1 │ 5 ]   [  .04   .08 │ 5.86 ]   [ 0     0    │ 5.87 ]  an eigenvalue
     β  1.4           .09  (2 steps: 1e-6)    below 1e-15
 
-The product of all Q's has the eigenvectors as columns.  Wilkinson's shift is the eigenvalue
-of [b β; β c] nearer to c, where b and c are the last two diagonal entries:
+The columns of the product of all Q's are the eigenvectors.  Wilkinson's σ is the eigenvalue
+of [b β; β c] nearer to c; b and c end the diagonal:
 
     σ = c - s β² / (|d| + √(d² + β²))      d = (b - c)/2,   s = -1 if d < 0, else 1
 
-*PageRank* is power iteration on the web.  A surfer follows a random link of the page with
-probability d (`damping`) and jumps to any of the n pages otherwise; from a page without
-links, always.  The rank rⱼ is the share of time spent on page j; linksᵢⱼ counts the links
-from i to j:
+*PageRank* is power iteration on the web.  With probability d (`damping`) a surfer follows a
+random link of the page.  Otherwise, and always from a page without links, they jump to any
+of the n pages.  rⱼ is the share of time on page j, linksᵢⱼ counts links from i to j:
 
     rⱼ = (1 - d)/n + d ( ∑ᵢ rᵢ linksᵢⱼ / ∑ₖ linksᵢₖ  +  rank of pages without links / n )
 
-**Why does the last row shrink?**  For a symmetric A, Q's last column is (A - σI)⁻¹e, scaled,
-with e = [0 … 0 1]: one step of inverse iteration.  Once it is an eigenvector, the last row
-of QᵀA Q is [0 … 0 λ].
+**Why does the last row shrink?**  Q's last column is (A - σI)⁻¹ [0 … 0 1]ᵀ, scaled: a step
+of inverse iteration.  Once it is an eigenvector, QᵀA Q ends with the row [0 … 0 λ].
 
-**Why not σ = c?**  On [0 1; 1 0] that is σ = 0, and R Q is A again, up to signs: it stalls.
-With Wilkinson's shift, two or three steps an eigenvalue are enough on average.
+**Why not σ = c?**  On [0 1; 1 0] that is 0, and R Q is A again, up to signs: it stalls.
 
 **Worked by hand**, from [1, 0]:
 

@@ -4,18 +4,18 @@
 kata.  Singular values are new to you?  Read Trefethen and Bau 1997, "Numerical Linear Algebra",
 lectures 4 and 5.
 
-**The idea.**  A photo, a table of customers, a layer's weights: most large matrices are nearly made
-of a few simple ones.  The SVD finds them.  It says that every matrix, of any shape, is a rotation,
-a stretch along the axes, and another rotation (either perhaps with a mirror):
+**The idea.**  A photo, a table of customers, a layer's weights: a sum of a few simple matrices
+comes close to most large ones.  The SVD finds them.  Every matrix is a rotation, a stretch along
+the axes, and another rotation (either perhaps with a mirror):
 
-          A                U             S             Vᵀ
-     ┌─────────┐        ┌─────┐      ┌───────┐    ┌─────────┐
-     │         │        │     │      │ s₀    │    │   v₀    │
-   m │         │   ▶  m │u₀ u₁│  ×   │    s₁ │  × │   v₁    │  r rows
-     │         │        │     │      └───────┘    └─────────┘
-     │         │        │     │        r × r           n
-     └─────────┘        └─────┘
-          n                r       r is the smaller of m and n
+           A                U             S             Vᵀ
+      ┌─────────┐        ┌─────┐      ┌───────┐    ┌─────────┐
+      │         │        │     │      │ s₀    │    │   v₀    │
+    m │         │   ▶  m │u₀ u₁│  ×   │    s₁ │  × │   v₁    │  r rows
+      │         │        │     │      └───────┘    └─────────┘
+      │         │        │     │        r × r           n
+      └─────────┘        └─────┘
+           n                r       r is the smaller of m and n
 
 **The formulas**, for A (m, n) and data with n points xᵢ:
 
@@ -25,27 +25,24 @@ a stretch along the axes, and another rotation (either perhaps with a mirror):
     PCA            the SVD of centred data          the variance along vᵢ is sᵢ²/(n - 1)
     whitening      divide the score along vᵢ by √(variance + eps)
 
-*One-sided Jacobi* finds V by making the columns of A orthogonal.  Rotate two columns x and y by the
-angle that makes them orthogonal:
+*One-sided Jacobi* makes the columns of A orthogonal, two at a time.  Rotate columns x and y:
 
     α = x·x   β = y·y   γ = x·y        nothing to do if γ = 0
     ζ = (β - α) / 2γ    t = z / (|ζ| + √(1 + ζ²)), z = -1 if ζ < 0, else 1
     c = 1/√(1 + t²)     s = c t        x, y ← c x - s y,  s x + c y
 
 Sweep over all pairs of columns, again and again; 20 sweeps are plenty for a hundred columns.
-Rotate V along with A, from the identity.  At the end A V has orthogonal columns: their lengths are
-the sᵢ, their directions the uᵢ.
+Rotate V along with A; it starts as the identity.  At the end the columns of A V are orthogonal.
+Their lengths are the sᵢ, their directions the uᵢ.
 
-Aₖ is the closest matrix of rank k (Eckart and Young).  A photo is nearly of low rank, so k terms,
-at h + w + 1 numbers each, stand in for h·w.  PCA's vᵢ are the directions in which the data vary
-most.  After whitening, all directions vary alike and none goes with another.  Turned back to the
-axes that the data came in, this is ZCA: of all whitened data the nearest to the original.
+Aₖ is the closest matrix of rank k (Eckart and Young).  PCA's vᵢ are the directions in which the
+data vary most.  After whitening, all directions vary alike.  ZCA then turns the data back to their
+own axes.
 
-**Why not the eigenvalues of AᵀA?**  They are the sᵢ², and there each sᵢ below 1e-8 of the largest
-drowns in rounding.  Jacobi never forms AᵀA.
+**Why not the eigenvalues of AᵀA?**  They are the sᵢ².  An sᵢ below 1e-8 of the largest drowns in
+rounding there.  Jacobi never forms AᵀA.
 
-**Why a number of sweeps, and not until γ = 0?**  Rounding keeps γ away from 0, and a column that is
-nothing but rounding has no direction that could become orthogonal.
+**Why a number of sweeps, and not until γ = 0?**  Rounding keeps γ away from 0.
 
 **Worked by hand**:
 
@@ -58,8 +55,8 @@ nothing but rounding has no direction that could become orthogonal.
     whitened: √8/√(16/3) = √(3/2) along [1 1]/√2 is ½[√3 √3]; the third: ½[√3 -√3]
 
 **Shapes**: a (m, n) and k terms, k ≤ min(m, n); data x (n, d), one point a row.  Answers are
-float64; integers are fine as input.  Signs are free: -uᵢ with -vᵢ is as good as uᵢ with vᵢ.
-No function changes its arguments.
+float64; integers are fine as input.  Signs are free: -uᵢ with -vᵢ is as good.  No function changes
+its arguments.
 
 **Steps.**  A good place to pause is after svd.
 

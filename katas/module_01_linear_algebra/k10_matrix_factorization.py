@@ -5,11 +5,10 @@ numpy.linalg.solve, or yours (the reference's until yours is green):
 
     from .k06_linear_systems import solve
 
-Recommenders are new to you?  Read Koren, Bell and Volinsky 2009 (below): eight pages, well written.
+Recommenders are new to you?  Read Koren, Bell and Volinsky 2009 (below), eight pages.
 
-**The idea.**  A shop knows a few ratings by each customer and wants to guess all others.  The table
-of ratings is nearly empty.  A product of two thin matrices, tastes of users and traits of items,
-stands in for it:
+**The idea.**  A shop knows a few ratings by each customer and wants to guess all others.  Fit two
+thin matrices, tastes of users and traits of items, whose product stands in for the table:
 
                items                                      items
            ┌──────────────┐              ┌─────┐     ┌──────────────┐
@@ -23,16 +22,15 @@ stands in for it:
 
     r̂ᵤᵢ = mean + bᵤ + cᵢ + pᵤ·qᵢ
 
-The biases bᵤ and cᵢ say who is generous and what is good; they carry most of it.  pᵤ and qᵢ are k
-numbers each.  Few ratings mean little evidence, so every number is held back towards 0:
+The biases bᵤ and cᵢ say who is generous and what is good.  pᵤ and qᵢ are k numbers each.  Few
+ratings are little evidence, so `reg` holds every number back towards 0:
 
     minimise  ∑ (r - r̂)² + reg · ∑ (numbers)²      over the given ratings
 
-- *Biases*, roughly but in closed form.  First each item's: the sum of how far its ratings are from
-  the mean, divided by (reg + how many).  Then each user's, in the same way, from what is left.
+- *Biases*.  First each item's: sum r - mean over its ratings, and divide by (reg + how many).  Then
+  each user's, in the same way, from r - mean - cᵢ.
 - *ALS*, alternating least squares.  With all q fixed, each pᵤ is a small ridge regression of its
-  own.  Solve all the users', then, with these fixed, all the items', and so on in turn: the loss
-  never rises.
+  own.  Solve for all users; then fix these and solve for all items.  Repeat: the loss never rises.
 - *SGD*, stochastic gradient descent, takes one rating at a time.
 
 In formulas, with the rest = r - mean - bᵤ - cᵢ and the error e = r - r̂:
@@ -41,13 +39,10 @@ In formulas, with the rest = r - mean - bᵤ - cᵢ and the error e = r - r̂:
     SGD      bᵤ += rate (e - reg bᵤ)          pᵤ += rate (e qᵢ - reg pᵤ)
              cᵢ += rate (e - reg cᵢ)          qᵢ += rate (e pᵤ - reg qᵢ)    all from old values
 
-SGD holds a number back at each of its ratings, so it holds busy users back more than ALS does.
+**Why not fill the gaps with the mean, and take an SVD?**  Then the model learns the filling.
 
-**Why not fill the gaps with the mean, and take an SVD?**  Then the model learns the filling.  Here
-only the ratings that were given count.
-
-**What of somebody new?**  Nothing is known, so the guess has no bᵤ and no pᵤ·qᵢ in it; for a new
-user and a new item it is the mean.  This is called cold start.
+**What if a user is new** (cold start)?  Leave out bᵤ and pᵤ·qᵢ.  For a new item, leave out cᵢ and
+pᵤ·qᵢ.  If both are new, the guess is the mean.
 
 **Worked by hand**:
 

@@ -1,15 +1,15 @@
 """Derivatives
 
-**Before you start.**  You need the derivative, the product rule and the chain rule, and Python's
-special methods (`__add__`); no other kata.  Rusty?  Any first book of calculus, the chapter on
-derivatives; for `__add__` and its kin, "Emulating numeric types" in Python's language reference.
+**Before you start.**  You need the product rule, the chain rule, and Python's special methods
+(`__add__`); no other kata.  Rusty?  Read the chapter on derivatives in any calculus book, and
+"Emulating numeric types" in Python's language reference.
 
-**The idea.**  Training a network is following a gradient downhill, so somebody must find the
-gradient.  There are three ways to have a computer do it:
+**The idea.**  Training follows a gradient downhill, so you need the gradient.  A computer finds it
+in three ways:
 
 - *Numerically*: take a small step and look.
-- *By dual numbers*: calculate with a + b ε, where ε² = 0.  What comes out at x + 1 ε is
-  f(x) + f′(x) ε, exact up to rounding.  This is forward-mode automatic differentiation.
+- *By dual numbers* a + b ε, where ε² = 0: f(x + 1 ε) is f(x) + f′(x) ε, exact up to rounding.  This
+  is forward-mode automatic differentiation.
 - *By symbols*: a formula is a tree.  A rule for each kind of node makes the derivative's tree.
 
 **The formulas**, for a small step h, a number x or a point x (n,), and a direction v:
@@ -19,30 +19,25 @@ gradient.  There are three ways to have a computer do it:
     dual product         (a + b ε)(c + d ε) = ac + (ad + bc) ε            the product rule
     dual sine            sin(a + b ε) = sin a + b cos a ε                 the chain rule
 
-In f(+ -) the first sign is for a step of h along i, the second for one along j.  For i = j the two
-steps add up: f(x + 2h), 2 f(x), f(x - 2h).
-
-    the gradient ∇f    of f: ℝⁿ → ℝ, its partial derivatives; along v, f changes by ∇f · v
-    the Jacobian       of F: ℝⁿ → ℝᵐ, a row for each output
-    the Hessian        of f, its second partial derivatives
+In f(+ -) you step by h along i, and by -h along j.  For i = j the steps add up: f(x + 2h),
+2 f(x), f(x - 2h).
 
 A tree and its derivative by x; each * has become a′b + ab′:
 
-           *                             +
-         ╱   ╲                       ╱       ╲
-        *     y                     *         *
-       ╱ ╲           ────▶        ╱   ╲     ╱   ╲
-      x   x                      +     y   *     0
-                               ╱   ╲      ╱ ╲
-                              *     *    x   x
-                             ╱ ╲   ╱ ╲
+           *                              +
+        ┌──┴──┐                     ┌─────┴─────┐
+        *     y                     *           *
+      ┌─┴─┐          ────▶       ┌──┴──┐     ┌──┴──┐
+      x   x                      +     y     *     0
+                              ┌──┴──┐      ┌─┴─┐
+                              *     *      x   x
+                            ┌─┴─┐ ┌─┴─┐
                             1   x x   1
 
-**Why a step to both sides?**  It makes the error h², where one side has h.
+**Why a step to both sides?**  The error is of order h²; with one side it is of order h.
 
-**Why not a tiny h?**  Rounding, some 1e-16 of f, is divided by 2h.  A step near the cube root of
-1e-16 is best, 1e-5 say, and ten digits are the most to be had.  A second derivative divides
-by h², so there 1e-4 is better.
+**Why not a tiny h?**  Rounding, some 1e-16 of f, is divided by 2h.  About 1e-5 is best, and gives
+ten digits or so.  A second derivative divides by h², so there 1e-4 is better.
 
 **Worked by hand**, f(x, y) = x² y at (3, 2):
 
@@ -51,8 +46,8 @@ by h², so there 1e-4 is better.
     dual: (3 + ε)² · 2 = (9 + 6ε) · 2 = 18 + 12 ε: the first entry of ∇f
     symbols: d/dx (x·x)·y = (1·x + x·1)·y + (x·x)·0, which is 12 there
 
-**Shapes**: each function says its own.  No function changes its arguments.  Nor may a function that
-is handed in be able to change x: call it with arrays of its own.
+**Shapes**: each function says its own.  No function changes its arguments.  The f that you call may
+change its argument: hand it a new array each time.
 
 **Steps.**  A good place to pause is after hessian, and after derivative.
 
@@ -83,7 +78,7 @@ import numpy as np
 
 
 def gradient(f: Callable[[np.ndarray], float], x: np.ndarray, h: float = 1e-5) -> np.ndarray:
-    """∇f at `x` (n,), by central differences with step `h`: (n,).  `x` is float64."""
+    """∇f, the ∂f/∂xᵢ at `x` (n,), by central differences with step `h`: (n,).  `x` is float64."""
     raise NotImplementedError
 
 
@@ -98,12 +93,12 @@ def directional_derivative(
 
 
 def jacobian(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, h: float = 1e-5) -> np.ndarray:
-    """∂Fᵢ/∂xⱼ at `x` (n,) of an F with values (m,), by central differences: (m, n)."""
+    """The Jacobian ∂Fᵢ/∂xⱼ at `x` (n,) of an F with values (m,), by central differences: (m, n)."""
     raise NotImplementedError
 
 
 def hessian(f: Callable[[np.ndarray], float], x: np.ndarray, h: float = 1e-4) -> np.ndarray:
-    """∂²f/∂xᵢ∂xⱼ at `x` (n,), by the lesson's four-point formula with step `h`: (n, n)."""
+    """The Hessian ∂²f/∂xᵢ∂xⱼ at `x` (n,), by the lesson's four points with step `h`: (n, n)."""
     raise NotImplementedError
 
 

@@ -5,11 +5,10 @@ yours (the reference's until yours is green):
 
     from .k06_linear_systems import solve
 
-Optimisation is new to you?  Read Boyd and Vandenberghe 2004, "Convex Optimization", sections 9.1 to
-9.3, free at stanford.edu/~boyd/cvxbook.
+Optimisation is new to you?  Read Boyd and Vandenberghe (below), sections 9.1 to 9.3, free at
+stanford.edu/~boyd/cvxbook.
 
-**The idea.**  Training is making a loss f small: go a little way against the gradient, again and
-again.
+**The idea.**  Training makes a loss f small: go a little way against the gradient, again and again.
 
 **The formulas**, for a point x, a learning rate η, a direction p, and the Hessian H:
 
@@ -20,14 +19,12 @@ again.
     projected     xₖ₊₁ = P(xₖ - η ∇f(xₖ))      P goes to the nearest allowed point
     convex        f((x + y)/2) ≤ (f(x) + f(y))/2      for all x and y
 
-- *Momentum* gives the point a velocity, which the gradient only changes.  What points back and
-  forth across a valley cancels, what points along it adds up.
-- *Backtracking* finds a rate by trying.  Start with a long step and shrink it until f has fallen by
-  a fair share c of what the slope promises (Armijo).
-- *Newton's method* jumps to the lowest point of the bowl that fits f at x.  Close to the minimum
-  each step doubles the right digits.
-- *With equations* A x = b, look where nothing can be gained along them.  There the gradient is made
-  up of the rows of A, with Lagrange's multipliers λ.  For f = ½ xᵀQ x + cᵀx this is linear:
+- *Momentum* gives the point a velocity.  Gradients back and forth across a valley cancel; those
+  along it add up.
+- *Backtracking* shrinks a long step until f falls by a share c of what the slope promises (Armijo).
+- *Newton's method* jumps to the lowest point of the bowl that fits f at x.
+- *With equations* A x = b, the gradient at the minimum is a combination of A's rows, with
+  Lagrange's multipliers λ.  For f = ½ xᵀQ x + cᵀx this is linear:
 
       Q x + c + Aᵀλ = 0,   A x = b,   that is   [Q Aᵀ; A 0] [x; λ] = [-c; b]
 
@@ -41,11 +38,10 @@ Two steps of descent on ½(x² + 4y²) with η = 0.4:
         │                  ╲     ╱
         │                     ●  1 step
 
-**Why is a narrow valley slow?**  Near its minimum a function is a bowl, ½ xᵀQ x, and each
-eigenvector of Q goes its own way: with eigenvalue λ, its part of the error is multiplied by 1 - ηλ
-a step.  For eigenvalues from μ to L this diverges if η > 2/L.  The best rate, 2/(μ + L), gains a
-factor (κ - 1)/(κ + 1) a step, with κ = L/μ.  κ = 100 needs hundreds of steps.  At best, momentum
-turns κ into √κ.
+**Why is a narrow valley slow?**  Near its minimum a function is a bowl, ½ xᵀQ x.  Along an
+eigenvector of Q with eigenvalue λ, a step multiplies the error by 1 - ηλ.  For eigenvalues from μ
+to L the best η, 2/(μ + L), leaves (κ - 1)/(κ + 1) of it, with κ = L/μ; η > 2/L diverges.  At best,
+momentum turns κ into √κ.
 
 **Why convex?**  Then no point is lower than one where the gradient is 0.
 

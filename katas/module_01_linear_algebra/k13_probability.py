@@ -1,11 +1,11 @@
 """Probability
 
 **Before you start.**  You need logarithms, densities, means and variances; no other kata.
-Distributions are new to you?  Read Ross 2014, "A First Course in Probability", chapters 4 and 5.
+Distributions are new to you?  Read Ross 2014 (below), chapters 4 and 5.
 
 **The idea.**  A language model's next word, a noisy measurement, a dropout mask: all are draws from
-a distribution.  First you compute how likely an outcome is; then you make draws from nothing but
-uniform numbers; then you estimate from draws, and say how far off you may be.
+a distribution.  Compute how likely an outcome is.  Make draws from uniform numbers.  Estimate from
+draws, and say how far off you may be.
 
 **The formulas**, for outcomes k or x, with n! = 1·2·…·n:
 
@@ -14,11 +14,11 @@ uniform numbers; then you estimate from draws, and say how far off you may be.
     Poisson     rare events, λ expected   P(k) = λᵏ e⁻λ / k!
     Gaussian    sums of many small ones   p(x) = exp(-(x-μ)²/2σ²) / √(2πσ²)
 
-A computer draws numbers u that are uniform on [0, 1).  Everything else is made of them:
+A computer draws u uniform on [0, 1).  Everything else is made of that:
 
     exponential       x = -log(1 - u)/r              as F(x) = 1 - e⁻ʳˣ
-    Box and Muller    √(-2 log u₁) cos 2πu₂   and   √(-2 log u₁) sin 2πu₂
-    Monte Carlo       E f ≈ the mean of f(xᵢ)        its standard error is s/√n, s² by n - 1
+    Box–Muller        √(-2 log u₁) cos 2πu₂   and   √(-2 log u₁) sin 2πu₂
+    Monte Carlo       E f ≈ the mean of f(xᵢ)        standard error s/√n, s² by n - 1
     central limit     z = √n (x̄ - μ)/σ               nearly a standard Gaussian for large n
 
     inverse CDF: go across from u, then down      rejection: keep what lands below f
@@ -30,18 +30,18 @@ A computer draws numbers u that are uniform on [0, 1).  Everything else is made 
     0 ┼─────'────┴────────────▶                     └───.'───●─────●───'.─┘
                  x                                  a                     b
 
-- *Inverse CDF.*  The x with F(x) = u has just the distribution F.  For a table of probabilities,
-  walk along it until their running sum exceeds u.
-- *Box and Muller.*  A point of the plane with Gaussian coordinates has a squared radius that is
-  exponential, and an angle that is uniform.  So u₁ and u₂ give two independent Gaussian numbers.
-- *Rejection.*  To draw from a density f on [a, b] that is nowhere above M, throw points at the box
-  [a, b] × [0, M].  The share that is kept is the area below f over that of the box.
+- *Inverse CDF.*  The x with F(x) = u has the distribution F.  In a table of probabilities, walk on
+  until their running sum exceeds u.
+- *Box–Muller.*  A point with Gaussian coordinates has an exponential squared radius and a uniform
+  angle.  u₁ gives the radius, u₂ the angle.
+- *Rejection.*  The density f on [a, b] is nowhere above M.  Throw points at the box [a, b] × [0, M]
+  and keep the x of those below f.
 
-**Why logarithms?**  Products of many such numbers leave the range of floating point: 500! has 1135
-digits.  So sum up log k! = log 1 + … + log k, and take exp at the end, if at all.
+**Why logarithms?**  500! has 1135 digits, far beyond floating point.  Sum log k! = log 1 + … +
+log k, and take exp at the end, if at all.
 
-**Why a standard error?**  An estimate without one says nothing.  It falls with √n: a hundred times
-the draws give one digit more.
+**Why a standard error?**  An estimate without one says nothing.  It falls with √n: one digit more
+takes a hundred times the draws.
 
 **Worked by hand**:
 
@@ -52,8 +52,8 @@ the draws give one digit more.
     u₁ = e⁻², u₂ = ⅛: radius 2, angle 45°: √2 and √2
     f(x) = x on 1, 2, 6: mean 3, s² = (4 + 1 + 9)/2 = 7, error √(7/3) = 1.5275
 
-**Shapes**: where "(…)" is said, arrays of any shape, worked on element by element.  Whole numbers
-are integers of any width.  No function changes its arguments.
+**Shapes**: "(…)" stands for any shape; work element by element.  Whole numbers are integers of any
+width.  No function changes its arguments.
 
 **Steps.**  A good place to pause is after gaussian_pdf.
 
@@ -104,7 +104,11 @@ def poisson_logpmf(k: np.ndarray, rate: float) -> np.ndarray:
 
 
 def gaussian_logpdf(x: np.ndarray, mean: float = 0.0, sd: float = 1.0) -> np.ndarray:
-    """log p(x) of each entry of `x` (…), for σ = `sd`: (…); finite however far x is out."""
+    """log p(x) of each entry of `x` (…), for σ = `sd`: (…).
+
+    Finite however far x is out, up to 1e150 σ: where p(x) is 0 in floating point, its logarithm isn't.
+    σ may be from 1e-100 to 1e100.
+    """
     raise NotImplementedError
 
 

@@ -1,17 +1,16 @@
 """Bayes
 
 **Before you start.**  You need conditional probabilities, logarithms and the Gaussian density
-(probability).  Bayes' rule is new to you?  Read Gelman et al. 2013, "Bayesian Data Analysis",
-chapter 1, free at stat.columbia.edu/~gelman/book.
+(probability).  Bayes' rule is new to you?  Read Gelman et al. (below), chapter 1, free at
+stat.columbia.edu/~gelman/book.
 
 **The idea.**  You believe something, and then you see evidence.  How much should you change your
-mind?  Of 10,000 people 1% are ill, and a test comes out:
+mind?  Of 10,000 people 1% are ill.  A test is positive for 90% of the ill and 5% of the others:
 
-                         positive    negative
-    ill        100       90          10            90%
-    not ill   9900       495         9405           5%
-                         ─────
-                         585 positives, of which 90 are ill: 15%
+             ┌─▶ ill      100 ─┬─▶ positive    90 ──┐
+    10,000 ──┤                 └─▶ negative    10   ├──▶ 585 positives,
+             │                 ┌─▶ positive   495 ──┘    90 of them ill: 15%
+             └─▶ not ill 9900 ─┴─▶ negative  9405
 
 **The formulas**, for hypotheses h with prior probabilities P(h), and evidence e:
 
@@ -21,36 +20,35 @@ mind?  Of 10,000 people 1% are ill, and a test comes out:
     Gaussian     1/s′² = 1/s² + n/σ²        m′ = s′² (m/s² + ∑x/σ²)
     naive Bayes  log P(c) + ∑ⱼ log P(xⱼ | c)
 
-- The *posterior* is the prior, reweighed by the likelihood P(e | h), and made to sum to 1.
-- *A coin.*  The hypotheses are all numbers from 0 to 1.  A Beta prior gives a Beta posterior.
-- *A mean*, with prior mean m and deviation s, from n measurements x with noise σ: precisions
-  (1 over the variance) add up, and the means are weighed by them.
-- *Naive Bayes* classifies.  The hypothesis is the class c, the evidence a row of features x.
-  Within a class, features are taken to be independent; that is the naive part.
+- The *posterior* is the prior times the likelihood P(e | h), made to sum to 1.
+- *A coin.*  The hypotheses are all biases from 0 to 1.  A Beta prior gives a Beta posterior.
+- *A mean* has a prior mean m and deviation s, and n measurements x with noise σ.  Precisions
+  (1 over the variance) add up, and the means are weighted by them.
+- *Naive Bayes* classifies a row of features x.  The hypothesis is its class c.  Naively, it takes
+  features within a class for independent.
 
-Two ways to have P(xⱼ | c):
+P(xⱼ | c) is one of two:
 
     Gaussian      a Gaussian with the class's own mean and variance of feature j
     multinomial   x counts words; each occurrence of word j contributes log θ_cj,
                   θ_cj = (count of j in class c + α) / (count of all words in c + α d)
 
-**Why logarithms?**  Hundreds of small factors underflow to 0.  So add up logarithms, and take the
-posteriors from them at the end, less their largest.
+**Why logarithms?**  Hundreds of small factors underflow to 0.  Add logarithms instead.  Subtract
+the largest before you take exp.
 
-**Why α?**  It pretends that every word was seen α times more in every class.  Without it, one word
-that a class has never shown would rule the class out.
+**Why α?**  It adds α to every count.  Without it, one word that a class has never shown would rule
+the class out.
 
 **Worked by hand**:
 
-    1% are ill; a test is positive for 90% of the ill and 5% of the others:
-        ill 0.01·0.9 = 0.009, well 0.99·0.05 = 0.0495; P(ill | positive) = 0.009/0.0585 = 0.1538
+    ill 0.01·0.9 = 0.009, well 0.99·0.05 = 0.0495;  P(ill | positive) = 0.009/0.0585 = 0.1538
     Beta(2, 2), then 7 heads and 3 tails: Beta(9, 5), next heads 9/14 = 0.6429
     prior mean 0, s = 2, one x = 3 with σ = 1: 1/s′² = 1/4 + 1, s′ = 0.8944, m′ = 0.8·3 = 2.4
     words [3 1 0] in class A, [0 1 1] in B, α = 1, d = 3: θ_A = [4 2 1]/7, θ_B = [1 2 2]/5
         a text [1 0 0], equal priors: P(A) = (4/7) / (4/7 + 1/5) = 0.7407
 
 **Shapes**: each function says its own.  Features and counts may be integers.  Classes may be any
-values that numpy sorts: numbers or texts.  No function changes its arguments.
+values that numpy sorts: numbers or strings.  No function changes its arguments.
 
 **Steps.**  A good place to pause is after count_words.
 
@@ -78,7 +76,7 @@ def posterior(prior: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
 
     Each column is an evidence of its own, and sums to 1.
     Raises ValueError, naming the column, from 0, if its evidence is impossible under every
-    hypothesis that the prior allows: P(e) is exactly 0.
+    hypothesis that the prior allows: P(e), as it is stored, is exactly 0.
     """
     raise NotImplementedError
 
@@ -137,7 +135,7 @@ class GaussianNaiveBayes:
         raise NotImplementedError
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
-        """P(c | row), (n, classes); never NaN, however far out a row is."""
+        """P(c | row), (n, classes); never NaN, however far out a row is, up to 1e150 in a feature."""
         raise NotImplementedError
 
     def predict(self, x: np.ndarray) -> np.ndarray:

@@ -4,19 +4,16 @@
 Is maximum likelihood or a p-value new to you?  Read Wasserman 2004, "All of Statistics",
 chapters 8 to 10.
 
-**The idea.**  You measured 30 things and want to know about all of their kind: what is the mean,
-and how far off may that be?
+**The idea.**  You measured 30 things.  What is the mean of all their kind, and how far off may you
+be?
 
-- *Welford's method* takes numbers one at a time and keeps mean and variance up to date.  Parts
-  that were counted apart can be merged.
-- *Maximum likelihood* picks the parameters under which the data are most probable.  Its standard
-  errors come from the curvature of the log-likelihood.
-- *A t-test* asks: if the true mean were μ₀, how often would a sample lie as far from it as
-  yours?  That share is the p-value.  Welch's test compares two samples of unequal variance.
-- *A permutation test* needs no formula: if the groups don't differ, you may shuffle the values
-  over them.  How often is the shuffled difference as large as yours?
-- *The bootstrap* draws new samples from yours.  How much a statistic varies over them tells how
-  much to trust it.
+- *Welford's method* takes one number at a time and keeps mean and variance up to date.
+- *Maximum likelihood* picks the parameters under which the data are most probable.
+- *A t-test* asks: if the true mean were μ₀, how often would a sample's lie as far from it as yours?
+  That share is the p-value.  Welch's test compares two samples.
+- *A permutation test* shuffles the values over two groups.  How often is the difference of means as
+  large as yours?
+- *The bootstrap* draws new samples from yours.  How much does a statistic vary over them?
 
 **The formulas**, for a sample x of n numbers with mean x̄:
 
@@ -31,10 +28,9 @@ and how far off may that be?
     t-test       t = (x̄ - μ₀)/√(s²/n)        ν = n - 1, the degrees of freedom
     Welch        t = (x̄ - ȳ)/√(a + b)        ν = (a + b)²/(a²/(n - 1) + b²/(m - 1))
 
-s² is the variance with ddof = 1.  In Welch's test y has m numbers, a = s_x²/n and b = s_y²/m.
+s² has ddof = 1.  In Welch's test y has m numbers, a = s_x²/n and b = s_y²/m.
 
-*The p-value.*  If the hypothesis is true, t follows Student's distribution with ν degrees of
-freedom.  p is the area under both tails of its density, beyond |t|:
+*The p-value* is the area under both tails of Student's density, beyond |t|:
 
                         .-'''-.
                      .-'       '-.
@@ -45,28 +41,25 @@ freedom.  p is the area under both tails of its density, beyond |t|:
         └──┬──┘                        └──┬──┘
            └────────────  p  ─────────────┘
 
-Write t = √ν tan θ.  Then the density becomes c cosᵛ⁻¹ θ, on a finite range:
+With t = √ν tan θ the density becomes c cosᵛ⁻¹ θ:
 
     p = 1 - 2c ∫ cosᵛ⁻¹ θ dθ,  from 0 to atan(|t|/√ν)      c = Γ((ν + 1)/2) / (√π Γ(ν/2))
 
-Do this integral numerically, as a weighted sum over points of the range: 100 points of Gauss and
-Legendre (`np.polynomial.legendre.leggauss`) or 2000 steps of Simpson's rule are enough.  Γ
-overflows for ν > 342: use `math.lgamma`, its logarithm.
+Integrate numerically: 100 points of Gauss–Legendre (`np.polynomial.legendre.leggauss`) or 2000
+steps of Simpson's rule are enough.  Γ overflows for ν > 342; use its logarithm, `math.lgamma`.
 
 The last two need only `rng`:
 
-    permutation   x x x y y       your samples: the difference of means x̄ - ȳ
-                  ─────╳───
-                  y x y x x       shuffled, cut at the same place: another difference
+    permutation   │ x x x │ y y │      your samples: the difference x̄ - ȳ
+                  │ y x y │ x x │      shuffled, cut alike: another one
+    bootstrap     │ x₁ x₂ x₃ x₄ x₅ │   your sample
+                  │ x₃ x₁ x₁ x₅ x₂ │   each drawn from all five
 
-    bootstrap     x₁ x₂ x₃ x₄ x₅  your sample
-                  x₃ x₁ x₁ x₅ x₂  drawn from it, each time from all five: another statistic
+**Why not ∑x² - (∑x)²/n?**  With a mean of 1e8 both terms are near 1e16 n.  float64's 16 digits
+leave nothing of their difference.
 
-**Why not ∑x² - (∑x)²/n?**  With a mean of 1e8 both terms are near 1e16 n, and float64 has 16
-digits.  Their difference has none left.
-
-**Why n - 1?**  The sample mean is fitted to the data, so squared distances from it are too small
-on average.  Dividing by n - 1 corrects this.  Maximum likelihood doesn't: it divides by n.
+**Why n - 1?**  The mean is fitted to the sample, so squared distances from it are too small on
+average.  n - 1 corrects this; maximum likelihood doesn't.
 
 **Worked by hand**:
 
@@ -76,8 +69,7 @@ on average.  Dividing by n - 1 corrects this.  Maximum likelihood doesn't: it di
     counts 0 2 1 1   λ = 1, its error √(1/4) = 0.5
 
 **Shapes**: samples are arrays (n,), of floats, integers or booleans.  A mean of 1e8 costs no
-digits of a variance, anywhere.  Samples for a t-test hold at least two different numbers.
-No function changes its arguments.
+digits of a variance, anywhere.  No function changes its arguments.
 
 **Steps.**  A good place to pause is after fit_poisson.
 
@@ -164,12 +156,18 @@ def t_p_value(t: float, df: float) -> float:
 
 
 def t_test(x: np.ndarray, mean: float = 0.0) -> tuple[float, float]:
-    """(t, two-sided p) for the hypothesis that `x` (n,) is from a distribution with this mean."""
+    """(t, two-sided p) for the hypothesis that `x` (n,) is from a distribution with this mean.
+
+    `x` holds at least two different numbers.
+    """
     raise NotImplementedError
 
 
 def welch_test(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """(t, ν, two-sided p) for the hypothesis that `x` (n,) and `y` (m,) have one mean."""
+    """(t, ν, two-sided p) for the hypothesis that `x` (n,) and `y` (m,) have one mean.
+
+    `x` and `y` hold at least two different numbers each.
+    """
     raise NotImplementedError
 
 

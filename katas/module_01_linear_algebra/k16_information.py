@@ -1,11 +1,11 @@
 """Information
 
 **Before you start.**  You need logarithms and probabilities (probability).  Entropy is new to you?
-Read Cover and Thomas 2006, "Elements of Information Theory", sections 2.1 to 2.3.
+Read Cover and Thomas (below), sections 2.1 to 2.3.
 
-**The idea.**  How surprised are you by an event of probability p?  Surprise adds up over
-independent events, while their probabilities multiply, so it must be a logarithm: log 1/p.  The
-loss of every language model is such a surprise, and so is the length of a compressed file.
+**The idea.**  The loss of a language model is a surprise, and so is the length of a compressed
+file.  An event of probability p surprises you by log 1/p: probabilities of independent events
+multiply, so their surprises add up.
 
 **The formulas**, for distributions p and q over n outcomes:
 
@@ -16,32 +16,29 @@ loss of every language model is such a surprise, and so is the length of a compr
     mutual information   I(X; Y) = D(p(x, y) ‖ p(x) p(y))
     data processing      I(X; Z) ≤ I(X; Y)                           Z is made from Y alone
 
-- *Entropy* is the surprise to be expected: in nats with the natural logarithm, in bits with base 2.
+- *Entropy* is the expected surprise: in nats with the natural logarithm, in bits with base 2.
 - *Cross-entropy* is your surprise if you believe q while p is true: a classifier's loss.
 - *D* is how much more that is: never negative, and 0 only for p = q.
-- *JS* measures both against their middle: it is symmetric, and at most log 2.
-- *I* is what two variables share: 0 exactly when they are independent.  Nobody can add to it by
-  working on Y alone through a channel, a table of p(z | y).
+- *JS* measures both against their middle.  It is symmetric, and at most log 2.
+- *I* is what two variables share: 0 exactly if they are independent.
 
-Entropy is also a length.  A code in which no word begins another (prefix-free) needs at least
-H₂ bits on average, the entropy in bits.  Huffman's is the best, and takes less than H₂ + 1.  Join
-the two rarest symbols into one, again and again; each join puts one more bit in front of the words
-on its two sides:
+Entropy is also a length.  In a prefix-free code no word begins another.  It needs at least H₂ bits
+on average, the entropy in bits; Huffman's, the best, takes less than H₂ + 1.  Join the two rarest
+symbols into one, again and again.  Each join puts a bit in front of the words on its two sides:
 
-                  1.0
-               0 ╱   ╲ 1                a   0         1 bit
-              a       0.6               b   10        2
-             0.4   0 ╱   ╲ 1            c   110       3
-                    b      0.3          d   111       3
-                   0.3  0 ╱   ╲ 1
-                         c     d
-                        0.2   0.1
+             1.0
+        0 ┌───┴───┐ 1                   a   0         1 bit
+          a      0.6                    b   10        2
+         0.4  0 ┌─┴────┐ 1              c   110       3
+                b     0.3               d   111       3
+               0.3  0 ┌┴──┐ 1
+                      c   d
+                     0.2 0.1
 
-**Why is D infinite at times?**  Where p has something that q holds impossible, no surprise is large
-enough.
+**Why is D infinite at times?**  What q calls impossible, and p doesn't, surprises without bound.
 
-**Why not add a small number inside of the logarithm?**  It keeps 0 log 0 from being NaN, but makes
-every answer a little wrong.
+**Why not add a small number inside the logarithm?**  It avoids the NaN of 0 log 0, but makes every
+answer a little wrong.
 
 **Worked by hand**:
 
@@ -50,7 +47,7 @@ every answer a little wrong.
     X a fair bit, Y the same bit, flipped once in four times:
         I = log 2 - H([¾ ¼]) = 0.6931 - 0.5623 = 0.1308 nats
     a 0.4, b 0.3, c 0.2, d 0.1: join d and c (0.3), that with b (0.6), that with a:
-        lengths a 1, b 2, c 3, d 3; on average 0.4 + 0.6 + 0.6 + 0.3 = 1.9 bits; H₂ = 1.846
+        on average 0.4 + 0.6 + 0.6 + 0.3 = 1.9 bits; H₂ = 1.846
 
 **Shapes**: probabilities (…, n) over the last axis, any leading axes.  They are float64, not
 negative and sum to 1, which isn't checked.  No function changes its arguments.
@@ -100,7 +97,10 @@ def cross_entropy(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 
 def kl_divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """D(p ‖ q) in nats; shapes, zeros and errors as in `cross_entropy`."""
+    """D(p ‖ q) in nats; shapes, zeros and errors as in `cross_entropy`.
+
+    A tiny q is no 0 here either.  Take the difference of the logarithms: the quotient p/q overflows.
+    """
     raise NotImplementedError
 
 

@@ -4,9 +4,9 @@
 Rusty?  Read the first half of "Floating-Point Arithmetic: Issues and Limitations" in Python's
 tutorial.
 
-**The idea.**  A computer has no real numbers.  It has patterns of bits, and agreements on what they
-mean.  Training in bfloat16, quantising weights, a loss that is suddenly NaN: all of it is decided
-at this level.  A float32 and a bfloat16 share their upper half:
+**The idea.**  Training in bfloat16, quantising weights, a loss that is suddenly NaN: bits decide
+all of it.  A computer has no real numbers, only patterns of bits and agreements on what they mean.
+A float32 and a bfloat16 share their upper half:
 
     bit 31  30      23 22                     0
        ┌───┬──────────┬────────────────────────┐
@@ -25,21 +25,19 @@ at this level.  A float32 and a bfloat16 share their upper half:
     Kahan              y = x - lost      t = total + y      lost = (t - total) - y      total = t
     log-sum-exp        log ∑ eˣⁱ = m + log ∑ eˣⁱ⁻ᵐ          m = maxᵢ xᵢ
 
-- *Rounding.*  Every other real number goes to the nearest of these.  One that lies halfway between
-  two goes to the even one, whose last bit is 0.  The patterns of positive floats are in the order
-  of the numbers, so rounding up is adding 1 to the pattern, even where that carries into the
-  exponent, and past the largest number into ∞.
+- *Rounding.*  Every other number goes to the nearest of these.  One halfway goes to the even one,
+  whose last bit is 0.  Positive floats and their patterns are in the same order.  So rounding up
+  adds 1 to the pattern, even if that carries into the exponent, or from the largest number into ∞.
 - *Integers* of a fixed width count modulo 2ʷ.  In 8 bits, 127 + 1 = -128.
 - *The ulp*, the unit in the last place, is the gap between neighbours.  It grows with the number.
-- *Sums.*  A sum loses what is smaller than half an ulp of it: add 1e-16 to 1 a million times, and 1
-  is left.  Kahan keeps what was lost, and gives it back.
-- *Scaling.*  Before columns meet in one model, they are brought to one scale: by the range, by mean
-  and standard deviation, or by median and quartiles, which a few outliers don't move.
+- *Sums* lose what is smaller than half an ulp of them: add 1e-16 to 1 a million times, and 1 is
+  left.  Kahan keeps what was lost, and gives it back.
+- *Scaling* brings columns to one scale.  A few outliers don't move a median and quartiles.
 
 **Why to the even one?**  If halfway always went up, a mean of many rounded numbers would drift up.
 
-**Why does Kahan's `lost` come out right?**  Where |total| ≥ |y|, both differences are exact: no bit
-of them is rounded.  So `lost` is just what the sum t has rounded away.
+**Why does Kahan's `lost` come out right?**  Where |total| ≥ |y|, both differences are exact.  So
+`lost` is just what t has rounded away.
 
 **Why take the largest out of log ∑ eˣⁱ?**  exp overflows past 709.  Then no exponent is above 0.
 
@@ -143,7 +141,7 @@ def add_wrapping(a: int, b: int, width: int) -> int:
 def kahan_sum(values: Iterable[float]) -> float:
     """The sum of `values`, in the order given, with compensation; 0.0 of none.
 
-    Right to 2 ulps of the result where all values have the same sign.
+    Right to 2 ulps of the result where all values have the same sign.  All are finite.
     """
     raise NotImplementedError
 
@@ -160,6 +158,8 @@ def logsumexp(x: np.ndarray, axis: int = -1) -> np.ndarray:
 
 def min_max_scale(x: np.ndarray) -> np.ndarray:
     """Each column of `x` (n, d) shifted and stretched to run from 0 to 1: float64.
+
+    Here and below, numbers are of a usual size: squares and ranges neither overflow nor vanish.
 
     - 0 where a column is constant.
     - `x` may hold integers of any width: 127 - (-128) must not overflow.

@@ -4,8 +4,8 @@
 and classes; no other kata.  Regular expressions are new to you?  Read Python's "Regular Expression
 HOWTO".
 
-**The idea.**  Memory is one long row of cells.  Two agreements turn it into what models eat: UTF-8
-turns a row of bytes into text, and strides turn a row of numbers into an array.
+**The idea.**  Memory is one long row of cells, and models want text and arrays.  UTF-8 turns a row
+of bytes into text.  Strides turn a row of numbers into an array.
 
 **The formulas.**  Unicode gives every character a number, its code point, from 0 to 0x10FFFF.
 UTF-8 writes it in 1 to 4 bytes; the x are its bits:
@@ -15,9 +15,9 @@ UTF-8 writes it in 1 to 4 bytes; the x are its bits:
     up to 0xFFFF      1110xxxx 10xxxxxx 10xxxxxx
     up to 0x10FFFF    11110xxx 10xxxxxx 10xxxxxx 10xxxxxx
 
-ASCII stays as it is, and no later byte of a form looks like ASCII or like the beginning of another.
+ASCII stays as it is.  No later byte of a form looks like the beginning of one.
 
-A strided array says how far to walk in the row of numbers for one step along each axis:
+Strides say how far to walk in the row of numbers for one step along each axis:
 
     a[i, j] = data[offset + i · strides[0] + j · strides[1]]
 
@@ -30,16 +30,13 @@ A strided array says how far to walk in the row of numbers for one step along ea
     every 2nd    walk twice as far                     strides[1] is 2
     repeat       stay on the spot                      a stride of 0
 
-All of these change shape, strides and offset only.  No number is moved: such an array is a *view*,
-and shares its data.  Only a reshape may have to copy.  It can keep the data if the array is
-*contiguous*: its elements, read row by row, follow one another in memory.  Strides are counted in
-elements here; numpy counts them in bytes.
+These change shape, strides and offset only.  No number moves: such an array is a *view*, and shares
+its data.  Only reshape may have to copy.  It doesn't if the array is *contiguous*: row by row, its
+elements follow one another in memory.  Strides count elements here, not bytes as in numpy.
 
-**Why must each code point have one form only?**  A filter that looks for "/" could be passed by
-0xC0 0xAF, which has the same bits.  So a decoder rejects these overlong forms.  It rejects the
-surrogates, 0xD800 to 0xDFFF, too: they belong to UTF-16 and are no characters.
-
-**Why doesn't the stride of an axis of length 1 matter?**  Nobody ever takes a step along it.
+**Why must each code point have one form only?**  0xC0 0xAF has the bits of "/" and would slip past
+a filter for it.  So a decoder rejects such overlong forms.  It also rejects the surrogates, 0xD800
+to 0xDFFF: they belong to UTF-16 and are no characters.
 
 **Worked by hand**:
 
@@ -48,7 +45,7 @@ surrogates, 0xD800 to 0xDFFF, too: they belong to UTF-16 and are no characters.
     transposed: shape (3, 2), strides (1, 3): [[10 13] [11 14] [12 15]]
     columns backwards: offset 2, strides (3, -1): [[12 11 10] [15 14 13]]
 
-**Shapes**: texts, bytes, and tuples of ints.  No function changes its arguments.
+**Shapes**: strings, bytes, and tuples of ints.  No function changes its arguments.
 
 **Steps.**  Good places to pause are after clean and, in StridedArray, after transpose.
 
@@ -161,8 +158,9 @@ class StridedArray:
     def is_contiguous(self) -> bool:
         """Whether the elements, row by row, follow one another in the data.
 
-        The stride of an axis of length 1 doesn't matter, nor does the offset.  All lengths are at
-        least 1.
+        - The stride of an axis of length 1 doesn't matter: nobody takes a step along it.
+        - Nor does the offset.
+        - All lengths are at least 1.
         """
         raise NotImplementedError
 

@@ -85,6 +85,12 @@ class TestWelford:
         both = seen(x).merge(seen(y))
         assert_close((both.count, both.mean, both.variance()), (3, 3.0, 7.0))
 
+    @pytest.mark.parametrize(("x", "y"), [([1, 2, 6], []), ([], [1, 2, 6]), ([], [])])
+    def test_merging_with_nothing_gives_a_new_one(self, x, y):
+        one, other = seen(x), seen(y)
+        one.merge(other).update(99.0)
+        assert_close([one.count, one.mean, other.count, other.mean], [len(x), 3.0 * bool(x), len(y), 3.0 * bool(y)])
+
     def test_merging_nothing_with_one(self):
         single = Welford().merge(seen([4]))
         assert_close((single.count, single.mean, single.variance(0)), (1, 4.0, 0.0))

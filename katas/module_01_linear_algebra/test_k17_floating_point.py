@@ -110,7 +110,7 @@ class TestUlp:
         assert_close(ulp(1.0) * 2**52, 1.0)
         assert_close(ulp(1000.0) * 2**43, 1.0)
 
-    @pytest.mark.parametrize("x", [0.1, -0.1, 0.5, math.nextafter(1, 0), 3.0, -4.0, 12345.678, 1e-300, 1.7e308])
+    @pytest.mark.parametrize("x", [0.1, -0.1, 0.5, math.nextafter(1, 0), math.nextafter(4, 0), -math.nextafter(2.0**52, 0), 3.0, -4.0, 12345.678, 1e-300, 1.7e308])
     def test_matches_the_gap_to_the_next_float(self, x):
         # As a ratio: the gaps themselves are below any tolerance.
         assert_close(ulp(x) / float(np.spacing(abs(x))), 1.0)

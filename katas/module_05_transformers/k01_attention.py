@@ -1,17 +1,15 @@
 """Scaled dot-product attention
 
 **Before you start.**  You need matrix products with leading batch dimensions and the
-softmax, no other kata.  A picture first, if you like one: Alammar 2018, "The
-Illustrated Transformer".
+softmax, no other kata.  Pictures: Alammar 2018, "The Illustrated Transformer".
 
 **The idea.**  To predict a word, a model must decide which earlier words matter.
-Attention makes that a lookup that can be learned.  Each position asks with a query.
-Each position offers a key, which says what it can answer, and a value, which is the
-answer.  A query is compared with every key; the values are averaged, and keys that fit
-better count for more.
+Attention learns this.  Each position asks with a query.  It offers a key, which says what it
+can answer, and a value, the answer.  A query is compared with every key.  Then the values
+are averaged; those whose keys fit better count for more.
 
-**The formula**, with the queries as rows of Q, and keys and values as rows of K and V; a
-query and a key have d_k entries:
+**The formula.**  Queries, keys and values are the rows of Q, K and V; a query and a key
+have d_k entries:
 
     Attention(Q, K, V) = softmax(Q Kᵀ / √d_k) V
 
@@ -22,13 +20,12 @@ query and a key have d_k entries:
          scores, – is masked        weights: each row sums to 1
 
 **Why √d_k?**  If the entries of q and k are independent with mean 0 and variance 1,
-their dot product has variance d_k.  Unscaled scores of a wide head lie so far apart that
-softmax gives all its weight to one key.  Its gradient there is close to 0, and the
-head stops learning.  Dividing by √d_k brings the variance back to 1.
+their dot product has variance d_k.  Undivided, the scores of a wide head lie so far apart that
+one key gets all the weight.  The softmax's gradient is then close to 0: the head stops
+learning.
 
-**Why a mask?**  A decoder must not look ahead.  A score of -inf becomes a weight of
-exactly 0, so a masked key has no influence at all: not on the output, and not on the
-gradient.
+**Why a mask?**  A decoder must not look ahead.  A score of -inf becomes a weight of exactly 0:
+the key changes neither the output nor the gradient.
 
 **Worked by hand**, one query over two keys, d_k = 4:
 

@@ -5,12 +5,11 @@ until yours is green):
 
     from .k01_attention import attention
 
-Pictures of several heads: Alammar 2018, "The Illustrated Transformer".
+Pictures: Alammar 2018, "The Illustrated Transformer".
 
-**The idea.**  A token needs several things at once.  A verb looks for its subject, for its
-object, and at the word before.  One softmax gives it a single set of weights, in which the
-three would blur.  So cut the width into slices, the heads.  Each head attends on its own,
-and a last matrix mixes what the heads found.
+**The idea.**  A token needs several things at once.  A verb looks for its subject, its object,
+and the word before.  One softmax gives it only one set of weights.  So cut the width into
+slices, the heads.  Each attends on its own; a last matrix mixes what they found.
 
 **The formula**, for `heads` heads of width d_h = d_model / heads:
 
@@ -18,12 +17,10 @@ and a last matrix mixes what the heads found.
     headᵢ = Attention(Q[i], K[i], V[i])
     out   = concat(head₀ … headₕ₋₁) W_O + b_O
 
-x asks, and c is the context that it looks at: x itself in self-attention, another sequence
-of any length in cross-attention.  Q[i] is head i's block of columns.  Here for 3 tokens,
-d_model 4 and 2 heads:
+x asks.  The context c answers: x itself in self-attention, another sequence of any length in
+cross-attention.  Q[i] is head i's block of columns.  For 3 tokens, d_model 4 and 2 heads:
 
          Q (3, 4)                      split (2, 3, 2)
-
          head 0   head 1               ┌─────┐
     t₀  [ a  b  │  c  d ]              │ a b │  head 0: all its tokens
     t₁  [ e  f  │  g  h ]   ───────▶   │ e f │
@@ -35,25 +32,19 @@ d_model 4 and 2 heads:
                                        └─────┘
 
 **Why not reshape (3, 4) to (2, 3, 2) at once?**  Memory holds a b c d e f …  A bare reshape
-would give head 0 the six numbers a … f, from tokens 0 and 1.  Give the width two axes,
-(3, 2, 2), and then exchange tokens and heads.
+gives head 0 the numbers a … f, from tokens 0 and 1.  First give the width two axes,
+(3, 2, 2).  Then exchange tokens and heads.
 
-**Why one matrix W_Q, not one a head?**  It is the same: head i's matrix is columns
-i·d_h … (i+1)·d_h - 1 of the large one.  One large product is faster than many small ones.
-
-**Why √d_h?**  A head's dot products have d_h terms, so its scores are divided by √d_h, not
-by √d_model.
+**Why one matrix W_Q, not one a head?**  Its columns i·d_h … (i+1)·d_h - 1 are head i's matrix.
+One large product is faster than many small ones.
 
 **Worked by hand**, two tokens, d_model = 4, two heads, every projection the identity
-without bias:
+without bias.  Scores are divided by √d_h = √2, not by √d_model:
 
     x = [1 0 2 0]      head 0 sees [1 0], [0 1]: scores [1/√2, 0], weights [0.670, 0.330]
         [0 1 0 2]      head 1 sees [2 0], [0 2]: scores [4/√2, 0], weights [0.944, 0.056]
 
     out of token 0 = [0.670, 0.330, 1.888, 0.112]
-
-Head 1's entries are twice as large, so its scores are four times as large: each head has
-weights of its own.
 
 **Shapes**, with any leading batch dimensions `...`, none included:
 

@@ -1,58 +1,49 @@
 """Attention patterns
 
 **Before you start.**  You need broadcasting and boolean masks, no other kata; attention
-says what a mask is for.  Pictures of the patterns: Beltagy et al. 2020, figure 2.
+says what a mask is for.  Pictures: Beltagy et al. 2020, figure 2.
 
 **The idea.**  Full attention computes n·m scores: twice the text, four times the work.  But
 most of what a token needs stands close by, and the rest can often be reached in two steps.
-A pattern says which pairs are scored at all.  It is a boolean mask, True where query i may
-look at key j.  Patterns combine as sets do: `&` is where both allow, `|` where either does.
+So score only some pairs.  A pattern is a boolean mask, True where query i may look at key j.
+Combine patterns with `&` (both allow) and `|` (either does).
 
     window, 2 back     stride of 3        global token 2     two documents
+    ■ . . . . .        ■ . . . . .        . . ■ . . .        ■ ■ ■ . . .
+    ■ ■ . . . .        . ■ . . . .        . . ■ . . .        ■ ■ ■ . . .
+    ■ ■ ■ . . .        . . ■ . . .        ■ ■ ■ ■ ■ ■        ■ ■ ■ . . .
+    . ■ ■ ■ . .        ■ . . ■ . .        . . ■ . . .        . . . ■ ■ ■
+    . . ■ ■ ■ .        . ■ . . ■ .        . . ■ . . .        . . . ■ ■ ■
+    . . . ■ ■ ■        . . ■ . . ■        . . ■ . . .        . . . ■ ■ ■
 
-    x . . . . .        x . . . . .        . . x . . .        x x x . . .
-    x x . . . .        . x . . . .        . . x . . .        x x x . . .
-    x x x . . .        . . x . . .        x x x x x x        x x x . . .
-    . x x x . .        x . . x . .        . . x . . .        . . . x x x
-    . . x x x .        . x . . x .        . . x . . .        . . . x x x
-    . . . x x x        . . x . . x        . . x . . .        . . . x x x
-
-What each lets through, and about how many scores that is:
-
-    window      the last `left` tokens and the next `right` ones    n·(left + right + 1)
-    strided     every stride-th token back from the query           n·n / (2·stride)
-    global      g tokens see all and are seen by all                2·g·n
-    document    only tokens of the same text, in a packed batch     Σ lengths²
-    block       whole squares, as kernels like them                 what the layout says
-
-**The formula.**  All of it starts from one matrix, how far each key lies *behind* the query:
+**The formula.**  Start from one matrix, how far each key lies *behind* the query:
 
     distance[i, j] = (i + m - n) - j        causal: distance ≥ 0
                                             window: -right ≤ distance ≤ left
 
 i + m - n is the query's own position.  As in decoding with a cache, the last of n queries
-stands at the last of m ≥ n keys.  Negative means that the key lies ahead.
+stands at the last of m ≥ n keys.  Negative: the key lies ahead.
 
 **Why window and stride together?**  A window of 2 back and a stride of 3 reach every earlier
-token in two steps: a few tokens by the window, the multiple of 3 by the stride.  A window
-alone needs many layers: L layers of a window of w see L·w tokens back.
+token in two steps.  A window of w alone needs L layers to see L·w tokens back.
 
-**Why count blocks?**  A GPU kernel works in blocks.  It skips a block only if the whole block
-is hidden; a block with a single True is computed in full.
+**Why count blocks?**  A GPU kernel skips a block of scores only if all of it is hidden.  A block
+with a single True is computed in full.
 
 **Worked by hand**, n = 3 queries over m = 5 keys.  The queries stand at 2, 3 and 4:
 
-    distances =  2  1  0 -1 -2      window_mask(3, 5, 1) =  . x x . .
-                 3  2  1  0 -1                              . . x x .
-                 4  3  2  1  0                              . . . x x
+    distances            window_mask(3, 5, 1)
+    2  1  0 -1 -2        . ■ ■ . .
+    3  2  1  0 -1        . . ■ ■ .
+    4  3  2  1  0        . . . ■ ■
 
 Of 8 × 8 = 64 scores a causal mask keeps 36, a window of 2 back 21, a stride of 4 keeps 12,
 window and stride together 25.  In blocks of 4 × 4 the causal 36 cost 3 blocks: 48 scores.
 
-**Shapes**: masks are boolean (n, m), rows queries and columns keys, with m ≥ n where both are
-given.  No function changes its arguments.
+**Shapes**: masks are boolean (n, m), rows queries and columns keys; functions of n and m have
+m ≥ n.  No function changes its arguments.
 
-Masks of a mask or of ids are on the device of these.
+Masks made from a layout or from ids are on its device.
 
 **Steps.**
 
@@ -62,7 +53,7 @@ Masks of a mask or of ids are on the device of these.
     global_mask     5 min   the query or the key
     document_mask   5 min   any leading dimensions
     block_mask      5 min   enlarge, don't tile
-    score_entries  10 min   blocks that stand over
+    score_entries  10 min   blocks that reach beyond the edge
 
 Sources: Child et al. 2019, "Generating Long Sequences with Sparse Transformers", section 4;
 Beltagy et al. 2020, "Longformer", section 3.1.
@@ -110,8 +101,8 @@ def global_mask(n: int, tokens: list[int]) -> Tensor:
 def document_mask(documents: Tensor) -> Tensor:
     """Boolean (..., n, n): True where query and key are of the same document, ahead or behind.
 
-    `documents` (..., n) holds each token's document id: any integers of any integer dtype, in
-    any order.  Tokens of one document need not stand together.
+    `documents` (..., n) holds each token's document id in a packed batch: any integers of any
+    integer dtype, in any order.  Tokens of one document need not stand together.
     """
     raise NotImplementedError
 
@@ -129,7 +120,7 @@ def score_entries(mask: Tensor, block: int = 1) -> int:
 
     - It computes every block that holds at least one True, all block² scores of it.
     - The blocks start at the first query and key of each matrix.
-    - Where `block` doesn't divide n or m, the last blocks stand over and count in full, too.
+    - Where `block` doesn't divide n or m, the last blocks reach beyond the edge, and count in full.
     - Leading dimensions are summed over.  With block = 1 it is the number of True.
     """
     raise NotImplementedError

@@ -1,27 +1,27 @@
 """Positions: sinusoids, learned vectors, T5's buckets, ALiBi
 
 **Before you start.**  You need sines and cosines, logarithms and broadcasting, no other
-kata; attention says what scores are.  A picture of the sinusoids: Alammar 2018, "The
-Illustrated Transformer".
+kata; attention says what scores are.  Pictures of sinusoids: Alammar 2018, "The Illustrated
+Transformer".
 
 **The idea.**  Attention sees a set.  Shuffle the keys together with their values, and its
-output doesn't change: the order of words must be told.  Models tell it in two places.
-Sinusoids and learned vectors are added to the embeddings.  T5's buckets and ALiBi are added
-to the scores, and know only how far a key lies from the query.
+output doesn't change.  So the model must be told the order.  Sinusoids and learned vectors are
+added to the embeddings; T5's buckets and ALiBi to the scores, by the distance of query and
+key.
 
-**The formulas.**  *Sinusoidal*: column pair i of d columns turns at its own speed ωᵢ, from
-fast to slow, like the hands of a clock.  p is the position:
+**The formulas.**  *Sinusoidal*: column pair i of d turns at its own speed ωᵢ, from fast to
+slow, like the hands of a clock.  p is the position:
 
     ωᵢ = base^(-2i/d)    PE(p, 2i) = sin(p ωᵢ)    PE(p, 2i + 1) = cos(p ωᵢ)
 
-*Learned*: one trained vector a position, as in GPT-2 and BERT.  There is none beyond the
-last one trained, so a longer text must be an error.
+*Learned*: one trained vector a position, as in GPT-2 and BERT.  Beyond the last there is none.
 
-*T5's buckets*: a learned number a head and bucket.  Near distances have a bucket each, far
-ones share.  Here for s = 16 buckets a side and a max_distance of 128:
+*T5's buckets*: a learned number a head and bucket.  Near distances have one each, far ones
+share.  For s = 16 buckets a side, max_distance 128:
 
     distance │ 0 │ 1 │ … │ 7 │ 8–11 │ 12–15 │ 16–22 │ … │ 64–90 │ 91 and more
-    bucket     0   1   …   7     8      9       10    …    14        15
+    ─────────┼───┼───┼───┼───┼──────┼───────┼───────┼───┼───────┼────────────
+    bucket   │ 0 │ 1 │ … │ 7 │  8   │   9   │  10   │ … │  14   │     15
 
 With δ the distance and e = ⌊s/2⌋:
 
@@ -29,26 +29,25 @@ With δ the distance and e = ⌊s/2⌋:
     bucket(δ) = min(e + ⌊log(δ/e) / log(max_distance/e) · (s - e)⌋, s - 1)       otherwise
 
     bidirectional:      s = buckets/2, δ = |key - query|; a key after the query
-                        (key > query) counts s upwards from s, all others from 0
+                        gets s + bucket(δ), every other one bucket(δ)
     not bidirectional:  s = buckets,   δ = max(query - key, 0)
 
-*ALiBi*: nothing is learned.  Head h of H pays slopeₕ for each token of distance:
+*ALiBi*: nothing is learned, so it goes on beyond the longest training text.  Head h of H pays
+slopeₕ for each token of distance:
 
     H a power of 2:  slopes 2^(-8/H), 2^(-16/H), …, 2^(-8)
     otherwise:       the slopes of the next lower power P, then every other one
                      of 2P heads' slopes (first, third, …), H - P of them
 
-So each key's score changes with where it stands; slope ½, T5 as above and bidirectional:
+Side by side, T5 bidirectional, ALiBi with slope ½:
 
-    key - query    -20    -8    -3    -1     0     1     3    20
-    T5's bucket     10     8     3     1     0    17    19    26
-    ALiBi adds     -10    -4   -1½    -½     0    -½   -1½   -10
+    key - query │  -20    -8    -3    -1     0     1     3    20
+    ────────────┼────────────────────────────────────────────────
+    T5's bucket │   10     8     3     1     0    17    19    26
+    ALiBi adds  │  -10    -4   -1½    -½     0    -½   -1½   -10
 
-**Why pairs?**  A shift by t tokens turns pair i by t·ωᵢ, whatever p is.  So "t tokens back"
-is one linear map, and PE(p) · PE(q) depends on p - q alone.
-
-**Why a price for distance?**  The rule goes on beyond the longest training text.  With ALiBi
-a model trained on 1,024 tokens reads 2,048 as well as a sinusoidal one trained on 2,048.
+**Why pairs?**  A shift by t tokens turns pair i by t·ωᵢ, whatever p is.  So "t tokens back" is
+one linear map.
 
 **Worked by hand.**
 
@@ -59,7 +58,7 @@ a model trained on 1,024 tokens reads 2,048 as well as a sinusoidal one trained 
         20 before: 8 + ⌊log(20/8) / log(128/8) · 8⌋ = 8 + ⌊2.64⌋ = 10
     ALiBi, 3 heads: 2 heads have 1/16, 1/256; the first of 4 heads' slopes is 1/4
 
-**Shapes.**  Positions are integer tensors of any integer dtype, from 0 on, in any order and with
+**Shapes.**  Positions are integer tensors of any integer dtype, ≥ 0, in any order and with
 gaps: (n,) for queries, (m,) for keys.  No function changes its arguments.
 
 Answers are on the device of the input: make new tensors there (`device=x.device`).
@@ -72,9 +71,8 @@ Answers are on the device of the input: make new tensors there (`device=x.device
     alibi_slopes      10 min   head counts that aren't a power of 2
     alibi_bias         5 min   a price is negative
 
-Sources: Vaswani et al. 2017, "Attention Is All You Need", section 3.5; Raffel et al. 2020
-(T5), section 2.1, and its code for the buckets; Press et al. 2022, "Train Short, Test Long",
-section 3, and its code for other head counts.
+Sources: Vaswani et al. 2017, "Attention Is All You Need", section 3.5; Raffel et al. 2020 (T5),
+section 2.1, and its code; Press et al. 2022 (ALiBi), section 3, and its code.
 
 From scratch: transformers may not be used.
 """
@@ -85,7 +83,7 @@ from torch import Tensor, nn
 def sinusoidal(positions: Tensor, d: int, base: float = 10000.0) -> Tensor:
     """Sinusoidal encodings (n, d) in float64 of `positions` (n,); sine and cosine alternate.
 
-    float64, as float32 numbers near 100,000 lie 0.008 apart: an angle there is off by up to
+    Why float64?  Near 100,000 float32 numbers lie 0.008 apart: an angle would be off by up to
     0.004.
 
     Raises ValueError, naming d, if d is odd.

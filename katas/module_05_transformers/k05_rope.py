@@ -1,55 +1,52 @@
 """Rotary positions (RoPE)
 
 **Before you start.**  You need sines, cosines and the rotation of a point in the plane, no
-other kata; attention and positions say what it is for.  A longer introduction: EleutherAI
-2021, "Rotary Embeddings: A Relative Revolution".
+other kata.  More: EleutherAI 2021, "Rotary Embeddings: A Relative Revolution".
 
 **The idea.**  Attention compares a query with a key by their dot product, which knows nothing
-of where the two stand.  RoPE cuts the features into pairs and turns each pair by an angle
-that grows with the position.  Two turned vectors have a dot product that depends on how far
-apart they stand, and on nothing else of their positions.
+of where the two stand.  RoPE turns each pair of features by an angle that grows with the
+position.  Then the dot product depends on how far apart they stand, and on nothing else of
+their positions.
 
-**The formula.**  Pair i of d/2 turns by α = position · ωᵢ; θ is 10000, or more for long
-contexts:
+**The formula.**  Pair (u, v), number i of d/2, turns by α = position · ωᵢ.  R(p) is the turn at
+position p; θ is 10000, or more for long contexts:
 
     ωᵢ = θ^(-2i/d),   i = 0 … d/2 - 1
     (u, v)  →  (u cos α - v sin α,  u sin α + v cos α)
     (R(a) q) · (R(b) k) = q · R(b - a) k
 
-R(p) is the turn at position p.  The first pair turns fastest.  For d = 6 and θ = 1000:
+The first pair turns fastest.  For d = 6 and θ = 1000:
 
-    position        0      1      2     10      100
-    angle, pair 0   0      1      2     10      100      tells neighbours apart
-    angle, pair 1   0     0.1    0.2     1       10
-    angle, pair 2   0    0.01   0.02   0.1        1      tells pages apart
+    position      │ 0     1     2    10    100
+    ──────────────┼────────────────────────────
+    angle, pair 0 │ 0     1     2    10    100    tells neighbours apart
+    angle, pair 1 │ 0   0.1   0.2     1     10
+    angle, pair 2 │ 0  0.01  0.02   0.1      1    tells pages apart
 
-*Two layouts.*  Which features make a pair?  The number below each feature is its pair:
+*Two layouts.*  Which features make a pair?
 
-       half-split                          interleaved
-    x₀  x₁  x₂  x₃ │ x₄  x₅  x₆  x₇      x₀  x₁ │ x₂  x₃ │ x₄  x₅ │ x₆  x₇
-    0   1   2   3    0   1   2   3       0   0    1   1    2   2    3   3
+               half-split                     interleaved
+    feature  │ x₀ x₁ x₂ x₃ │ x₄ x₅ x₆ x₇ │    │ x₀ x₁ │ x₂ x₃ │ x₄ x₅ │ x₆ x₇ │
+    its pair │ 0  1  2  3  │ 0  1  2  3  │    │ 0  0  │ 1  1  │ 2  2  │ 3  3  │
 
-The paper and Meta's own Llama code interleave.  transformers splits in halves, and permutes
-Llama's weights when it converts them.  Both are right, but weights that were trained with
-one are scrambled by the other.
+The paper and Meta's Llama code interleave.  transformers splits in halves, and permutes Llama's
+weights to match.  One layout scrambles the other's weights.
 
-*Longer contexts.*  A model that was trained on n positions has never seen the slow pairs'
-angles beyond.  To stretch it by a factor s:
+*Longer contexts.*  Beyond the length it was trained on, a model hasn't seen the slow pairs'
+angles.  To stretch it by a factor s:
 
-    linear    every ω divided by s            all positions are squeezed in
-    ntk       θ · s^(d/(d-2)) in place of θ   the slowest pair is slowed by s, pair 0 isn't
+    linear    every ω divided by s            moves neighbours closer together, too
+    ntk       θ · s^(d/(d-2)) in place of θ   pair 0 as before, the last pair's ω divided by s
 
-**Why not only linear?**  It moves neighbours closer together, too.  NTK keeps pair 0's speed.
-
-**Why float64 for the angles?**  float32 numbers near 100,000 lie 0.008 apart, so an angle
-there is off by up to 0.004.  Take sine and cosine first, then go to the type of x.
+**Why float64 for the angles?**  Near 100,000 float32 numbers lie 0.008 apart: an angle is off by
+up to 0.004.  Take sine and cosine first, then go to x's type.
 
 **Worked by hand**, d = 4, θ = 10000, position 2: ω = [1, 0.01], angles [2, 0.02],
 
     x = [1 0 0 1]: pairs (1, 0) and (0, 1)       half-split pairs x₀ x₂ and x₁ x₃
     → [cos 2, -sin 0.02, sin 2, cos 0.02] = [-0.4161 -0.0200 0.9093 0.9998]
 
-**Shapes**, with any leading dimensions `...` (batch, heads): x (..., n, d) with d even, and
+**Shapes**, with any leading dimensions `...` (batch, heads): x (..., n, d) with d even,
 positions (n,).  No function changes its arguments.
 
 Answers are on the device of the input: make new tensors there (`device=x.device`).
@@ -92,8 +89,8 @@ def apply_rope(
 ) -> Tensor:
     """Turn the pairs (xᵢ, x_{i+d/2}) of x (..., n, d) by its `positions` (n,).
 
-    - Returns the same shape and dtype as x, and is right to x's precision at any position:
-      a few roundings in that dtype are allowed, of the angle none.
+    - Returns the same shape and dtype as x, and is right to x's precision at any position,
+      float64's included: a few roundings in that dtype are allowed, of the angle none.
     - The positions are whole numbers of any integer dtype, in any order: with a cache of 10
       tokens the next one stands at 10.
 

@@ -1,23 +1,22 @@
 """Normalization layers
 
-**Before you start.**  You need mean and variance, and what torch.autograd.grad returns; no
-other kata.  If these are new: the PyTorch tutorial "A Gentle Introduction to torch.autograd".
+**Before you start.**  You need mean and variance, and torch.autograd.grad; no other kata.  If
+these are new: the PyTorch tutorial "A Gentle Introduction to torch.autograd".
 
-**The idea.**  Each layer of a deep network changes the scale of what it is given.  Over 48
-layers small factors multiply to huge or tiny ones.  A normalization layer sets the scale
-anew, for each token by itself, over its d features.
+**The idea.**  Each layer of a deep network changes the scale of its input, and over 48 layers
+small factors multiply to huge or tiny ones.  A normalization layer sets the scale anew, for
+each token by itself, over its d features.
 
 **The formula**, for one row x of d features; weight and bias are trained, ε is small:
 
     LayerNorm(x) = (x - mean(x)) / √(var(x) + ε) · weight + bias
     RMSNorm(x)   =  x            / √(mean(x²) + ε) · weight
 
-var divides by d, not by d - 1.  ε stands inside the root and keeps a row of zeros from
-dividing by zero.  RMSNorm leaves the mean alone and has no bias.  It does less work, and
-serves as well in practice: Llama and most models since use it.
+var divides by d, not by d - 1.  ε keeps a row of zeros from dividing by zero.  RMSNorm does
+less work and serves as well: Llama and most models since use it.
 
-A *residual block* adds its input to what its sublayer f makes of it.  The norm stands in one
-of two places:
+A *residual block* adds its input to what its sublayer f makes of it.  The norm stands in one of
+two places.  GPT-2, Llama and most models since are pre-norm:
 
     pre-norm     y = x + f(norm(x))
     post-norm    y = norm(x + f(x))
@@ -28,18 +27,13 @@ of two places:
     post-norm    x ──┬────────▶ + ──▶ norm ──▶ y
                      └──▶ f ────┘
 
-The 2017 Transformer is post-norm.  GPT-2, Llama and most models since are pre-norm.  Others
-norm the sublayer's output, x + norm(f(x)) (OLMo 2), or both input and output (Gemma 2).
-
-**Why pre-norm?**  Say that f(x) is about as large as x and unrelated to it, as in a fresh
-network.  Follow the gradient back along the upper line.  Under pre-norm nothing stands on it.
-With what comes through the sublayers, the gradient grows by about √(l + 1) over l blocks: by 7
-over 48.  Under post-norm each norm divides it by √2.  After 48 blocks 2⁻²⁴ of it is left, and
-all depends on what the sublayers let through.  `gradient_norms` measures it.
+**Why pre-norm?**  Say that f's output is about as large as its input, and unrelated to it.
+Follow the gradient back.  Under pre-norm nothing stands on the upper line.  With what comes
+through the sublayers the gradient grows, but only by about √(l + 1) over l blocks: by 7 over 48.
+Under post-norm each norm divides it by √2: after 48 blocks 2⁻²⁴ of it is left.
 
 **Why float32 inside RMSNorm?**  bfloat16 keeps 8 bits: each square, mean and root would be
-off by up to 0.4 % of its value.  float16 overflows at 65,504, so the square of 256 is already
-infinite.
+off by up to 0.4 %.  float16 ends at 65,504: the square of 256 is infinite.
 
 **Worked by hand**, x = [1 2 3 6], ε = 0, weight 1, bias 0:
 
@@ -58,8 +52,7 @@ Answers are on the device of the input, and a module moved by .to works where it
     gradient_norms  10 min   one backward pass for all inputs
 
 Sources: Ba et al. 2016, "Layer Normalization"; Zhang and Sennrich 2019, "Root Mean Square
-Layer Normalization"; Xiong et al. 2020, "On Layer Normalization in the Transformer
-Architecture", section 3.
+Layer Normalization"; Xiong et al. 2020 (pre-norm), section 3.
 
 From scratch: torch.nn.LayerNorm, torch.nn.RMSNorm, torch.nn.functional.layer_norm,
 torch.nn.functional.rms_norm, torch.layer_norm, torch.rms_norm and torch.native_layer_norm
@@ -97,8 +90,8 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise each row of x (..., d).
 
-        - x of bfloat16 or float16 is taken to float32, normalised, and brought back to its
-          type; then the weight multiplies it.  So does Llama's, to the last bit.
+        - Take x of bfloat16 or float16 to float32, normalise, and go back to its type.  Then
+          multiply by the weight.  Llama's does the same, to the last bit.
         - float32 and float64 stay as they are.
         - A weight of a wider type than x makes a result of that type, as torch's * does.
         """

@@ -1,12 +1,11 @@
 """Feed-forward layers
 
-**Before you start.**  You need matrix products and nn.Linear, no other kata.  Where these
-layers stand: Alammar 2018, "The Illustrated Transformer".
+**Before you start.**  You need matrix products and nn.Linear, no other kata.  Pictures: Alammar
+2018, "The Illustrated Transformer".
 
-**The idea.**  Attention moves information between tokens.  The feed-forward layer then works
-on each token by itself: up to a wider space, through a function that isn't linear, and down
-again.  Without that function two matrices would be no more than one.  In a block whose hidden
-size is 4·d_model, two thirds of the weights are here.
+**The idea.**  Attention moves information between tokens.  Then the feed-forward layer works on
+each token by itself: up to a wider space, through a function that isn't linear, and down
+again.  Without that function two matrices would be no more than one.
 
 **The formula.**  act is relu or gelu; Φ(x) is the chance that a standard normal number is
 below x:
@@ -16,25 +15,23 @@ below x:
     tanh form of gelu  = x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))
 
 *Gated* layers have two projections up.  One goes through the activation and decides, number
-by number, how much of the other goes on (⊙ multiplies number by number):
+by number (⊙), how much of the other goes on:
 
     silu(x)   = x · sigmoid(x)
     SwiGLU(x) = W_down (silu(W_gate x) ⊙ W_up x)        Llama
     GeGLU(x)  = W_down (gelu(W_gate x) ⊙ W_up x)        gelu in its exact form
 
-            FeedForward                         GatedFeedForward
+    FeedForward             x ──▶ W₁ ──▶ act ──▶ W₂ ──▶ y
+    GatedFeedForward        x ─┬─▶ W_gate ──▶ act ─┐
+                               │                   ⊙ ──▶ W_down ──▶ y
+                               └─▶ W_up ───────────┘
+    width             d_model          d_ff               d_model
 
-    d_model      d_ff        d_model      d_model         d_ff            d_model
-                                             ┌──▶ W_gate ──▶ act ──┐
-      x ──▶ W₁ ──▶ act ──▶ W₂ ──▶ y       x ─┤                     ⊙ ──▶ W_down ──▶ y
-                                             └──▶ W_up ────────────┘
+**Why gelu, not relu?**  It is smooth where ReLU has a kink.  Its tanh form differs by up to
+0.0005; GPT-2 was trained with that one.
 
-**Why gelu, not relu?**  It is smooth where ReLU has a kink, and lets a little of small
-negative numbers through.  Its tanh form differs by up to 0.0005.  GPT-2 was trained with that
-one, so you need it to get GPT-2's numbers.
-
-**Why 8d/3?**  A gated layer has three matrices in place of two.  To have as many weights as
-a layer of 4d, its hidden size is ⅔ · 4d = 8d/3, rounded up to what the hardware likes.
+**Why 8d/3?**  A gated layer has three matrices, not two.  With as many weights as a layer of 4d,
+it has a hidden size of ⅔ · 4d = 8d/3, rounded up to what the hardware likes.
 
 **Worked by hand:**
 

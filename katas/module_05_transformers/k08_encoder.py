@@ -7,16 +7,14 @@ You may use yours (the reference's are used until yours are green):
     from .k06_normalization_layers import LayerNorm
     from .k07_feed_forward import FeedForward
 
-Line by line in another hand: Rush et al. 2022, "The Annotated Transformer".
+Line by line: Rush et al. 2022, "The Annotated Transformer".
 
-**The idea.**  An encoder reads a whole text at once, to understand it: every token may look
-at every other, and each layer rewrites all of them.  A block does two things in turn.
-Attention moves information between tokens; the feed-forward network thinks about each token
-alone.  Neither replaces its input.  Its result is *added* to it, so a block starts from what
-is known, and the gradient has a straight way down.
+**The idea.**  To understand a text, read it as a whole: in an encoder every token may look at
+every other.  Attention moves information between tokens; the feed-forward network works on each
+token alone.  What they give is *added* to their input, so the gradient has a straight way down.
 
-**The formula.**  Sums of many blocks grow, so LayerNorm keeps the scale.  It stands in one of
-two places:
+**The formula.**  Sums of many blocks grow; LayerNorm keeps the scale.  It stands in one of two
+places:
 
     post-norm (2017)    x ← norm1(x + attention(x))      x ← norm2(x + feed_forward(x))
     pre-norm (GPT-2)    x ← x + attention(norm1(x))      x ← x + feed_forward(norm2(x))
@@ -27,23 +25,20 @@ two places:
     pre    x ─┬─▶ norm1 ─▶ attention ─▶ + ─┬─▶ norm2 ─▶ feed_forward ─▶ + ─▶ x
               └─────────────────────────┘  └────────────────────────────┘
 
-**Why does the place matter?**  In a post-norm stack every gradient must pass every norm, and
-deep stacks need a careful warm-up.  Pre-norm leaves the path of the sums free.  But then its
-stream is normalised nowhere, so a stack of pre-norm blocks ends in one more norm.
+**Why does the place matter?**  In a post-norm stack every gradient must pass every norm.
+Pre-norm leaves the path of the sums free.  But its stream is normalised nowhere, so a pre-norm
+stack ends in one more norm.
 
-**Why a padding mask?**  Texts of a batch differ in length and are padded to the longest.
-Padding is no text: no token may look at it.  What comes out *at* the padding is of no
-interest.  What comes out elsewhere must be as if the text stood alone:
+**Why a padding mask?**  Texts of a batch are padded to the longest.  No token may look at
+padding: the text must come out as if it stood alone.  What comes out *at* the padding is free:
 
-    lengths 3, 1, 4; n is 4
-
-    the  cat  sat   –        x x x .
-    hi    –    –    –        x . . .        row b hides the padding of text b from
-    we  came  home  late     x x x x        all heads and all queries
+    lengths │                         │ x may be seen
+       3    │  the  cat  sat   –      │ x x x .
+       1    │  hi    –    –    –      │ x . . .      a row serves all heads and
+       4    │  we  came  home  late   │ x x x x      all queries of its text
 
 **Worked by hand**, one token x = [3 1], one head, every projection the identity without
-bias, norms with weight 1 and bias 0, relu.  A single token attends to itself only, so
-attention(x) = x:
+bias, norms with weight 1 and bias 0, relu.  A single token attends to itself: attention(x) = x.
 
     post    x + x = [6 2] → norm1 [1 -1];   [1 -1] + relu [1 0] = [2 -1] → norm2 [1 -1]
     pre     norm1 [1 -1]: [3 1] + [1 -1] = [4 0];   norm2 [1 -1]: [4 0] + relu [1 0] = [5 0]

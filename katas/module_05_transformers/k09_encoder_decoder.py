@@ -9,31 +9,32 @@ reference's are used until yours are green):
     from .k07_feed_forward import FeedForward
     from .k08_encoder import Encoder
 
-Line by line in another hand: Rush et al. 2022, "The Annotated Transformer".
+Line by line: Rush et al. 2022, "The Annotated Transformer".
 
 **The idea.**  To translate, read the whole source, then write the target token by token.  The
-encoder's output, the memory, is made once.  The decoder looks at two things: at what has been
-written so far (causal self-attention), and at the memory (cross-attention).
+encoder's output, the memory, is made once.  The decoder looks at what has been written so far
+(causal self-attention), and at the memory (cross-attention).
 
-    source ids ──▶ encoder ──▶ memory ───────────────┐ keys and values
-                                                     ▼
-    input ids ───▶ x ──▶ self_attention ──▶ cross_attention ──▶ feed_forward ──▶ x
-                         causal             queries from x
-                   └─────────────────── a block, `layers` times ───────────────────┘
-                                                                    ──▶ head ──▶ logits
+    source ids ─▶ encoder ─▶ memory ───────────┐ keys and values
+                                               ▼
+    input ids ─▶ x ─▶ self_attention ─▶ cross_attention ─▶ feed_forward ─▶ x
+                 │    causal            queries from x                     │
+                 └──────────────── a block, `layers` times ────────────────┤
+                                                                           ▼
+                                                               head ─▶ logits
 
-**The formula.**  A block has three parts, each with its residual and its norm:
+**The formula.**  Each of a block's three parts has its residual and its norm:
 
     post-norm   x ← norm1(x + self_attention(x))
                 x ← norm2(x + cross_attention(x, memory))
                 x ← norm3(x + feed_forward(x))
     pre-norm    the norm stands inside: x ← x + self_attention(norm1(x)) and so on
 
-Pre-norm normalises x alone, never the memory: a pre-norm encoder ends in a norm already.
+Pre-norm normalises x alone, never the memory: the encoder has normed it already.
 
-*Teacher forcing.*  In training the target is known, so the decoder needn't write it.  It is
-handed the right prefix at every position and asked for the next token, all positions at once.
-Its input is the target shifted right by one, a start token in front:
+*Teacher forcing.*  In training the target is known.  Give the decoder the right prefix at every
+position, and all positions are learned at once.  Its input is the target shifted right by one, a
+start token in front:
 
     position        0  1  2
     input           9  3  1        9 is the start token
@@ -42,21 +43,19 @@ Its input is the target shifted right by one, a start token in front:
                     ▼  ▼  ▼
     must predict    3  1  2        the target
 
-In use nothing is known: greedy decoding appends the likeliest token and asks again.
-
 **Why shift?**  Unshifted, position i holds the very token that it must predict.  The model
-learns to copy, the loss falls to 0, and it can't write a word.
+learns to copy, and can't write a word.
 
 **Worked by hand**, a decoder block, one token x = [3 1], memory of one token [0 6], one head,
-every projection the identity without bias, norms with weight 1 and bias 0.  With a single key
-attention hands back that key's value:
+every projection the identity without bias, norms with weight 1 and bias 0.  A single key's
+attention hands back its value:
 
     post   [3 1] + [3 1] = [6 2] → [1 -1];   + [0 6] = [1 5] → [-1 1];
            + relu [0 1] = [-1 2] → [-1 1]
     pre    [3 1] + [1 -1] = [4 0];   + [0 6] = [4 6];   + relu [0 1] = [4 7]
 
-**Shapes**, with any leading batch dimensions `...`, none included: source ids (..., n),
-target ids (..., m), memory (..., n, d_model), logits (..., m, vocab_size).
+**Shapes**, with any leading batch dimensions `...`, none included: source (..., n), targets and
+inputs (..., m), memory (..., n, d_model), logits (..., m, vocab_size).
 
 No function changes its arguments, nor does any method.
 

@@ -8,14 +8,14 @@ cross-entropy.  You may use yours (the reference's are used until yours are gree
     from .k06_normalization_layers import LayerNorm
     from .k07_feed_forward import FeedForward
 
-The same in pictures: Alammar 2019, "The Illustrated GPT-2".
+Pictures: Alammar 2019, "The Illustrated GPT-2".
 
-**The idea.**  A decoder that predicts the next token, and nothing else.  Whoever predicts text
-well must know grammar, facts, and what was said before; GPT-2 learned all that from this one
-task.  You build its architecture so exactly that OpenAI's weights run in it.
+**The idea.**  To predict text well, a model must know grammar, facts, and what was said before.
+So predict the next token, and nothing else.  You build GPT-2 so exactly that OpenAI's weights
+run in it.
 
 **The formula.**  E (vocab_size, d_model) and P (context, d_model) are the embeddings of tokens
-and positions.  L blocks rewrite their sum; a last norm and E again give the logits:
+and positions, L the number of blocks:
 
     x = E[ids] + P[0 … n-1]
     x = x + attention(norm1(x))        L times; each token looks at itself
@@ -26,38 +26,35 @@ and positions.  L blocks rewrite their sum; a last norm and E again give the log
                 + ──▶ block ──▶ … ──▶ block ──▶ norm ──▶ × Eᵀ ──▶ logits
     0 … ──▶ P ──┘
 
-    row            0      1      2      3
-    its token      the    cat    sat    down
-    it predicts    cat    sat    down   –        the last row isn't judged
+    row         │  0      1      2      3
+    its token   │  the    cat    sat    down
+    it predicts │  cat    sat    down   –        the last row isn't judged
 
-*The start.*  All matrices and embeddings are drawn from N(0, 0.02²), biases are 0, norms have
-weight 1.  Two matrices of each block add to the stream, out_proj and down_proj.  They are
-drawn smaller, with 0.02 / √(2L).
+*The start.*  Draw all matrices and embeddings from N(0, 0.02²); biases are 0, norms have weight 1.
+Draw each block's out_proj and down_proj, which add to the stream, smaller: with 0.02 / √(2L).
 
-**Why tie E?**  Tokens that mean alike should be read alike and predicted alike.  And it saves
-weights: GPT-2 small has 124 million, and would have 163 million.
+**Why tie E?**  Tokens that mean alike should be read and predicted alike.  And it saves weights:
+GPT-2 small has 124 million, untied 163 million.
 
-**Why √(2L)?**  2L such terms add up in the stream.  With the smaller start its variance
-doesn't grow with the depth.
+**Why √(2L)?**  2L such terms add up.  Drawn smaller, their sum's variance doesn't grow with L.
 
 **Worked by hand**: logits of zeros over V = 4 tokens give each token ¼, so the loss is
-log 4 = 1.3863, whatever the ids.  GPT-2 small has L = 12: its out_proj starts with a standard
-deviation of 0.02 / √24 = 0.00408.
+log 4 = 1.3863.  GPT-2 small has L = 12: its out_proj starts with a standard deviation of
+0.02 / √24 = 0.00408.
 
-**Shapes**: ids (b, n) int64 with b ≥ 1, logits (b, n, vocab_size); all sizes are 1 or more.  No function or method changes its
-arguments.
+**Shapes**: ids (b, n) int64 with b ≥ 1, logits (b, n, vocab_size); all sizes are 1 or more.
+No function or method changes its arguments.
 
 Answers are on the device of the input, and a module moved by .to works where it is.
 
-**Steps.**  GPT is long; a good place to pause is before load_gpt2.
+**Steps.**  A good place to pause is before load_gpt2.
 
     next_token_loss   5 min   which row is judged on which token?
     GPT              50 min   15 for the block and the forward pass, 15 for the start,
                               20 for load_gpt2: which matrices are transposed?
 
 Sources: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section
-2.3; Press and Wolf 2017, "Using the Output Embedding to Improve Language Models" (tied
-weights).
+2.3; Press and Wolf 2017, "Using the Output Embedding to Improve Language Models".
 
 From scratch: transformers, torch.nn.TransformerEncoderLayer and
 torch.nn.TransformerDecoderLayer may not be used.

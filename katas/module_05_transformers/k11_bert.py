@@ -7,11 +7,11 @@ reference's are used until yours are green):
     from .k06_normalization_layers import LayerNorm
     from .k07_feed_forward import FeedForward, gelu
 
-In pictures: Alammar 2018, "The Illustrated BERT".
+Pictures: Alammar 2018, "The Illustrated BERT".
 
-**The idea.**  To understand a text you read it from both sides.  BERT is an encoder that
-learned to, from two riddles that any text sets by itself: what stood in the places that were
-covered up, and does the second text follow the first?
+**The idea.**  To understand a text you read it from both sides.  BERT learns this from two
+riddles that any text sets: what stood in the covered places, and does the second text follow
+the first?
 
 **The formula.**  E, P and S are the embeddings of tokens, positions and segments (first text
 or second):
@@ -21,18 +21,19 @@ or second):
     x = norm2(x + feed_forward(x))                        with the exact GELU
     pooled = tanh(W x₀ + b)                               of the first token, [CLS]
 
-    ids        [CLS]  how  are  you  [SEP]  fine  [SEP]   –     –
-    segments     0     0    0    0     0     1      1     0     0
-    mask         1     1    1    1     1     1      1     0     0     – is padding
+    ids      │ [CLS]  how  are  you  [SEP]  fine  [SEP]   –   –
+    segments │   0     0    0    0     0     1      1     0   0
+    mask     │   1     1    1    1     1     1      1     0   0    – is padding
 
-*Masked language model.*  15 % of the tokens are chosen and must be predicted.  A second
-random number decides the fate of a chosen one:
+*Masked language model.*  15 % of the tokens are chosen and must be predicted.  A second random
+number is a chosen token's fate.  Below 0.8 it is masked, from 0.9 on replaced by a random
+token, between them it stays:
 
-    text       the    cat    sat    on     the    mat
-    chosen            yes           yes           yes
-    fate             0.35          0.84          0.96      below 0.8 masked, from 0.9
-    inputs     the   [MASK]  sat    on     the    sky      on random, between as it was
-    labels    -100    cat   -100    on    -100    mat      -100 is not predicted
+    text   │  the    cat    sat    on     the    mat
+    chosen │         yes           yes           yes
+    fate   │        0.35          0.84          0.96
+    inputs │  the   [MASK]  sat    on     the    sky
+    labels │ -100    cat   -100    on    -100    mat      -100: not predicted
 
 The heads and the loss:
 
@@ -40,23 +41,22 @@ The heads and the loss:
     next   = W pooled + b                                 0: it follows, 1: it doesn't
     loss   = cross-entropy over the chosen + cross-entropy of next
 
-*Sentences as vectors.*  The mean of the last states over the real tokens, scaled to length 1,
-says what a sentence is about.  A dot product of two such vectors is then their similarity.
-all-MiniLM-L6-v2 was tuned for it, and your code runs its weights.
+*Sentences as vectors.*  Take the mean of the last states over the real tokens, scaled to length
+1.  The dot product of two such vectors is their similarity.  all-MiniLM-L6-v2 was tuned for it;
+your code runs its weights.
 
-**Why not mask all that are chosen?**  No text that BERT meets later has [MASK] in it.  Random
-and unchanged tokens force it to keep a good idea of every token, not of [MASK] alone.
+**Why not mask all that are chosen?**  No text that BERT meets later has [MASK] in it.  So it must
+keep a good idea of every token.
 
-**Worked by hand**: of 100 tokens about 15 are chosen; 12 of them are masked, 1.5 become
-random, 1.5 stay.  The mean over [1 3], [5 7] and padding is [3 5], of length 5.831:
-[0.5145 0.8575].
+**Worked by hand**: of 100 tokens about 15 are chosen: 12 masked, 1.5 random, 1.5 as they were.
+The mean over [1 3], [5 7] and padding is [3 5], of length 5.831: [0.5145 0.8575].
 
 **Shapes**: ids, segments and mask (b, n); mask is True or 1 for real tokens, False or 0 for
-padding, at which nothing may look.  At least one token of each row is real.  No function or
-method changes its arguments.
+padding, at which nothing may look.  Each row has a real token.  No function or method changes
+its arguments.
 
 Answers are on the device of the input, and a module moved by .to works where it is.  A
-generator is on the device of the ids, too.
+generator is on the device of the ids.
 
 **Steps.**  A good place to pause is after Bert.
 

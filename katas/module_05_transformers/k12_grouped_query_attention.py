@@ -6,38 +6,35 @@ used until yours are green):
     from .k01_attention import attention
     from .k05_rope import apply_rope
 
-The paper's figure 2 shows the idea at a glance: Ainslie et al. 2023.
+A picture: figure 2 of Ainslie et al. 2023.
 
-**The idea.**  While a model writes, the keys and values of all earlier tokens are kept in a
-cache, and for every new token all of them are read from memory.  That reading, not the
-arithmetic, is what takes the time.  So let several query heads share one head of keys and
-values:
+**The idea.**  A model that writes reads the keys and values of all earlier tokens from a cache,
+for every new token.  That reading, not the arithmetic, takes the time.  So let several query
+heads share one head of keys and values:
 
-      multi-head              grouped-query            multi-query
-
+      multi-head            grouped-query           multi-query
     q   0   1   2   3         0   1   2   3            0   1   2   3
         │   │   │   │          ╲ ╱     ╲ ╱              ╲   ╲ ╱   ╱
     kv  0   1   2   3           0       1                 ╲──0──╱
-
-        kv_heads is heads     in between               kv_heads is 1
+      kv_heads is heads     in between              kv_heads is 1
 
 **The formula.**  Query head h looks at one key-value head, and neighbours share:
 
     key-value head of h = h // (heads / kv_heads)
     bytes of a token    = 2 · layers · kv_heads · head_dim · bytes of a number
 
-The 2 is for keys and values.  The cache shrinks by heads / kv_heads.  In the paper a model of
-64 heads keeps nearly all of its quality with 8 key-value heads.
+The 2 is for keys and values.  In the paper a model of 64 heads keeps nearly all of its quality
+with 8 key-value heads: the cache is an eighth.
 
-**Why not copy the shared heads?**  It would cost the memory that you want to save.  Arrange
-the query heads as (kv_heads, group) and give the keys an axis of 1: broadcasting pairs them.
-`expand` makes that axis longer without a byte of memory, as its stride is 0.
+**Why not copy the shared heads?**  It costs the memory that you want to save.  Arrange the query
+heads as (kv_heads, group), and give the keys an axis of 1: broadcasting pairs them.  `expand`
+makes that axis longer without a byte, as its stride is 0.
 
-**Why average the heads?**  A trained multi-head model becomes a grouped one if each new key
-(and value) head is the mean of its group's.  A little more training makes up for the loss.
+**Why average the heads?**  It turns a trained multi-head model into a grouped one.  A little more
+training makes up for the loss.
 
-**Worked by hand**: 4 query heads, 2 key-value heads.  Heads 0 and 1 look at head 0, heads 2
-and 3 at head 1.  Llama 2 70B has 80 layers of 8 key-value heads of 128 in 2 bytes:
+**Worked by hand**: of 4 query heads, 0 and 1 look at key-value head 0, 2 and 3 at head 1.
+Llama 2 70B has 80 layers of 8 key-value heads of 128 in 2 bytes:
 2 · 80 · 8 · 128 · 2 = 327,680 bytes a token; with all 64 heads it would be 2,621,440.
 
 **Shapes**, with any leading batch dimensions `...`:

@@ -5,50 +5,45 @@
 
     from .k07_feed_forward import GatedFeedForward
 
-An introduction: Sanseviero et al. 2023, "Mixture of Experts Explained".
+More: Sanseviero et al. 2023, "Mixture of Experts Explained".
 
 **The idea.**  A model knows more if it has more weights, and is slower if it uses them all.
-A mixture of experts has E feed-forward layers, the experts, and a router that picks k of them
-for each token.  Only those run, so the model has many weights and uses few.
+So have many and use few.  A router picks k of E feed-forward layers, the experts, for each
+token.  Only those run.
 
 **The formula.**  p are the probabilities of the E experts for a token x:
 
     p = softmax(x W_routerᵀ)
     y = Σ over the k largest:  p_e / (sum of the k) · expert_e(x)
 
-The weights of the chosen ones sum to 1, as in Mixtral.  With k = E every expert is used, and
-that is a plain weighted sum: a good check.
+The weights of the chosen ones sum to 1, as in Mixtral.  With k = E it is a plain weighted sum: a
+good check.
 
      token     p            choices            queues, capacity 2
-
      t₀   [ .6 .3 .1 ]       0   1        expert 0    t₀   t₁  │  t₂ dropped
      t₁   [ .5 .1 .4 ]  ──▶  0   2   ──▶  expert 1    t₀   t₂  │
      t₂   [ .7 .2 .1 ]       0   1        expert 2    t₁       │
 
-*Dispatch.*  A loop over tokens is slow.  Loop over the experts: gather the rows in its queue,
-run it once, and add its results, weighted, where the rows came from.
+*Dispatch.*  Loop over the experts, not over the tokens: gather the rows in an expert's queue,
+run it once, and add its weighted results where the rows came from.
 
-*Balance.*  fₑ is the share of the k·T choices of T tokens that went to expert e, Pₑ the mean
-of pₑ over the tokens:
+*Balance.*  Left alone, the router sends all to a few experts, and only those learn.  fₑ is the
+share of the T tokens' k·T choices that went to expert e, Pₑ the mean of pₑ over the tokens:
 
     loss = E · k · Σₑ fₑ Pₑ
 
 It is k if all is even, and up to E if it isn't.  fₑ has no gradient; Pₑ carries it.
 
-*Capacity.*  So that every expert does equally much, each takes at most C choices:
+*Capacity.*  Each expert takes at most C choices, so that none is overrun:
 
     C = ⌈factor · k · T / E⌉
 
-They are handed out in order: all first choices before any second one, and among those the
-earlier token first.  A choice that finds its expert full is dropped: it adds nothing, and its
-weight isn't given to the others.
+Places go in order: all first choices before any second one, and among those the earlier token
+first.  A choice that finds its expert full is dropped.  It adds nothing, and its weight isn't
+given to the others.
 
-**Why a loss for balance?**  Left alone, the router sends all to a few experts, and those are
-then the only ones to learn.
-
-**Why not k = 1?**  A single weight, scaled to sum to 1, is always 1.  Then y says nothing about
-the router, which learns from the balance alone.  Switch Transformers have k = 1; they leave p
-as it is and multiply by it.
+**Why not k = 1?**  A single weight, scaled to sum to 1, is always 1: y teaches the router
+nothing.  Switch Transformers have k = 1, and multiply by p as it is.
 
 **Worked by hand**, E = 2, k = 1, three tokens with p = [0.8 0.2], [0.6 0.4], [0.3 0.7]:
 
@@ -58,7 +53,7 @@ as it is and multiply by it.
     factor 0.5: capacity ⌈0.5 · 1 · 3 / 2⌉ = 1, token 1 is dropped
 
 **Shapes**: x (..., d_model) in float32 or float64, with at least one leading dimension; T ≥ 1
-is the product of the leading dimensions.  No function or method changes its arguments.
+is the product of these.  No function or method changes its arguments.
 
 Answers are on the device of the input, and a module moved by .to works where it is.
 
@@ -70,8 +65,7 @@ Answers are on the device of the input, and a module moved by .to works where it
     MixtureOfExperts  25 min   gather, run once, add back
 
 Sources: Shazeer et al. 2017, "Outrageously Large Neural Networks"; Fedus et al. 2021, "Switch
-Transformers", section 2.2 (balance and capacity, with k = 1); Jiang et al. 2024, "Mixtral of
-Experts".
+Transformers", section 2.2; Jiang et al. 2024, "Mixtral of Experts".
 
 From scratch: transformers may not be used.
 """

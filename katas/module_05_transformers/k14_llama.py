@@ -8,25 +8,23 @@ grouped-query attention.  You may use yours (the reference's are used until your
     from .k07_feed_forward import GatedFeedForward
     from .k12_grouped_query_attention import GroupedQueryAttention
 
-The official sizes and their reasons: Touvron et al. 2023, section 2.2.
+Sizes and reasons: Touvron et al. 2023, section 2.2.
 
-**The idea.**  Most open models follow this decoder.  It is GPT with four parts exchanged, each
-of which you have written.  So your code can run real weights, and writes the same text as
-`transformers`.
+**The idea.**  Most open models follow this decoder.  Your code can run their weights, and writes
+the same text as `transformers`.  It is GPT with four parts exchanged; you have all four.
 
-           GPT                          Llama
-
-    ids ─▶ E + P                 ids ─▶ E                positions come in attention
-             │                          │
-             ├─▶ LayerNorm              ├─▶ RMSNorm      input_layernorm
-             │   attention              │   attention    grouped-query, with RoPE
-             + ◀─┘                      + ◀─┘
-             ├─▶ LayerNorm              ├─▶ RMSNorm      post_attention_layernorm
-             │   gelu layer             │   SwiGLU       mlp
-             + ◀─┘                      + ◀─┘
-             ▼                          ▼
-           LayerNorm                  RMSNorm            norm
-           × Eᵀ                       × Wᵀ               lm_head, or E itself
+         GPT                     Llama
+    ids ─▶ E + P            ids ─▶ E               positions come in attention
+             │                     │
+             ├─▶ LayerNorm         ├─▶ RMSNorm     input_layernorm
+             │   attention         │   attention   grouped-query, with RoPE
+             + ◀─┘                 + ◀─┘
+             ├─▶ LayerNorm         ├─▶ RMSNorm     post_attention_layernorm
+             │   gelu layer        │   SwiGLU      mlp
+             + ◀─┘                 + ◀─┘
+             ▼                     ▼
+           LayerNorm             RMSNorm           norm
+           × Eᵀ                  × Wᵀ              lm_head, or E itself
 
 **The formula**, without a bias anywhere:
 
@@ -39,11 +37,10 @@ W is a matrix of its own (`lm_head`), or, in small models, E itself.
 
 *A checkpoint* is a config, which names the sizes, and a dict from names to tensors.
 
-*Greedy decoding* asks for the logits of the last token, takes the largest, appends it, and
-asks again.
+*Greedy decoding* takes the last token's largest logit, appends its token, and asks again.
 
-**Why "post-attention"?**  The name says where the norm stands in the block: after attention,
-that is before the feed-forward layer.  It does not norm what attention gives.
+**Why "post-attention"?**  The norm stands after attention, before the feed-forward layer.  It
+does not norm what attention gives.
 
 **Worked by hand**, the parameters of SmolLM2-135M: 30 layers, d = 576, hidden size 1536, 9
 heads of 64 that share 3 key-value heads, tied:
@@ -101,7 +98,7 @@ def read_config(config: Mapping[str, Any]) -> LlamaConfig:
         head_dim                 hidden_size / num_attention_heads where it is missing
         rms_norm_eps             eps
         tie_word_embeddings      tied; false where it is missing
-        rope_theta               θ, inside "rope_parameters", or, in older files, beside the rest
+        rope_theta               θ, inside "rope_parameters"; in older files beside the rest
 
     What is there isn't null.
 
@@ -120,9 +117,10 @@ class Llama(nn.Module):
     def forward(self, ids: Tensor, positions: Tensor | None = None) -> Tensor:
         """The logits (b, n, vocab_size) of the tokens that follow ids (b, n).
 
-        `positions` (n,) are where the tokens stand, for RoPE; 0 … n - 1 where they aren't
-        given.  Row t depends on the tokens of rows 0 … t alone, in whatever order the positions are.
-        Only their distances matter, also far away: RoPE's angles are float64.
+        - `positions` (n,) are where the tokens stand, for RoPE; 0 … n - 1 where they aren't
+          given.
+        - Row t depends on the tokens of rows 0 … t alone, in whatever order the positions are.
+        - Only the positions' distances matter, also far away: RoPE's angles are float64.
         """
         raise NotImplementedError
 

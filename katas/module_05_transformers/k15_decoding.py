@@ -3,51 +3,53 @@
 **Before you start.**  You need softmax, sorting and gathering in torch, no other kata.
 Pictures: von Platen 2020, "How to generate text".
 
-**The idea.**  A language model gives a logit for every token of the vocabulary.  Decoding is
-the choice.  Greedy takes the largest, and repeats itself on long texts.  Sampling draws from
-the probabilities; but thousands of unlikely tokens are likely together, and one of them can
-spoil a text.  So filters cut that tail off, penalties keep a text from repeating itself, and
-beam search looks for one text that is likely as a whole.
+**The idea.**  A language model gives a logit for every token.  Decoding is the choice.  Greedy
+takes the largest, and repeats itself on long texts.  Sampling draws from the probabilities.  But
+thousands of unlikely tokens are likely together, and one of them can spoil a text.  So filters
+cut that tail off, penalties punish repetition, and beam search looks for one text that is
+likely as a whole.
 
 **The formulas.**  *Temperature*: draw from softmax(logits / T).  T < 1 sharpens, T > 1
 flattens, T = 0 stands for greedy.
 
-*Filters* set logits to -inf, so that softmax gives 0 and filters can be chained:
+*Filters* set logits to -inf: softmax gives 0 there, and filters can be chained.
 
     top-k    keep the k most likely tokens
     top-p    keep a token if those ranked before it hold less than p
     min-p    keep tokens with probability ≥ p · (the largest probability)
 
-     probability            top-k 2    top-p 0.7             min-p 0.2
-     A  ██████████  .50     stays      stays    0 before     stays
-     B  ██████      .30     stays      stays  .50 before     stays
-     C  ███         .15                       .80 before     stays    .10 or more
-     D  █           .05                       .95 before
+    probability            top-k 2    top-p 0.7            min-p 0.2
+    A  ██████████  .50     stays      stays    0 before    stays
+    B  ██████      .30     stays      stays  .50 before    stays
+    C  ███         .15                       .80 before    stays    .10 or more
+    D  █           .05                       .95 before
 
 *A repetition penalty r* makes seen tokens less likely:
 
     l → l / r  for l > 0        l → l · r  for l ≤ 0
 
-*Beam search* extends every live beam by every token.  Of all these extensions it keeps the
-`beams` with the largest Σ log p.  Those of them that end in eos are finished: set aside, never
-extended, and they take no place in later steps.  The rest live on.  When none lives, or
-new_tokens are written, everything set aside or still alive competes by
+*Beam search* keeps several texts alive.  Each step
+
+    1. extends every live beam by every token
+    2. keeps the `beams` extensions with the largest Σ log p
+    3. sets aside those of them that end in eos: finished, never extended, they take no place
+       in later steps
+
+It ends when none lives, or new_tokens are written.  Then all, set aside or alive, compete by
 
     score = Σ log p / length^length_penalty
 
-where length counts the new tokens, eos too.  This is transformers' rule; Wu et al. divide by
-((5 + length) / 6)^α.
+where length counts the new tokens, eos too, as in transformers.
 
                ┌─ A .6 ──┬─ .5    .30    greedy ends here
      prompt ───┤         └─ .4    .24
                └─ B .4 ──┬─ .9    .36    two beams find this
                          └─ .1    .04
 
-**Why two cases in the penalty?**  Dividing a negative logit, as the paper's formula does, makes
-its token more likely.
+**Why two cases in the penalty?**  Dividing a negative logit, as the paper does, makes its token
+more likely.
 
-**Why divide by the length?**  Every token adds a negative number, so plain sums favour short
-texts.
+**Why divide by the length?**  Every token adds a negative number: plain sums favour short texts.
 
 **Worked by hand**, probabilities [0.5, 0.3, 0.15, 0.05]:
 
@@ -55,18 +57,17 @@ texts.
     min-p 0.2 keeps 3, those of at least 0.1.
     T = 0.5 squares: [0.25, 0.09, 0.0225, 0.0025] / 0.365 = [0.685, 0.247, 0.062, 0.007]
 
-A first token is A (0.6) or B (0.4); after A the best has 0.5, after B 0.9.  Greedy finds
-0.6 · 0.5 = 0.30.  Two beams find B: 0.4 · 0.9 = 0.36.
+As drawn: greedy finds 0.6 · 0.5 = 0.30, two beams 0.4 · 0.9 = 0.36.
 
 **Shapes**: logits (..., V) with any leading dimensions.  Filters and penalty return the same
 shape and dtype; a token that stays keeps its logit and its gradient.  Which of equally likely
 tokens is taken isn't judged.  No function changes its arguments.
 
-A model is a function from ids, int64 (b, n), to logits (b, n, V): those at position i predict
-token i + 1.  Models run under torch.no_grad(), and never on an empty batch.
+A model is a function from ids, int64 (b, n), to logits (b, n, V); those at position i predict
+token i + 1.
 
-Answers are on the device of the logits, where a generator is, too.  generate and beam_search are given ids as a list, and run
-models that are on the CPU.
+Answers are on the device of the logits, where a generator is, too.  generate and beam_search
+take ids as a list, and run models that are on the CPU.
 
 **Steps.**  A good place to pause is before generate.
 
@@ -79,8 +80,8 @@ models that are on the CPU.
     beam_search          30 min   all extensions as one flat list
 
 Sources: Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration" (top-p); Keskar et
-al. 2019, "CTRL", section 4.1 (penalty); Nguyen et al. 2024, "Turning Up the Heat" (min-p); Wu
-et al. 2016, "Google's Neural Machine Translation System", section 7 (beam search).
+al. 2019, "CTRL", section 4.1; Nguyen et al. 2024 (min-p), "Turning Up the Heat"; Wu et al. 2016,
+"Google's Neural Machine Translation System", section 7 (beam search).
 
 From scratch: transformers may not be used.
 """
@@ -168,6 +169,7 @@ def beam_search(
 
     - The tokens are the new ones alone, with eos if the text ends in it.
     - Where there are fewer extensions than `beams`, all are kept.
+    - The model never gets an empty batch.
     - new_tokens ≥ 1.  Gradients as in `generate`.
     """
     raise NotImplementedError

@@ -4,7 +4,7 @@
 loop in another hand: Karpathy, nanoGPT, train.py.
 
 **The idea.**  A model that predicts the next token of plain text learns whatever helps to
-predict it.  The loop is the same for a hundred thousand weights and for a hundred billion.
+predict it.  The same loop trains a hundred thousand weights and a hundred billion.
 
 **The formulas.**  *The loop*: each step
 
@@ -13,12 +13,12 @@ predict it.  The loop is the same for a hundred thousand weights and for a hundr
     3. clips the gradient:  g ← g · min(1, max_norm / ‖g‖), ‖g‖ over all parameters
     4. sets the learning rate, and lets AdamW move the weights
 
-    tokens                 T  o  _  b  e  ,  _  o  r  _  n  o  t
-    start 3, inputs                 b  e  ,  _
-             targets                   e  ,  _  o
+    tokens           │ T  o  _  b  e  ,  _  o  r  _  n  o  t
+    start 3, inputs  │          b  e  ,  _
+             targets │             e  ,  _  o
 
-*The learning rate* of step s rises over the first `warmup` steps, and then falls along a half
-cosine to `floor`:
+*The learning rate* of step s rises over the first `warmup` steps, then falls along a half cosine
+to `floor`:
 
     lr(s) = peak · (s + 1) / warmup                                     s < warmup
     lr(s) = floor + (peak - floor) · ½ (1 + cos(π (s - warmup) / (total - warmup)))
@@ -33,18 +33,17 @@ cosine to `floor`:
                  warmup    total
 
 *A checkpoint* holds all that the next step depends on: weights, the optimizer's averages, the
-step, and the state of the generator that draws the windows.  A run that is resumed from it goes
-on as if it had never stopped, to the last bit.
+step, and the state of the generator that draws the windows.  A resumed run goes on to the last
+bit as if it had never stopped.
 
-*Is it learning?*  Compare it with counting.  On the last tenth of Hamlet a smoothed bigram
-model of characters needs 2.48 nats a character, a trigram model 1.97.  With `--slow`
-the tests train a small GPT with your loop, beyond both.
+*Is it learning?*  With `--slow` your loop trains a small GPT on Hamlet, to a lower loss than a
+trigram model's 1.97 nats a character.
 
-**Why warm up?**  Adam divides by an average of squared gradients.  After a few steps that is a
-bad estimate, and full steps along it would throw the weights about.
+**Why warm up?**  Adam divides by an average of squared gradients.  At first that is a bad
+estimate, and full steps throw the weights about.
 
-**Why decay matrices alone?**  Weight decay pulls weights towards 0.  Biases and the weights of
-norms are few, and 0 is no natural place for them: a norm's weight of 0 shuts it.
+**Why decay matrices alone?**  Weight decay pulls towards 0.  That is no natural place for a
+norm's weight: 0 shuts it.  Biases are few.
 
 **Worked by hand**, peak 1, warmup 4, total 12, floor 0.1:
 
@@ -116,8 +115,7 @@ def evaluate(model: nn.Module, tokens: Tensor, length: int) -> float:
     """The mean loss, in nats a token, over windows that follow each other without overlap.
 
     The first begins at token 0, the next at token `length`, and so on, as many as fit whole
-    with their targets.  `model` maps ids (b, n) to logits (b, n, V).
-    At least one fits.
+    with their targets; at least one does.  `model` maps ids (b, n) to logits (b, n, V).
 
     - Keeps no gradient.
     - Runs in evaluation mode, and leaves the model in the mode it was in.

@@ -1,48 +1,43 @@
 """Scaling laws and the cost of training
 
 **Before you start.**  You need the parts of GPT-2 and Llama (gpt, llama), derivatives and least
-squares; no other kata's code.  A gentle tour: Anthony et al. 2023, "Transformer Math 101".
+squares; no other kata's code.  More: Anthony et al. 2023, "Transformer Math 101".
 
 **The idea.**  How large a model, on how many tokens, does a budget pay for?  And does it fit
 into memory?  A few counts answer that before a GPU is rented.
 
-**The formulas.**  *Parameters*: write down the shape of every tensor, and multiply.  A block
-of Llama:
+**The formulas.**  *Parameters*: multiply each tensor's shape out, and add:
 
-    x (n, d) ─┬─▶ q   d × heads·head_dim    ─┐
-              ├─▶ k   d × kv_heads·head_dim ─┼─▶ scores ─▶ averages ─▶ o
-              └─▶ v   d × kv_heads·head_dim ─┘   heads × n × n         heads·head_dim × d
+    Llama, a block
+    x (n, d) ─┬─▶ q  d × heads·head_dim    ─┐
+              ├─▶ k  d × kv_heads·head_dim ─┼─▶ scores ─────▶ averages ─▶ o
+              └─▶ v  d × kv_heads·head_dim ─┘   heads×n×n     heads·head_dim × d
+              then  gate, up  d × d_ff each;  down  d_ff × d;  2 RMSNorms of d
 
-      then    gate and up  d × d_ff each,  down  d_ff × d;  two RMSNorms of d weights
-
-    GPT-2     q, k, v, o  d × d each,  up  d × d_ff,  down  d_ff × d,  all with biases;
-              two LayerNorms, each with d weights and d biases
-
-Both models have one more norm before the head.  A head tied to the token embeddings is the same
-tensor: it counts once.
+    GPT-2, a block: q, k, v, o  d × d each,  up  d × d_ff,  down  d_ff × d,  all with biases;
+                    two LayerNorms, each with d weights and d biases
 
 *FLOPs*: a product of an (n, k) and a (k, m) matrix takes 2·n·k·m operations.  So each weight
-costs 2 a token in the forward pass, and twice that in the backward pass (one product for the
-gradient of the inputs, one for that of the weights):
+costs 2 a token in the forward pass, and 4 in the backward pass: one product for the gradient of
+the inputs, one for that of the weights.  The rule:
 
     C ≈ 6 · N · D          N parameters, D training tokens
 
-The rule leaves out attention's two products without weights, and counts embeddings that are only
-looked up.  The exact count does neither.  One forward pass of b sequences of n tokens takes
+It leaves out attention's two products without weights, and counts embeddings that are only
+looked up.  The exact count of one forward pass of b sequences of n tokens does neither:
 
     2·b·n · (weights of all matrices, the head's included)
     + layers · 4·b·n² · heads · head_dim
 
-The second line is Q Kᵀ and weights · V.  The backward pass takes exactly twice as much.  So a
-step takes three times the forward pass.
+The second line is Q Kᵀ and weights · V.  A training step takes exactly three times as much.
 
-*Loss*: trained models of many sizes follow a sum of three terms: what no model can predict,
-what a finite model misses, and what finite data misses:
+*Loss* is a sum: what no model can predict, what a finite model misses, and what finite data
+misses:
 
     L(N, D) = E + A / N^α + B / D^β
     Hoffmann et al.: E = 1.69, A = 406.4, B = 410.7, α = 0.34, β = 0.28
 
-A larger model on the same budget sees fewer tokens.  The best split lies between:
+A larger model on the same budget sees fewer tokens:
 
     loss │ ●                                ●
          │   ●                           ●
@@ -56,10 +51,7 @@ Put D = C / (6N) in and set the derivative to 0.  Then αA / N^α = βB / D^β, 
 
     N = (αA / βB)^(1/(α+β)) · (C / 6)^(β/(α+β))        D = C / (6N)
 
-**Why do hidden scores count?**  Plain attention computes all n² of them and masks half
-afterwards.
-
-**Why is kv_heads not in the second line?**  Sharing keys saves weights and cache.  But every
+**Why is kv_heads not in the second line?**  Sharing keys saves weights and cache, but every
 query head still scores every token.
 
 **Worked by hand:**
@@ -100,9 +92,8 @@ changes its arguments.
 
 Sources: Hoffmann et al. 2022, "Training Compute-Optimal Large Language Models", section 3.3 and
 appendix D.3; Kaplan et al. 2020, "Scaling Laws for Neural Language Models", section 2.1;
-Rajbhandari et al. 2020, "ZeRO", section 3.1; Korthikanti et al. 2022, "Reducing Activation
-Recomputation in Large Transformer Models", sections 4.1 and 5; Ainslie et al. 2023, "GQA",
-section 2.2.
+Korthikanti et al. 2022, "Reducing Activation Recomputation", sections 4.1 and 5; Rajbhandari et
+al. 2020, "ZeRO", section 3.1; Ainslie et al. 2023, "GQA".
 
 From scratch: transformers and torch.utils.flop_counter may not be used; numpy and scipy may.
 """
@@ -117,7 +108,7 @@ def gpt2_parameters(
 
     Token embeddings (vocab_size, d_model), learned positions (context, d_model), `layers`
     blocks as above, a final LayerNorm, and a head without bias.  If `tied`, the head is the
-    token embeddings; else it is a matrix of its own.
+    token embeddings, and counts once; else it is a matrix of its own.
     """
     raise NotImplementedError
 
@@ -153,7 +144,7 @@ def gpt2_forward_flops(
     """The exact FLOPs of the matrix products in one forward pass of GPT-2, an int.
 
     - `batch` sequences of `tokens` tokens each, and logits at every position.
-    - Attention is computed plainly: all tokens × tokens scores, hidden ones included.
+    - Attention is computed plainly: all tokens × tokens scores, and half are masked afterwards.
     - Only matrix products count: no additions of biases, no norms, softmax or activations,
       and no embedding look-ups.
     """

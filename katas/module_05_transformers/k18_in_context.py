@@ -1,51 +1,51 @@
 """In-context learning
 
 **Before you start.**  You need attention, gradient descent on least squares and f-strings; no
-other kata's code.  More on induction heads: Olsson et al. 2022, its first sections.
+other kata's code.  More: Olsson et al. 2022, the first sections.
 
-**The idea.**  A language model learns from its prompt without a single weight changing.  This
-kata looks at it from three sides: how to write the prompt, how attention can learn from it, and
-how to find the heads that copy from it.
+**The idea.**  A language model learns from its prompt without a single weight changing.  You
+look at it from three sides: how to write the prompt, how attention can learn from it, and which
+heads copy from it.
 
-*The prompt.*  A few-shot prompt shows worked examples, then the query with its answer left open;
-the model goes on with the pattern.  A tuned model was trained on one fixed text around
-instruction and response, and wants exactly that text again.
+*The prompt.*  A few-shot prompt shows worked examples, then the query with its answer left open.
+The model goes on with the pattern.  A tuned model wants exactly the text around instruction and
+response that it was trained on.
 
-*Learning by attention.*  Attention can run gradient descent.  Write example i as a token
-(xᵢ, yᵢ) and a query as (x, 0):
+*Learning by attention.*  Attention can run gradient descent.  Example i is a token (xᵢ, yᵢ), a
+query is (x, 0):
 
                 x slots      y slot
     example   [  1    0   │    2   ]  ─┐
     example   [  1    1   │    3   ]  ─┴─▶  keys are the x, values the y
     query     [  2   -1   │    0   ]        every token asks with its x
 
-**The formula.**  Leave out the softmax.  With n examples, one layer updates every token,
-examples and queries:
+**The formula.**  There is no softmax.  With n examples, one layer updates every token, examples
+and queries:
 
     y ← y - rate/n Σᵢ yᵢ (xᵢ · x)
 
 Least squares has the loss L(w) = 1/(2n) Σᵢ (w·xᵢ - yᵢ)².  One step of gradient descent from
 w = 0 gives Δw = rate/n Σᵢ yᵢ xᵢ.  So the layer does y ← y - Δw·x.
 
-*Induction heads.*  In text such as "A B … A" a head looks up where the token stood before,
-attends to the token after it, and predicts that one:
+*Induction heads.*  In "A B … A" a head looks up where the token stood before, attends to the
+token after it, and predicts that one:
 
     position    0    1    2    3    4
     token       7    3    9    7    3
                      ▲    ▲    │    │
-                     └────┼────┘    │      the second 7 looks behind the first one
-                          └─────────┘      the second 3 as well
+                     └────┼────┘    │    the second 7 looks behind the first
+                          └─────────┘    the second 3 as well
     predicts    –    –    –    3    9
 
-To find such heads, feed a model random tokens repeated with some period.  Each token at
-i ≥ period stood at i - period before, so an induction head looks at i - period + 1.
+To find such heads, feed a model random tokens with some period.  The token at i ≥ period stood at
+i - period before, so an induction head looks at i - period + 1.
 
 **Why are many layers many steps?**  After the layer each example's y slot holds what is still
-unexplained.  That is a least-squares problem again, and the same layer is its next step.  A
-query's y slot holds minus its prediction.
+unexplained: least squares again, and the same layer is its next step.  A query's y slot holds
+minus its prediction.
 
-**Why does a prompt end at the colon?**  Tokenizers put a space in front of the word that follows
-it.  "Output: " would take that space away from the answer's first token.
+**Why does a prompt end at the colon?**  Tokenizers join a space to the word that follows it.
+"Output: " takes that space from the answer's first token.
 
 **Worked by hand**, two examples, d = 2, rate 0.5 (so rate/n = 0.25):
 
@@ -54,8 +54,6 @@ it.  "Output: " would take that space away from the answer's first token.
     prediction 0.25 (2·2 + 1·3) = 1.75
     gradient descent: w = 0.25 (2 [1 0] + 3 [1 1]) = [1.25 0.75], w·x = 1.75
     after the layer the y slots hold 0.75, 1 and -1.75
-
-The drawing of the induction head is an example, too.
 
 **Shapes**, with any leading dimensions `...`: tokens (..., n + m, d + 1), ids (..., n).  No
 function changes its arguments.

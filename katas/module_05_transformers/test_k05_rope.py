@@ -56,8 +56,6 @@ class TestFrequencies:
     @pytest.mark.parametrize("scaling", ["linear", "ntk"])
     def test_a_factor_of_1_unless_told_otherwise(self, scaling):
         assert_close(frequencies(8, 100.0, scaling), omegas(8, 100.0))
-        x = torch.randn(5, 8, dtype=torch.float64)
-        assert_close(apply_rope(x, AWAY, 100.0, scaling), turned(x, AWAY, omegas(8, 100.0), False))
 
     @pytest.mark.parametrize("d", [7, 1])
     def test_an_odd_width_is_named(self, d):
@@ -105,6 +103,11 @@ class TestApplyRope:
         omega = omegas(8, 300.0) / factor if scaling == "linear" else omegas(8, 300.0 * factor ** (8 / 6))
         assert_close(apply_rope(x, AWAY, 300.0, scaling, factor), turned(x, AWAY, omega, False))
 
+    @pytest.mark.parametrize("scaling", ["linear", "ntk"])
+    def test_a_factor_of_1_unless_told_otherwise(self, scaling):
+        x = torch.randn(5, 8, dtype=torch.float64)
+        assert_close(apply_rope(x, AWAY, 100.0, scaling), turned(x, AWAY, omegas(8, 100.0), False))
+
     def test_scores_depend_on_the_distance_alone(self):
         q, k = torch.randn(2, 1, 12, dtype=torch.float64)
 
@@ -140,6 +143,23 @@ class TestApplyRope:
         expected = torch.stack([positions.double().cos(), positions.double().sin()], -1).to(dtype)
         # One product in the type itself.
         assert_close(function(x, positions), expected, atol=0, rtol=4 * torch.finfo(dtype).eps)
+
+    @pytest.mark.parametrize("interleaved", [False, True])
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_angles_that_a_narrow_type_does_not_hold(self, dtype, interleaved):
+        # Position 253 fits into both types; the angle of pair 1, 25.3, doesn't.
+        cos, sin = math.cos(25.3), math.sin(25.3)
+        x, expected = ([0, 0, 1, 0], [0, 0, cos, sin]) if interleaved else ([0, 1, 0, 0], [0, cos, 0, sin])
+        rotate = apply_rope_interleaved if interleaved else apply_rope
+        out = rotate(torch.tensor([x], dtype=dtype), torch.tensor([253]), 100.0)
+        # One product in the type itself.
+        assert_close(out, torch.tensor([expected], dtype=dtype), atol=0, rtol=4 * torch.finfo(dtype).eps)
+
+    @pytest.mark.parametrize("interleaved", [False, True])
+    def test_float64_keeps_its_digits(self, interleaved):
+        x, rotate = torch.randn(5, 8, dtype=torch.float64), apply_rope_interleaved if interleaved else apply_rope
+        # Tighter than usual: sines and cosines that went through float32 have 7 digits.
+        assert_close(rotate(x, AWAY), turned(x, AWAY, omegas(8, 10000.0), interleaved), rtol=1e-11, atol=1e-11)
 
     @pytest.mark.parametrize("dtype", [torch.int16, torch.int32])
     def test_takes_positions_of_another_integer_dtype(self, dtype):

@@ -1,49 +1,37 @@
 """Normalization, with offsets back into the text
 
-**Before you start.**  You need Python's strings and its module unicodedata, no other kata.
-`unicodedata.category(c)` is "Mn" for an accent of its own and "P…" for punctuation.
-`unicodedata.normalize("NFD", c)` takes é apart.  Unicode is new to you?  Read the "Unicode
-HOWTO" of Python's documentation.
+**Before you start.**  You need Python's module unicodedata, no other kata.  Its category(c) is
+"Mn" for an accent of its own and "P…" for punctuation; its normalize("NFD", c) takes é apart.
+Unicode is new to you?  Read Python's "Unicode HOWTO".
 
-**The idea.**  One text can be written in many ways.  é is one character, or an e and a
-combining accent; ﬁ is one character or two.  A model that sees them as different learns
-everything twice.  Normalization gives all of them one form:
+**The idea.**  A model that sees one word in two spellings learns everything twice.  Unicode has
+many: é is one character, or an e and a combining accent.  Normalization gives them one form:
 
-    NFC     composes                    e + accent → é
-    NFKC    composes, and folds what    ﬁ → fi    Ａ → A    ² → 2
-            only looks different
+    NFC     composes                       e + accent → é
+    NFKC    composes, folds look-alikes    ﬁ → fi    Ａ → A    ² → 2
     BERT    drops control characters, sets each CJK ideograph apart,
             drops accents and capitals in "uncased" models
 
-Folding helps a search.  It costs a language model what it can't get back: 2² and 22 become
-the same.
-
-**The formula.**  Somebody asks where the answer stands.  They mean *their* text, not the
-normalized one.  So each character of the result carries a span (start, end): it comes from
-text[start:end].  Here for "Él." with its É written as two characters:
+**The formula.**  A user asks where the answer stands in *their* text.  So each character of the
+result carries a span (start, end): it comes from text[start:end].  Here É is two characters:
 
     position             0     1       2     3
     your text            E     accent  l     .
-
     compose              └─ É ──────┘  l     .     spans (0, 2) (2, 3) (3, 4)
     bert_normalize       e     dropped l     .     spans (0, 1) (2, 3) (3, 4)
     bert_words           └─ el ────────┘     .     spans (0, 3) (3, 4)
 
-Two steps in a row make two lists of spans, which can be chained into one.
+Two steps in a row make two lists of spans; `chain` makes one of them.
 
-**Why not search for the word afterwards?**  It may occur twice, or not at all: "el" doesn't
-stand in the text above.  Only the code that changes a character knows where it came from.
+**Why not search for the word afterwards?**  It may occur twice, or not at all, like "el" above.
 
-**Why clusters?**  A mark can combine with the character before it, so characters can't be
-composed one by one.  But nothing combines across two clusters.  Cut first, then normalize
-each cluster: the result is the same as for the whole text, and you know the span of each part.
+**Why clusters?**  A mark combines with the character before it, so you can't compose characters
+one by one.  Nothing combines across two clusters.
 
-**Worked by hand**: the text of the drawing, É written as "E\\u0301":
+**Worked by hand**, the text of the drawing, its É written as "E\\u0301":
 
-    compose         "Él."     spans (0, 2) (2, 3) (3, 4)
-    bert_normalize  "el."     spans (0, 1) (2, 3) (3, 4)
-    bert_words      ("el", (0, 3))  (".", (3, 4))
-    chain           first [(0, 2), (2, 3), (3, 4)], second [(0, 2), (2, 3)]  →  [(0, 3), (3, 4)]
+    compose "Él."   bert_normalize "el."   bert_words ("el", (0, 3)) (".", (3, 4))
+    chain   first [(0, 2), (2, 3), (3, 4)], second [(0, 2), (2, 3)]  →  [(0, 3), (3, 4)]
 
 **Shapes**: as many spans as the result has characters; all spans count characters, not bytes.
 No function changes its arguments.

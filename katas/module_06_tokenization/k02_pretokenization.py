@@ -2,32 +2,30 @@ r"""Pre-tokenization: where a token may never cross
 
 **Before you start.**  You need regular expressions and their lookahead; no other kata.  The
 package `regex` may be used: it knows \p{L} and \p{N}, and its \s is Unicode's white space.
-New to you?  Read "Regular Expression HOWTO" in Python's documentation.
+New to you?  Read Python's "Regular Expression HOWTO".
 
-**The idea.**  Byte-pair encoding merges whatever often stands together.  Left alone it makes
-tokens like "dog." and "dog!" and "of the": punctuation and whole phrases eat up the
-vocabulary.  So a fixed rule first splits the text into words, and merges stay within them.
-The rule loses nothing: a word carries the space before it, and joining the words gives the
-text back.
+**The idea.**  Byte-pair encoding merges whatever often stands together.  Left alone it fills the
+vocabulary with "dog.", "dog!" and "of the".  So split the text into words first, and merge only
+within them.  A word carries the space before it, so the words join to the text:
 
     text      I've␣12345␣dogs,␣␣OK?
     GPT-2     I│'ve│␣12345│␣dogs│,│␣│␣OK│?
     cl100k    I│'ve│␣│123│45│␣dogs│,│␣│␣OK│?
 
 **The formula** is a list of rules.  At each place try them from the top; the first that
-matches cuts off as much as it can.  L is a letter (category "L…"), N a number ("N…", so ² and
-Ⅷ too), S white space, O anything else (marks too), ␣ a plain space, ? "if there is one".
+matches takes as much as it can.  L is a letter (category "L…"), N a number ("N…", ² and Ⅷ too),
+S white space, O anything else (marks too), ␣ a plain space, ? "if there is one".
 
-*GPT-2*
+GPT-2:
 
     's 't 're 've 'm 'll 'd   small letters only, the straight ' only
-    ␣?L+                      letters, with a space before them if there is one
-    ␣?N+                      numbers, likewise
-    ␣?O+                      anything else, likewise
+    ␣?L+                      letters
+    ␣?N+                      numbers
+    ␣?O+                      anything else
     S+ but for the last       white space before a word: its last one is left for the word
     S+                        at the text's end all of it; before a word a single one
 
-*cl100k* (GPT-4, and Llama 3)
+cl100k (GPT-4 and Llama 3):
 
     's 't … 'd                in small letters and in capitals
     [not N, not \r \n]?L+     letters, with one character before them: a space, ( or _ …
@@ -36,19 +34,16 @@ matches cuts off as much as it can.  L is a letter (category "L…"), N a number
     S*[\r\n]+                 white space up to its last line break
     S+ but for the last, S+   as in GPT-2
 
-White space is category "Z…", "\t", "\n", "\v", "\f", "\r" and U+0085.  Python's own
-str.isspace and re also take U+001C to U+001F; these are O here.
+White space is category "Z…", "\t", "\n", "\v", "\f", "\r" and U+0085.  Python's str.isspace
+and re also take U+001C to U+001F; these are O here.
 
-**Why leave the last space?**  " dog" is then the same word wherever it stands, after one space
-or after ten.
+**Why leave the last space?**  " dog" is then the same word after one space or after ten.
 
-**Why three digits?**  With N+ a frequent number becomes a token of its own: 1234 may be one
-token, and 1235 two.  Groups of three of the ten digits make at most 1110 tokens.
+**Why three digits?**  With N+ the frequent 1234 may be one token, and 1235 two.
 
-**Worked by hand**:
+**Worked by hand**: GPT-2 as in the drawing, and cl100k with capitals:
 
-    GPT-2     "I've 12345 dogs,  OK?"   I · 've · ␣12345 · ␣dogs · , · ␣ · ␣OK · ?
-    cl100k    "I'VE 12345 dogs,  OK?"   I · 'VE · ␣ · 123 · 45 · ␣dogs · , · ␣ · ␣OK · ?
+    "I'VE 12345 dogs,  OK?"   I · 'VE · ␣ · 123 · 45 · ␣dogs · , · ␣ · ␣OK · ?
 
 **Shapes**: a text becomes a list of texts, none of them empty.  No function changes its
 arguments.
@@ -59,9 +54,8 @@ arguments.
     split_cl100k    8 min   the same way, with a limit that is an argument
     word_counts     3 min   the words as bytes
 
-Sources: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section
-2.2, and its encoder.py; OpenAI's tiktoken, the encoding cl100k_base as first published.  (Newer
-versions of tiktoken make all white space at a text's end one word.)
+Sources: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" (GPT-2),
+section 2.2, and its encoder.py; OpenAI's tiktoken, cl100k_base as first published.
 
 From scratch: tokenizers, transformers and tiktoken may not be used.
 """

@@ -1,27 +1,26 @@
 """Learning byte-pair merges
 
-**Before you start.**  You need dicts, tuples and bytes, no other kata.  The words come from a
-split like the one of pretokenization; here you are given them with their counts.  For a
-picture first, read "Byte-Pair Encoding tokenization" in Hugging Face's LLM course.
+**Before you start.**  You need dicts, tuples and bytes, no other kata.  For a picture first, read
+"Byte-Pair Encoding tokenization" in Hugging Face's LLM course.
 
 **The idea.**  A vocabulary of words is never complete.  One of bytes is, but it makes texts
-long.  Byte-pair encoding lies between.  It starts with the 256 bytes.  Again and again it makes
-one new token of the two neighbours that stand together most often:
+long.  Byte-pair encoding lies between: frequent words become one token, rare ones a few.
+Start with the 256 bytes and repeat:
 
-    1. count each pair of neighbours, in every word, as often as the word occurs
+    1. count each pair of neighbours as often as its word occurs
     2. take the most frequent pair (x, y); xy is a new token
     3. replace x y by xy in every word, and start over
 
-Frequent words become one token, rare ones a few, and no text is unknown.  The list of merges,
-in this order, is the tokenizer.
+The list of merges, in this order, is the tokenizer.  Here each line is a merge:
 
-           low ×5   lower ×2    newest ×6     widest ×3
-           l·o·w    l·o·w·e·r   n·e·w·e·s·t   w·i·d·e·s·t
-    e·s      ┆          ┆       n·e·w·es·t    w·i·d·es·t
-    es·t     ┆          ┆       n·e·w·est     w·i·d·est
-    l·o    lo·w     lo·w·e·r         ┆             ┆
-    lo·w   low      low·e·r          ┆             ┆
-    e·w      ┆          ┆       n·ew·est           ┆
+    merge    low ×5   lower ×2    newest ×6     widest ×3
+    ───────┬────────┬───────────┬─────────────┬────────────
+           │ l·o·w  │ l·o·w·e·r │ n·e·w·e·s·t │ w·i·d·e·s·t
+    e·s    │        │           │ n·e·w·es·t  │ w·i·d·es·t
+    es·t   │        │           │ n·e·w·est   │ w·i·d·est
+    l·o    │ lo·w   │ lo·w·e·r  │             │
+    lo·w   │ low    │ low·e·r   │             │
+    e·w    │        │           │ n·ew·est    │
 
 **The formula.**  For tokens x and y, over all words w:
 
@@ -29,12 +28,11 @@ in this order, is the tokenizer.
     next merge: the largest n(x, y); in a tie the smallest id(x), then the smallest id(y)
     id(byte b) = b,  and 256, 257, … for the merged tokens in the order they were learned
 
-**Why do ties matter?**  They are many.  Two programs that break them differently learn
-different tokenizers.  This rule is that of the package tokenizers.  A merged token comes after
-every byte, however its bytes compare.
+**Why do ties matter?**  They are many.  Break them differently, and you learn another tokenizer.
+The rule is that of the package tokenizers.
 
-**Why does a·a·a have the pair (a, a) twice?**  It stands at two places, and each counts.  But
-only one merge fits: merging runs from the left and gives aa·a.
+**Why does a·a·a have (a, a) twice?**  Both places count.  But only one merge fits: merging runs
+from the left and gives aa·a.
 
 **Worked by hand**, the words of the drawing:
 
@@ -43,8 +41,6 @@ only one merge fits: merging runs from the left and gives aa·a.
     l·o and o·w   7, and l < o:                        l·o
     lo·w          7                                    lo·w
     n·e, e·w and w·est   6, and e is the smallest:     e·w
-
-This is the naive way: each merge counts everything anew, O(merges × bytes).
 
 **Shapes**: a word is the tuple of its tokens, each of type bytes; a pair is two tokens.  No
 function changes its arguments.
@@ -57,7 +53,7 @@ function changes its arguments.
     train_bpe     12 min   ties, and when to stop
 
 Source: Sennrich, Haddow & Birch 2016, "Neural Machine Translation of Rare Words with Subword
-Units", section 3.2.  (It starts with characters; bytes came with GPT-2.)
+Units", section 3.2.
 
 From scratch: tokenizers, transformers and sentencepiece may not be used.
 """
@@ -99,7 +95,7 @@ def train_bpe(counts: Mapping[bytes, int], merges: int, min_count: int = 2) -> l
     """The first `merges` merges, in the order they are learned.
 
     - `counts` says how often each word occurs, at least once; its order doesn't matter.
-    - Merges stay within words.
+    - Merges stay within words.  Ties go by the ids, as in the lesson.
     - A pair that occurs fewer than `min_count` times (1 or more) isn't merged: the list ends
       there, and also where no pair is left.
     """

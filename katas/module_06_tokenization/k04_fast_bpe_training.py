@@ -1,50 +1,37 @@
 """Byte-pair merges, learned fast
 
-**Before you start.**  You need the idea of bpe_training (import nothing: tokens are ids here,
-not bytes) and heapq.  Heaps are new to you?  Read "Priority Queue Implementation Notes" in
-Python's documentation of heapq.
+**Before you start.**  You need the idea of bpe_training (import nothing: tokens are ids here) and
+heapq.  New to you?  Read its documentation, "Priority Queue Implementation Notes".
 
-**The idea.**  The naive way counts every pair of every word anew for each merge.  But a merge
-touches few words: those in which its pair stands, and there only the tokens next to it.  All
-other counts stay.  So keep them:
+**The idea.**  Counting everything anew for each merge takes minutes on a megabyte.  But a merge
+touches only the words in which its pair stands.  So count once, and remember each pair's words.
+Then, for each merge, take the best pair, rewrite its words, and update the counts.
 
-    counted once   how often each pair occurs, and in which words
-    per merge      take the best pair; rewrite its words; change the counts by what
-                   came and what went
-
-A merge then costs what its words cost, not what the corpus does.  A thousand merges of a
-megabyte take a second or two instead of minutes.
-
-**The formula.**  Let P be the pair merged, and change(p, w) the places of pair p in word w
-after the merge minus those before:
+**The formula.**  P is the pair merged, n(p) the count of pair p, and change(p, w) the places of p
+in word w after the merge minus those before:
 
     n(p) ← n(p) + Σ count(w) × change(p, w)      over the words w in which P stands
 
-**What changes in a word.**  Merge (a, n) into N in b·a·n·a·n·a:
+Merge (a, n) into N in b·a·n·a·n·a:
 
     before    b ── a ── n ── a ── n ── a
                    └─┬──┘    └─┬──┘
     after     b ──── N ─────── N ───── a
-
     went      (b, a)   (a, n)   (n, a)   (a, n)   (n, a)
     came      (b, N)            (N, N)            (N, a)
 
 Mind two merges side by side: between them stood (n, a) once, and now (N, N) does.
 
-**Lazy deletion.**  A heap gives its best entry at once, but an entry in its middle can't be
-changed.  So don't change it: push a new one with the new count, and leave the old one in.  An
-entry is outdated if its count isn't the pair's any more:
+**Why push and not change?**  You can't change an entry in the middle of a heap.  So push a new
+one with the new count.  An entry is outdated if its count isn't the pair's any more; drop it when
+it comes to the top:
 
     add((1, 2), 5)   add((3, 4), 4)   add((1, 2), −4)
+    heap, best first  │ (1, 2) with 5 │  outdated, the count is 1 now: drop it
+                      │ (3, 4) with 4 │  true: the best
+                      │ (1, 2) with 1 │  true
 
-    top of the heap   (1, 2) with 5    outdated, as its count is 1 now: drop it
-                      (3, 4) with 4    true: the best
-                      (1, 2) with 1    true
-
-**Why is that fast?**  Each entry is pushed once and dropped at most once, at O(log n) each.
-
-**Why ids?**  They are compared and hashed faster than bytes.  Ties go to the smallest pair of
-ids, (2, 9) before (3, 1), and that is how tuples compare.
+Each entry is pushed once and dropped at most once, at O(log n) each.
 
 **Worked by hand**, the word of the drawing as ids, (97, 110) merged into 256:
 
@@ -94,7 +81,7 @@ class MergeQueue:
     def add(self, pair: Pair, change: int) -> None:
         """Change the count of `pair` by `change`, which may be negative or 0.
 
-        You may rely on it that no count falls below 0.
+        No count ever falls below 0.
         """
         raise NotImplementedError
 
@@ -115,7 +102,8 @@ def train_bpe(
     """The first `merges` merges, each as its two tokens' bytes, in the order they are learned.
 
     - `counts` says how often each word occurs, at least once; its order doesn't matter.
-    - Each merge takes the pair that then occurs most often, each word as often as it occurs.
+    - Each merge takes the pair that then occurs most often, each word as often as it occurs; in
+      a tie the smallest pair of ids: (2, 9) before (3, 1).
     - A pair that occurs fewer than `min_count` times (1 or more) isn't merged: the list ends
       there, and also where no pair is left.
     - The work of a merge doesn't grow with the words in which its pair doesn't stand.

@@ -5,21 +5,19 @@ with yours of pretokenization (the reference's is used until yours is green):
 
     from .k02_pretokenization import split_gpt2
 
-UTF-8 is new to you?  Read the "Unicode HOWTO" of Python's documentation.
+UTF-8 is new to you?  Read Python's "Unicode HOWTO".
 
-**The idea.**  This is the tokenizer of GPT-2 and, with other merges, of many models since.  It
-starts from the 256 bytes, so no text is unknown to it.  It puts them together by a list of
-merges that was learned in order, best first.
+**The idea.**  No text may be unknown to a tokenizer.  GPT-2's starts from the 256 bytes, so none
+is, and puts them together by a list of learned merges, best first.
 
-**The formula.**  Training did merge 0 wherever it could, then merge 1, and so on.  Encode a
-word the same way:
+**The formula.**  Training did merge 0 wherever it could, then merge 1, and so on.  Encode the
+same way:
 
     rank(x, y) = the place of (x, y) in the list of merges, from 0
-    of all neighbours in the list take those with the lowest rank
-    merge them at every place from left to right, then look again
-    stop when no neighbours are in the list
+    take the neighbours with the lowest rank, merge them at every place
+    from left to right, look again; stop when no neighbours are in the list
 
-The word "lower", with the merges 0: (l, o), 1: (lo, w), 2: (e, r):
+"lower" with the merges 0: (l, o), 1: (lo, w), 2: (e, r):
 
     l   o   w   e   r      in the list: (l, o) 0, (e, r) 2
     └─┬─┘
@@ -29,26 +27,25 @@ The word "lower", with the merges 0: (l, o), 1: (lo, w), 2: (e, r):
                 └─┬─┘
         low       er       none: done
 
-**A letter for each byte.**  Vocabularies are JSON, where you can't see bytes such as 0 or a
-space.  So each byte has a printable character:
+*A letter for each byte.*  Vocabularies are JSON, where a byte such as 0 can't be seen.  So each
+byte has a printable character:
 
     ! … ~   ¡ … ¬   ® … ÿ     188 bytes: the character of the same number
     the other 68, in order    the characters U+0100, U+0101, …
 
-A space is the 33rd of these 68, so it is Ġ; a line break is Ċ.
+A space is the 33rd of these 68, so it is Ġ:
 
-    text       ␣    é
-    bytes     20    C3  A9
-    letters    Ġ    Ã   ©
+    text      │ ␣  │ é
+    bytes     │ 20 │ C3  A9
+    letters   │ Ġ  │ Ã   ©
 
 **Why not take the longest token that fits?**  Training didn't.  With (b, c) before (a, b), "abc"
-is a·bc, although ab also fits.  The model has only seen a·bc.
+is a·bc, and the model has only seen that.
 
 **Why can't you decode token by token?**  A token may end in the middle of a character.  Join
-the bytes first, then read them as UTF-8.  Bytes that make no character become �.  While a model
-is still writing, wait until a character is complete.
+the bytes first, then read them as UTF-8.
 
-**Worked by hand**: "lower" becomes low·er, as drawn, and the word " é" is written Ġ Ã ©.
+**Worked by hand**: "lower" becomes low·er, and " é" is written Ġ Ã ©.
 
 **Shapes**: a text becomes a list of ids, and back.  No function or method changes its
 arguments.
@@ -98,7 +95,8 @@ class ByteLevelBPE:
         """Make a tokenizer.
 
         vocabulary   every token, written in byte letters, with its id; ids may have gaps
-        merges       pairs of tokens in byte letters, best first
+        merges       pairs of tokens in byte letters, best first, as training learned them: none
+                     twice, and each after those that make its two tokens
         special      the special tokens as they stand in a text, with their ids; in any order,
                      and there may be none
         """
@@ -119,7 +117,7 @@ class ByteLevelBPE:
     def encode_iterable(self, texts: Iterable[str]) -> Iterator[int]:
         """The ids of each of `texts` in turn, so that a file larger than memory can be encoded.
 
-        - A text is asked for when the ids of those before it have been given out.
+        - Ask for a text only when you have given out all ids of those before it.
         - Memory stays bounded however many texts and different words come.  If you remember
           words, remember at most 10,000.
         """
@@ -138,8 +136,9 @@ class ByteLevelBPE:
 
         - After each id comes what is complete: bytes that may still become a character wait for
           the next id.
-        - An id is asked for when what came before has been given out.
+        - Ask for an id only when you have given out what came before.
         - Bytes that are left at the end become U+FFFD.
+        - Bytes that can't become a character show at once or with the next id, as you like.
 
         Raises ValueError, naming the id, for one that no token has.
         """

@@ -1,14 +1,14 @@
 """WordPiece
 
-**Before you start.**  You need words and spans as in normalization, and the counting of
-bpe_training.  Normalize with yours (the reference's is used until yours is green):
+**Before you start.**  You need spans as in normalization, and bpe_training's counting.
+Normalize with yours (the reference's is used until yours is green):
 
     from .k01_normalization import bert_normalize, bert_words
 
 For a picture first, read "WordPiece tokenization" in Hugging Face's LLM course.
 
-**The idea.**  This is BERT's tokenizer.  Its vocabulary has pieces; those that go on inside a
-word begin with ##.  The rule is simple: at each place take the longest piece that fits.
+**The idea.**  To run BERT, you must cut text as its training did, into pieces of a vocabulary.
+Those that go on inside a word begin with ##.  At each place take the longest that fits:
 
     u   n   a   f   f   a   b   l   e
     ├──────────────────────────────▶      unaffable, unaffabl, … : none is there
@@ -17,29 +17,25 @@ word begin with ##.  The rule is simple: at each place take the longest piece th
             └─##aff─┘
                         └──##able────┘
 
-If nothing fits at some place, the whole word becomes [UNK]: half a word misleads more than
-none.  A text becomes [CLS], its pieces, [SEP], and each token gets the span of the text that it
-comes from.
+If nothing fits at some place, the whole word becomes [UNK]: half a word misleads more than none.
 
-**The formula** is about training.  It begins with single characters.  Again and again it joins
-the two neighbours with the highest score:
+**The formula** is about training.  Begin with single characters, and keep joining the two
+neighbours with the highest score:
 
     score(a, b) = count(ab) / (count(a) · count(b))
 
-count(ab) is how often b stands right after a; count(a) and count(b) are how often each piece
-occurs.  All counts are over the words in their present pieces, each word as often as it occurs.
+count(ab) is how often b stands right after a, count(a) how often piece a occurs.  Count the
+words in their present pieces, each as often as it occurs.
 
-**Why this score?**  BPE joins what is most frequent, WordPiece what is seldom apart.  A pair
-whose parts are everywhere by themselves is no news; one whose parts hardly occur otherwise is.
-In the paper a join is chosen that makes the training text most likely.  Google never published
-its code.  This score is the usual reading of it, that of the course above.
+**Why this score?**  BPE joins what is most frequent, WordPiece what is seldom apart.  This score is
+the usual reading of the paper; Google's training code isn't public.
 
 **Worked by hand**, words hug 10, pug 5, pun 12, bun 4, hugs 5:
 
     pieces h ##u ##g …   counts  h 15  p 17  b 4  ##u 36  ##g 20  ##n 16  ##s 5
     ##g ##s   5 / (20 · 5) = 0.05
     h ##u    15 / (15 · 36) = 0.028
-    the highest is ##g ##s, so ##gs comes first
+    so ##gs comes first
 
 **Shapes**: a word becomes a list of pieces, or None; a text becomes ids and as many spans.
 No function or method changes its arguments.
@@ -64,7 +60,8 @@ def split_word(word: str, vocabulary: Mapping[str, int], longest: int = 100) -> 
 
     - The first piece is looked for as it stands, later ones with ## before them.
     - None if at some place no piece fits.
-    - None for a word of more than `longest` characters, too.
+    - None for a word of more than `longest` characters, too.  `longest` may be above 1000, more
+      than Python's recursion allows.
     - A word isn't empty.  A piece's id may be 0.
     """
     raise NotImplementedError
@@ -97,7 +94,8 @@ def train_wordpiece(words: Mapping[str, int], size: int) -> list[str]:
     - Then come the joined pieces in the order in which they were learned.
     - Of neighbours with equal scores, those come first that are smaller as a pair of strings.
       Equal means exactly equal: n / a / b in floats rounds twice, so it parts equal scores.
-    - A joined piece is the first one followed by the second without its ##.
+    - A joined piece is the first one followed by the second without its ##.  A # of the text
+      stays: a and ### join to a#.
     - Joining goes from left to right in each word.
     - It ends early when no word has two pieces left.
     - No word is empty; the order of `words` doesn't matter.

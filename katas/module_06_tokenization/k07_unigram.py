@@ -1,27 +1,25 @@
 """The unigram tokenizer
 
-**Before you start.**  You need logarithms of probabilities, log(e^a + e^b) without overflow, and
-dynamic programming; no other kata.  New to you?  Read Jurafsky and Martin, "Speech and Language
-Processing", appendix A: Viterbi and forward-backward are the same walks there.
+**Before you start.**  You need log(e^a + e^b) without overflow, and dynamic programming; no other
+kata.  New to you?  Read Jurafsky and Martin, "Speech and Language Processing", appendix A.
 
-**The idea.**  BPE builds tokens up by merging and can't change its mind.  The unigram model starts
-from many pieces, gives each a probability, and takes away those that are missed least.  It also
-says how likely each way to cut a text is, so a language model can be trained on several.
+**The idea.**  A translation model learns better from several ways to cut a text; BPE has one.  The
+unigram model gives each piece a probability, so it can rank all ways or draw one.  Training
+starts from many pieces and drops those that are missed least.
 
 **The formula.**  A segmentation of a text into pieces x₁ … xₘ has the probability
 
     P(x) = p(x₁) · p(x₂) · … · p(xₘ)
 
-A text has many.  Three questions about them have the same answer: walk over its positions
-0 … n from left to right and keep one number for each, made of the numbers of the positions from
-which a piece leads there.  text[i:j] is a piece, and V(0) = 0, α(0) = 1:
+A text has too many to list.  Walk over its positions 0 … n from left to right, and keep one number
+for each.  text[i:j] is a piece, and V(0) = 0, α(0) = 1:
 
     the best one        V(j) = max V(i) + log p(text[i:j])         Viterbi
     their sum           α(j) = Σ α(i) · p(text[i:j])               forward
     a random one        walk back from n, stepping from j to i with
                         probability α(i) · p(text[i:j]) / α(j)
 
-β(i) is the same sum from the right, with β(n) = 1.  Here p(a) is 0.3, p(b) 0.2, p(ab) 0.5:
+β(i) is the same sum from the right, with β(n) = 1.  Here for "ab" and its three pieces:
 
          ┌──────────── ab 0.5 ───────────┐
          │                               ▼
@@ -29,23 +27,22 @@ which a piece leads there.  text[i:j] is a piece, and V(0) = 0, α(0) = 1:
     α    1              0.3             0.56
     β    0.56           0.2              1
 
-A piece at [i, j) is used with probability α(i) · p(text[i:j]) · β(j) / α(n).  The sum of this
-over the places where the piece stands is its *expected count*.
+A piece at [i, j) is used with probability α(i) · p(text[i:j]) · β(j) / α(n).  Summed over its
+places, that is its *expected count*.
 
-    EM step:   p(piece) ← expected count of the piece / all expected counts
+    EM step:   p(piece) ← its expected count / all expected counts
 
-**Why does EM help?**  It counts with the present p, then makes p fit the counts.  Each step makes
-the corpus at least as likely as before.
+**Why does EM help?**  Each step makes the corpus at least as likely as before.
 
-**Why logarithms?**  The probability of 400 characters is below the smallest float.
+**Why logarithms?**  The probability of a long text is below the smallest float.
 
-**Worked by hand**, the text "ab" of the drawing:
+**Worked by hand**, the drawing's text "ab":
 
     [ab] has 0.5, [a b] has 0.3 · 0.2 = 0.06, together 0.56
     expected counts: ab 0.5 / 0.56 = 0.893, a and b 0.06 / 0.56 = 0.107 each
 
-**Shapes**: a model is a dict from each piece to its log probability, natural logarithm; they
-needn't sum to 1.  No function changes its arguments.
+**Shapes**: a model is a dict from each piece to its natural log probability; they needn't sum
+to 1.  No function changes its arguments.
 
 **Steps.**
 
@@ -56,8 +53,7 @@ needn't sum to 1.  No function changes its arguments.
     prune             10 min   what is a piece missed by?
     sample            12 min   walk back from the end; a generator of your own
 
-Source: Kudo 2018, "Subword Regularization: Improving Neural Network Translation Models with
-Multiple Subword Candidates", sections 3.2 and 3.3.
+Source: Kudo 2018, "Subword Regularization", sections 3.2 and 3.3.
 
 From scratch: tokenizers and sentencepiece may not be used.
 """

@@ -1,23 +1,22 @@
 """Special tokens, padding, truncation and chats
 
-**Before you start.**  You need token ids and numpy arrays, no other kata.  "Padding and
-truncation" in the documentation of Hugging Face transformers shows where all this is used.
+**Before you start.**  You need token ids and numpy arrays, no other kata.  New to you?
+Read "Padding and truncation" in the documentation of transformers.
 
-**The idea.**  Around the tokens of a text stand others that no text can contain: where it begins
-and ends, what fills a short row of a batch, who speaks.  Most bugs of fine-tuning are made here,
-and none of them raises an error.
+**The idea.**  Most bugs of fine-tuning are made around the text, and none raises an error.  Special
+tokens say where it begins and ends, what fills a short row, who speaks.
 
 *Padding.*  The rows of a batch must be equally long.  A mask says what is real: 1 for a token, 0
 for filling.  Encoders usually pad on the right.  A decoder that writes on pads on the left:
 
             right      left
     ids     5 6 7      5 6 7
-            8 0 0      0 0 8  ◀ the next token follows here, in every row
-    mask    1 1 1      1 1 1
-            1 0 0      0 0 1
+            8 0 0      0 0 8  ◀── the next token follows here, in every row
+    mask  │ 1 1 1    │ 1 1 1
+          │ 1 0 0    │ 0 0 1
 
-*Truncation.*  What is too long is cut.  Or it becomes several windows, and nothing is lost.  Each
-repeats the last `stride` tokens of the one before; here length 4 and stride 1:
+*Truncation.*  What is too long is cut.  Or it becomes windows, and nothing is lost.  Each repeats
+the last `stride` tokens of the one before, here of length 4 with stride 1:
 
     1  2  3  4  5  6  7  8
     └────────┘
@@ -36,11 +35,9 @@ The prompt for an answer ends with <|im_start|>assistant⏎.
     windows    start at 0, length − stride, 2·(length − stride), …
     a pair     "longest first": of lengths n and m the shorter one keeps
                min(n, m, ⌊limit / 2⌋), the longer one has the rest of the room
-    padding    row length = ⌈longest / multiple_of⌉ · multiple_of
     labels     the token's id where it begins in a learned span, else −100
 
-**Why −100?**  The loss ignores it, in torch as in transformers.  Fine-tuning should learn the
-assistant's words, not the user's.
+**Why −100?**  torch's loss ignores it: the user's words aren't learned.
 
 **Why is <|im_end|> learned?**  Otherwise the model never stops.
 
@@ -48,7 +45,7 @@ assistant's words, not the user's.
 
     [1 2 3 4]  [4 5 6 7]  [7 8]
 
-A pair of 2 and 9 tokens cut to 7, longest first, keeps 2 and 5; one of 6 and 9 keeps 3 and 4.
+A pair of 2 and 9 tokens cut to 7, longest first, keeps 2 and 5; 6 and 9 keep 3 and 4.
 
 **Shapes**: ids are lists of whole numbers; a batch is int64 (batch, length).  No function changes
 its arguments.
@@ -62,8 +59,8 @@ its arguments.
     render_chat     10 min   note where each answer begins and ends
     labels           5 min   a span's end is excluded
 
-Sources: OpenAI 2023, "Chat Markup Language"; the documentation of Hugging Face transformers,
-"Padding and truncation" and "Chat templates".
+Sources: OpenAI 2023, "Chat Markup Language"; the documentation of transformers, "Padding and
+truncation" and "Chat templates".
 
 From scratch: transformers and tokenizers may not be used.
 """

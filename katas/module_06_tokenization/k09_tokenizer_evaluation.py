@@ -1,41 +1,37 @@
 """Judging a tokenizer
 
-**Before you start.**  You need entropy and logarithms, no other kata: each function is given the
-tokenizer as a function, yours or anybody's.  Entropy is new to you?  Read MacKay, "Information
-Theory, Inference, and Learning Algorithms", section 2.4.
+**Before you start.**  You need entropy and logarithms, no other kata: the tokenizer is given as a
+function.  New to you?  Read MacKay, "Information Theory, Inference, and Learning Algorithms",
+section 2.4.
 
 **The idea.**  A tokenizer is chosen once and paid for at every step: more tokens for the same text
 cost time, money and context.  A handful of numbers tells most of it:
 
-    fertility        tokens a word; 1 would be a word list, 5 hardly more than letters
-    compression      UTF-8 bytes a token; comparable over languages and vocabularies
-    unknown rate     the share of tokens that stand for "I don't know this"
+    fertility        tokens a word; 1 is a word list, 5 hardly more than letters
+    compression      UTF-8 bytes a token
+    unknown rate     the share of tokens that say "I don't know this"
     premium          tokens for the same content in one language over another
     Rényi efficiency how evenly the vocabulary is used
 
-**The formula.**  With pᵢ the share of token i among all tokens, V the size of the vocabulary and
-α ≥ 0:
+**The formula.**  With pᵢ the share of token i among all tokens, V the vocabulary's size and α ≥ 0:
 
     H_α = log(Σ pᵢ^α) / (1 - α)         H₁ = -Σ pᵢ log pᵢ, Shannon's entropy, the limit
     E_α = H_α / log V
 
-Here are four tokens; each bar is how often a token occurs:
+For four tokens, with a bar for how often each occurs:
 
     ██    ██    ██    ██     all equally common    E is 1 at every α
     ████  ██    ██    –      counts 2, 1, 1, 0     E is 0.75 at α 1, 0.71 at α 2
     ████  –     –     –      only one is used      E is 0
 
 **Why is even good?**  A token that is too common tells little.  One that is too rare is never
-learned.  A larger α weighs what is common more.  In Zouhar's translation experiments E at α = 2.5
-went along with quality.
+learned.
 
-**Why not just a larger vocabulary?**  BPE learns its merges in order, so the first n are a smaller
-tokenizer.  Sweep over n: each doubling of the vocabulary buys less compression, and doubles the
-embeddings.
+**Why not just a larger vocabulary?**  Each doubling buys less compression, and doubles the
+embeddings.  The first n merges are a smaller tokenizer, so you can try many n.
 
-**Why look at how numbers are cut?**  1234 may be 12│34 and 1235 may be 1│235.  The same digit then
-stands at another place of another token, and a model that should add has to learn each by heart.
-Code has its own pathology: it spends tokens on indentation.
+**Why look at how numbers are cut?**  If 1234 is 12│34 and 1235 is 1│235, a model that should add
+must learn each by heart.  Code has another trouble: tokens spent on indentation.
 
 **Worked by hand**, counts [2, 1, 1, 0] of V = 4 tokens:
 
@@ -57,8 +53,8 @@ changes its arguments.
     white_space_share    3 min   tokens, not characters
 
 Sources: Rust et al. 2021, "How Good is Your Tokenizer?" (fertility); Zouhar et al. 2023,
-"Tokenization and the Noiseless Channel" (Rényi efficiency); Petrov et al. 2023, "Language Model
-Tokenizers Introduce Unfairness Between Languages" (premium).
+"Tokenization and the Noiseless Channel" (Rényi); Petrov et al. 2023, "Language Model Tokenizers
+Introduce Unfairness Between Languages" (premium).
 
 From scratch: tokenizers and scipy may not be used.
 """
@@ -94,8 +90,8 @@ def renyi_efficiency(counts: Sequence[int], alpha: float) -> float:
     - V is len(counts); at least one token occurs.
     - At `alpha` = 0, p⁰ is 1 for a token that occurs and 0 for one that doesn't.
     - Right to 1e-6 for every `alpha` ≥ 0.  Just beside 1 the formula is 0/0 up to rounding, so take
-      H₁ where alpha is within about 1e-7 of it.  For a large `alpha` every p^α is too small for a
-      float, so take the largest p out of the sum first.
+      H₁ where alpha is within about 1e-7 of it, and only there.  For a large `alpha` every p^α is
+      too small for a float, so take the largest p out of the sum first.
 
     Raises ValueError, naming V, if that is below 2.
     """

@@ -3,16 +3,15 @@
 **Before you start.**  You need numpy arrays, files and generators, no other kata.  Memory-mapped
 files are new to you?  Read numpy's documentation of `numpy.memmap`.
 
-**The idea.**  A training run reads each token of its corpus about once.  The order no longer
-remembers the files it came from, many processes share the work, and after a crash the run goes on
-as if nothing had happened.  Five small parts do that.
+**The idea.**  A corpus is larger than memory, many processes share it, and after a crash the run
+must go on as if nothing had happened.  Five small parts do that.
 
-*Token files.*  A corpus is one flat file of unsigned integers.  Mapped into memory, it costs
-nothing until you look at a block of it.
+*Token files.*  A corpus is one flat file of unsigned integers.  Map it into memory, and only the
+blocks that you look at are read.
 
-*Packing.*  Documents are shorter than a context, and padding each could waste half of the batch.
-So lay them end to end, an end token after each, and cut the stream into rows.  Segment numbers say
-which tokens of a row belong together, so that attention can stay inside a document.
+*Packing.*  Padding each document to a context could waste half of the batch.  So lay them end to
+end, an end token after each, and cut the stream into rows.  Segment numbers say which tokens of a
+row belong together: attention can stay inside a document.
 
 *The shuffle buffer.*  A stream can't be shuffled as a whole.  Keep up to `size` samples; once full,
 give out a random one before you take the next.  Here size 3:
@@ -23,11 +22,11 @@ give out a random one before you take the next.  Here size 3:
     f g …           a d e    ──▶   a
 
 *Sharding.*  With `world` processes of `workers` loaders each, every sample belongs to exactly one
-loader.  For example 2 processes with 2 loaders each:
+loader.  With 2 processes of 2 loaders:
 
-    index      0  1  2  3  4  5  6  7  8  9  10
-    process    0  1  0  1  0  1  0  1  0  1  0
-    loader     0  0  1  1  0  0  1  1  0  0  1
+    index   │  0  1  2  3  4  5  6  7  8  9  10
+    process │  0  1  0  1  0  1  0  1  0  1  0
+    loader  │  0  0  1  1  0  0  1  1  0  0  1
 
 *Resuming.*  A place in the run is a few numbers, not a list of samples.
 
@@ -47,7 +46,7 @@ again, and skip what was given.
     rows      [5 6 7 0]  [8 0 9 4]  [0  0  0  0]
     segments  [0 0 0 0]  [0 0 1 1]  [0 -1 -1 -1]
 
-In the last row only the first 0 is real: it ends [9 4].  The rest is filling.
+In the last row only the first 0 is real: it ends [9 4].
 
 **Shapes**: tokens and segments are int64 arrays (length,).  No function changes its arguments.
 
@@ -61,8 +60,7 @@ In the last row only the first 0 is real: it ends [9 4].  The rest is filling.
     ResumableLoader   15 min   when does the state move on?
 
 Sources: the token files of Karpathy's nanoGPT (2022); Krell et al. 2021, "Efficient Sequence
-Packing without Cross-contamination"; Murray et al. 2021, "tf.data: A Machine Learning Data
-Processing Framework", for the shuffle buffer.
+Packing without Cross-contamination"; Murray et al. 2021, "tf.data" (shuffle buffer).
 
 From scratch: torch, datasets and numpy.ndarray.tofile may not be used.
 """
@@ -104,7 +102,7 @@ class TokenFile:
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Block `i` and its targets, int64 arrays (block,).
 
-        They share no memory with each other or with the file: changing one changes nothing else.
+        They share no memory with each other or with the file: a change to one stays there.
 
         Raises IndexError, naming `i` and the number of blocks, unless 0 ≤ i < len(self).
         """
@@ -135,7 +133,7 @@ def shuffle_buffer(samples: Iterable, size: int, seed: int) -> Iterator:
     - With `size` 1 the order stays as it is.
     - Python's and numpy's global generators stay as they are: draw from one of your own.
 
-    Raises ValueError, naming `size`, if it is below 1.
+    Raises ValueError, naming `size`, if it is below 1: at once or at the first sample.
     """
     raise NotImplementedError
 
@@ -159,7 +157,8 @@ class ResumableLoader:
     ) -> None:
         """Batches of `batch` from this rank's share of `samples`.
 
-        Which samples are in the share is drawn anew each epoch, the same way on all ranks.
+        Which samples are in the share is drawn anew each epoch, the same way on all ranks.  Seeds
+        are 0 or more.
         """
         raise NotImplementedError
 
@@ -167,7 +166,7 @@ class ResumableLoader:
         """The batches that are left of the current epoch; after them the next epoch is current.
 
         - Lists of `batch` samples, the last one shorter where they don't come out even.
-        - Whoever stops in the middle and iterates again gets the batches that are left.
+        - Stop in the middle and iterate again: you get the batches that are left.
         - Over all ranks an epoch gives every sample exactly once.
         - The order depends on the seed and the epoch alone.
         - The global generators stay as they are.
@@ -177,6 +176,7 @@ class ResumableLoader:
     def state_dict(self) -> dict:
         """Where the loader stands after the last batch it gave: at most 1000 characters as JSON.
 
+        After an epoch's last batch that may be its end or the start of the next, as you like.
         Going on doesn't change a state that was taken.
         """
         raise NotImplementedError

@@ -1,25 +1,23 @@
 """Deduplication
 
 **Before you start.**  You need sets, hash functions and a little probability, no other kata.
-Chapter 3 of "Mining of Massive Datasets" (free at mmds.org) tells the whole story at leisure.
+New to you?  Read chapter 3 of "Mining of Massive Datasets" (free at mmds.org).
 
-**The idea.**  Crawled text repeats itself: mirrors, licences, news with a changed date.  A
-model that sees a page a hundred times learns it by heart, and a copy of the test set in the
-training set makes every figure a lie.  A hash finds exact copies.  For near copies, compare the
-sets of shingles, which are runs of n words.  Comparing all pairs of 10⁹ pages is out of reach,
-so two tricks are stacked.
+**The idea.**  A model learns by heart what it sees too often, and a copy of the test set in the
+training set makes every figure a lie.  For near copies, compare the sets of shingles, which are
+runs of n words.  All pairs of 10⁹ pages are too many, so:
 
-*MinHash* makes a short signature of each set: two signatures agree in about as many places as the
-sets are alike.  *Bands* find the signatures that may be alike, without comparing pairs: cut them
-into b bands of r rows, and look each band up in a dictionary.
+*MinHash* makes a short signature of each set; the more alike two sets, the more places agree.
+*Bands* find signatures that may be alike: cut them into b bands of r rows, and look each band up
+in a dictionary.
 
                  band 0      band 1      band 2
     text A     3  1  4  │  1  5  9  │  2  6  5
     text B     3  1  4  │  7  5  9  │  2  0  5
                 agrees      no          no         one is enough: candidates
 
-Candidates are checked by their true similarity.  Whatever is connected through such pairs is one
-cluster, and one member of it stays.
+Check the candidates by their true similarity.  What such pairs connect is a cluster; one member
+of it stays.
 
 **The formula.**  For sets A and B, and a random function h that gives every shingle a number:
 
@@ -29,15 +27,15 @@ cluster, and one member of it stays.
 
 With b 20 and r 5 this is an S:
 
-    s       .2     .3     .4     .5     .6     .7     .8
-    P      .006   .047   .186   .470   .802   .975  1.000
-                           ▁      ▄      ▆      █      █
+    s      │  .2     .3     .4     .5     .6     .7     .8
+    P      │ .006   .047   .186   .470   .802   .975  1.000
+           │                ▁      ▄      ▆      █      █
 
-**Why are the minima equal with probability J?**  The smallest of A ∪ B is equally likely to be
-any of its members.  The two minima are equal exactly when it lies in A ∩ B.
+**Why are the minima equal with probability J?**  Any member of A ∪ B is equally likely to be its
+smallest.  The two minima are equal exactly when that one lies in A ∩ B.
 
-**Why several bands?**  A band of many rows seldom agrees by chance, but it also misses copies.
-Many bands give each copy many chances.
+**Why several bands?**  A long band seldom agrees by chance, but misses copies.  Many bands give
+each copy many chances.
 
 **Worked by hand**, n = 2:
 
@@ -58,9 +56,9 @@ Many bands give each copy many chances.
     clusters            10 min   long chains: no recursion
     deduplicate          8 min   all of it together
 
-Sources: Broder 1997, "On the resemblance and containment of documents"; Leskovec, Rajaraman and
-Ullman 2020, "Mining of Massive Datasets", sections 3.3 and 3.4; Lee et al. 2022, "Deduplicating
-Training Data Makes Language Models Better".
+Sources: Broder 1997, "On the resemblance and containment of documents"; Leskovec et al. 2020,
+"Mining of Massive Datasets", sections 3.3 and 3.4; Lee et al. 2022, "Deduplicating Training Data
+Makes Language Models Better".
 
 From scratch: numpy and the standard library are enough; scipy may not be used.
 """

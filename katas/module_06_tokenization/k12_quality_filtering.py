@@ -3,35 +3,32 @@
 **Before you start.**  You need regular expressions, counters and logarithms, no other kata.
 Perplexity is new to you?  Read Jurafsky and Martin, "Speech and Language Processing", chapter 3.
 
-**The idea.**  Most of a crawl isn't worth a model's time: menus, error logs, keyword lists,
-pages in other languages, and pages that hold the answers of the benchmarks.  Filters are cheap
-rules and small models.  Run them from the cheapest on:
+**The idea.**  Most of a crawl isn't worth a model's time: menus, error logs, keyword lists.  Run
+cheap rules and small models over it, from the cheapest on:
 
-    crawl ──▶ rules ──▶ language ──▶ perplexity ──▶ scrub ──▶ decontaminate ──▶ corpus
+    crawl ──▶ rules ──▶ language ──▶ perplexity ─┐
+                                                 ▼
+              corpus ◀── decontaminate ◀────── scrub
 
 *Rules.*  Prose has words of usual length, few symbols, common little words and few repeated
-lines.  A page that breaks such a rule goes.  The limits below are those of Gopher's training
-set.
+lines.  The limits are Gopher's.
 
 *A small language model.*  Count which character c follows which n - 1 others, its context h.
-The perplexity is low for text like that which was counted, and high for anything else.  With
-one model a language, the lowest perplexity names the language.
+The perplexity is low for similar text, so with one model a language, the lowest names the language.
 
-*Scrubbing.*  Addresses and numbers of people have no place in a model.  Each is replaced by a
-word that says what stood there.
+*Scrubbing* puts "<EMAIL>" and the like for addresses and numbers of people.
 
-*Decontamination.*  A text that shares n words in a row with a test item goes.
+*Decontamination* drops texts that share n words in a row with a benchmark's item.
 
-**The formula.**  With α > 0, and V the number of different characters seen, plus one for all that
-were not:
+**The formula.**  With α > 0, and V the number of different characters seen, plus 1 for all others:
 
     p(c | h) = (count(hc) + α) / (count(h) + α·V)
     perplexity = exp(-mean of log p over the characters)
 
-**Why α?**  A pair that was never seen would have probability 0, and one such pair would make the
-perplexity infinite.  In the denominator α comes V times, once for each c, so that the p sum to 1.
+**Why α?**  Without it, one pair never seen makes the perplexity infinite.  In the denominator it
+comes V times, once for each c, so that the p sum to 1.
 
-**Why ignore case and punctuation in decontamination?**  Here a miss is worse than a false alarm.
+**Why ignore case and punctuation in decontamination?**  A miss is worse than a false alarm.
 
 **Worked by hand**, n = 2, α = 1, trained on "abab".  Before a text stands one line break ⏎:
 
@@ -59,7 +56,7 @@ V = 2 + 1, count(⏎) = 1, and a was a context twice, so:
     standardize               12 min   three forms, one kind of record
 
 Sources: Rae et al. 2021, "Scaling Language Models" (Gopher), appendix A.1.1; Wenzek et al. 2020,
-"CCNet"; Brown et al. 2020, "Language Models are Few-Shot Learners" (GPT-3), appendix C.
+"CCNet"; Brown et al. 2020, "Language Models are Few-Shot Learners", appendix C.
 
 From scratch: sklearn and nltk may not be used.
 """
@@ -70,7 +67,8 @@ from collections.abc import Iterable, Sequence
 def duplicate_line_fraction(text: str) -> float:
     """The share of the lines that equal an earlier line; 0.0 for a text without lines.
 
-    White space at a line's ends doesn't count.  A line of nothing else is no line.
+    White space at a line's ends doesn't count.  A line of nothing else is no line.  "\\n" ends a
+    line; texts with other separators aren't judged.
     """
     raise NotImplementedError
 
@@ -152,8 +150,9 @@ def scrub(text: str) -> str:
     - Letters and digits of these are ASCII.
     - Luhn's test: double every second digit, from the second last to the left, minus 9 where that
       exceeds 9.  The sum of all digits is then a multiple of 10.
-    - Each stands alone: neither directly before nor directly after it is a letter, a digit or an
-      underscore.  For <IP>, nor is there a dot with a digit beyond it; for <CARD>, nor a + before.
+    - Each stands alone: neither directly before nor directly after it is a letter, a digit (of
+      any script: é, too) or an underscore.  For <IP>, nor is there a dot with a digit beyond it;
+      for <CARD>, nor a + before.
     - Not judged: a second @ right after an address, and digits that go on a single space or hyphen
       away from a card's or phone's.
     - The rest of the text stays as it is.

@@ -1,52 +1,42 @@
 """Synthetic data and mixtures
 
 **Before you start.**  You need Python's module random, and logarithms; no other kata.  Seeds
-are new to you?  Read "Notes on Reproducibility" in Python's documentation of random.
+are new to you?  Read "Notes on Reproducibility" in its documentation.
 
-**The idea.**  When there isn't enough text of one kind, you make more of what there is, and you
-mix what there is in proportions of your choice.
+**The idea.**  Text of one kind is often scarce.  So make more of it, and choose how to mix it.
 
-*Augmentation* changes a text in ways that keep its label: a word left out, two words swapped, a
-word replaced by one that means the same.  Each change is drawn from a seed, so that a data set
-can be made again.
-
-*Templates* turn a table into instructions: "What is the capital of {country}?" for every country.
-
-*A curriculum* goes from easy to hard.  A cheap measure of difficulty is how surprising a text's
-words are under their counts.
-
-*A mixture by temperature* lies between two bad ones.  Drawn in proportion to size, the largest
-source drowns the others.  Drawn evenly, the smallest is repeated until it is known by heart.
+- *Augmentation* changes a text but keeps its label: drop a word, swap two, take a synonym.
+- *Templates* turn a table into instructions: "What is the capital of {country}?"
+- *A curriculum* goes from easy to hard, by how surprising a text's words are.
+- *A mixture by temperature T* lies between two bad ones.  In proportion to size, the largest
+  source drowns the others; evenly, the smallest is learned by heart:
 
     T      web, 900 samples             books, 100 samples
     1      ██████████████████  .90      ██  .10
     2      ███████████████  .75         █████  .25
     5      ████████████  .61            ████████  .39
 
-**The formula.**  The words of a corpus have N places in all, V different ones.  Source i has nᵢ
-samples, and B samples are drawn:
+**The formula.**  A corpus has N words, V different ones.  Source i has nᵢ samples, and B samples
+are drawn:
 
     difficulty = mean over a text's words of -log₂ (count(w) + 1) / (N + V + 1)
-    pᵢ = nᵢ^(1/T) / Σⱼ nⱼ^(1/T)          the mixture at temperature T
+    pᵢ = nᵢ^(1/T) / Σⱼ nⱼ^(1/T)
     epochs of source i = B · pᵢ / nᵢ
 
-**Why + 1?**  A word that was never counted would be infinitely surprising.  In the denominator
-every known word has 1 more, and one place is for all unknown ones, so the probabilities sum to 1.
+**Why + 1?**  A word that was never counted would be infinitely surprising.  The V known words get
+1 each and all unknown ones 1 together, so the probabilities sum to 1.
 
-**Why count epochs?**  Up to about 4, repeated text teaches nearly as much as new text.  Beyond
-that it teaches less and less.
+**Why count epochs?**  Up to about 4 epochs, repeated text teaches nearly as much as new text.
 
 **Worked by hand**, sources of 900 and 100 samples, T = 2, B = 1000:
 
     p = [30, 10] / 40 = [0.75, 0.25]
     epochs = [750 / 900, 250 / 100] = [0.833, 2.5]
 
-**Shapes**: texts are strings; sizes, weights and counts are dicts by name.  No function changes
-its arguments.
+**Shapes**: sizes, weights and counts are dicts by name.  No function changes its arguments.
 
-**Seeds.**  Each function that takes a `seed` gives the same for the same seed and arguments.
-Python's and numpy's global generators stay as they are: make random.Random(seed), and draw from
-that alone.
+**Seeds.**  The same seed and arguments give the same result.  Python's and numpy's global
+generators stay as they are: draw from your own random.Random(seed) alone.
 
 **Steps.**
 
@@ -61,7 +51,7 @@ that alone.
     sample_mixture   10 min   rounds, each in an order of its own
 
 Sources: Wei and Zou 2019, "EDA: Easy Data Augmentation Techniques"; Conneau and Lample 2019,
-"Cross-lingual Language Model Pretraining", section 3.1, for the mixture; Muennighoff et al. 2023,
+"Cross-lingual Language Model Pretraining", section 3.1 (mixture); Muennighoff et al. 2023,
 "Scaling Data-Constrained Language Models".
 
 From scratch: the standard library and numpy are enough; datasets may not be used.
@@ -93,9 +83,9 @@ def replace_words(
 ) -> str:
     """`text` with each word that is a key of `synonyms` replaced with probability `rate`.
 
-    - What replaces it is one of its synonyms, each equally likely, chosen anew for each place.
+    - Each of its synonyms is equally likely; draw anew for each place.
     - The keys are in lower case, and words are compared in lower case.
-    - Where a word begins with a capital, so does what replaces it; else the synonym stays as it is.
+    - Where a word begins with a capital, its synonym gets one; else the synonym stays as it is.
     - Single spaces join the words.
     """
     raise NotImplementedError
@@ -128,7 +118,9 @@ def difficulty(text: str, counts: Mapping[str, int]) -> float:
 def curriculum(texts: Sequence[str]) -> list[int]:
     """The indices of `texts` from the easiest to the hardest, by word counts over all of them.
 
-    Of two that are equally difficult, the earlier comes first.
+    - Of two that are equally difficult, the earlier comes first.
+    - Texts of the same words in another order are equally difficult.  Plain float sums may part
+      them in the last digit: use math.fsum, or round the difficulty before you sort.
     """
     raise NotImplementedError
 

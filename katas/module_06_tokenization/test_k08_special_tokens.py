@@ -188,6 +188,8 @@ class TestRenderChat:
         assert_equal(text.startswith("<|im_start|>system\nHelp.<|im_end|>\n<|im_start|>user\n"), True)
         assert_equal([text[start:end] for start, end in spans], ["4, and then 6.<|im_end|>"])
         assert_equal(render_chat(CHAT, default_system="Help."), render_chat(CHAT))
+        late, _ = render_chat(CHAT[1::-1], default_system="Help.")  # the first is by "user"
+        assert_equal(late.startswith("<|im_start|>system\nHelp.<|im_end|>\n<|im_start|>user\n"), True)
         assert_equal(render_chat([], default_system="")[0], "<|im_start|>system\n<|im_end|>\n")
 
     def test_nothing_said(self):

@@ -102,6 +102,14 @@ class TestRenyiEfficiency:
         counts = [900, 400, 41, 22, 1, 0]
         assert_close(renyi_efficiency(counts, 1 + apart), renyi_efficiency(counts, 1), atol=2e-6, rtol=0)  # as the stub says
 
+    @pytest.mark.parametrize("apart", [9e-6, -1e-4, 1e-3])
+    def test_the_limit_is_taken_only_close_to_1(self, apart):
+        counts = [1000] + [1] * 1000
+        p = np.array(counts) / 2000
+        # Exact near 1: Σ p^α = 1 + Σ p·(p^(α-1) - 1)
+        entropy = -math.log1p((p * np.expm1(apart * np.log(p))).sum()) / apart
+        assert_close(renyi_efficiency(counts, 1 + apart), float(entropy / math.log(1001)), atol=1e-6, rtol=0)  # as the stub says
+
     @pytest.mark.parametrize("alpha", [300, 1000, 5000.5])
     def test_a_large_alpha_weighs_the_commonest_alone(self, alpha):
         # p^α of the others is nothing beside (6/10)^α

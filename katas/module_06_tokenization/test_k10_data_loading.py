@@ -4,7 +4,7 @@ import json
 import random
 import tracemalloc
 from collections import Counter
-from itertools import count, islice
+from itertools import count, islice, permutations
 
 import numpy as np
 import pytest
@@ -37,6 +37,12 @@ def generators() -> tuple:
     return random.getstate(), np.random.get_state()[1].tolist()
 
 
+def not_again(given: list, rest: list) -> None:
+    """Fails where the last batch that was given comes once more."""
+    if given and rest and rest[0] == given[-1]:
+        fail(f"The batch {given[-1]} was given, and comes again when the run goes on.", evidence=("again",))
+
+
 def watched(samples, taken: list):
     """`samples` one by one; each is put in `taken` when it is asked for."""
     for sample in samples:
@@ -50,6 +56,7 @@ class TestWriteTokens:
         tokens = rng.integers(0, vocab_size, 501).tolist()
         tokens += [0, vocab_size - 1]
         assert_equal(write_tokens(tmp_path / "x.bin", tokens, vocab_size), 503)
+        assert_equal((tmp_path / "x.bin").stat().st_size / 503, float(dtype[-1]))
         written = np.frombuffer((tmp_path / "x.bin").read_bytes(), dtype)
         assert_close(written.astype(np.int64), np.array(tokens))
 
@@ -214,6 +221,17 @@ class TestShuffleBuffer:
         if abs(last[True] - runs / size) > 6 * spread:
             fail(f"The last sample comes out last in {last[True]} of {runs} runs; 1/6 was expected.", evidence=("uneven", "last"))
 
+    @pytest.mark.parametrize("size", [4, 9])
+    def test_what_is_left_at_the_end_comes_in_any_order(self, size):
+        orders = list(permutations("abcd"))
+        runs = 100 * len(orders)
+        seen = Counter(tuple(shuffle_buffer(iter("abcd"), size, seed=s)) for s in range(runs))
+        chi_squared = sum((seen[order] - 100) ** 2 / 100 for order in orders)
+        # 23 degrees of freedom: above 85 once in 10⁸ times.
+        if chi_squared > 85:
+            never = sum(not seen[order] for order in orders)
+            fail(f"Of the {len(orders)} orders of 4 samples {never} never come in {runs} runs; all should, about 100 times each.", evidence=("uneven", "rest", never))
+
     def test_a_draw_does_not_depend_on_those_before(self):
         size, runs = 3, 2700
         pairs = Counter(tuple(islice(shuffle_buffer(iter(range(20)), size, seed=s), 2)) for s in range(runs))
@@ -328,7 +346,9 @@ class TestResumableLoader:
         whole = list(ResumableLoader(samples, 5, 4))
         loader = ResumableLoader(samples, 5, 4)
         given = list(islice(loader, 2))
-        assert_equal(given + list(loader), whole)
+        rest = list(loader)
+        not_again(given, rest)
+        assert_equal(given + rest, whole)
         assert_equal(len(list(loader)), len(whole))
 
     def test_the_global_generators_stay_as_they_are(self):
@@ -352,18 +372,22 @@ class TestResumableLoader:
         state = json.loads(json.dumps(first.state_dict()))
         second = ResumableLoader(samples, 4, 9, 1, 2)
         second.load_state_dict(state)
-        assert_equal(given + list(islice(batches(second), 20 - stop)), unbroken)
+        rest = list(islice(batches(second), 20 - stop))
+        not_again(given, rest)
+        assert_equal(given + rest, unbroken)
 
     def test_going_on_does_not_change_a_state_that_was_taken(self):
         loader = ResumableLoader(list(range(50)), 5, 2)
         stream = iter(loader)
-        next(stream)
+        given = [next(stream)]
         state = loader.state_dict()
         rest = list(stream)
         again = ResumableLoader(list(range(50)), 5, 2)
         before = json.dumps(state)
         again.load_state_dict(state)
-        assert_equal(list(again), rest)
+        resumed = list(again)
+        not_again(given, resumed)
+        assert_equal(resumed, rest)
         assert_equal(json.dumps(state), before)
 
     def test_a_state_is_a_few_numbers(self):

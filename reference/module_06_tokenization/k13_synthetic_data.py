@@ -63,7 +63,8 @@ def difficulty(text: str, counts: Mapping[str, int]) -> float:
     if not words:
         return 0.0
     total = sum(counts.values()) + len(counts) + 1
-    return sum(-math.log2((counts.get(word, 0) + 1) / total) for word in words) / len(words)
+    # fsum rounds once, at the end: the same words in another order give the very same sum.
+    return math.fsum(-math.log2((counts.get(word, 0) + 1) / total) for word in words) / len(words)
 
 
 def curriculum(texts: Sequence[str]) -> list[int]:
