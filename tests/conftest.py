@@ -18,7 +18,8 @@ PLAYGROUND = Path(__file__).resolve().parent / "playground"
 collect_ignore = ["playground"]
 
 UNWANTED = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "CI", "PAGER",
-            "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "PYTHONWARNINGS", "PYTHONIOENCODING", "DOJO_IMPL")  # fmt: skip
+            "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "PYTHONWARNINGS", "PYTHONIOENCODING", "DOJO_IMPL",
+            "TOX_ENV_DIR")  # fmt: skip
 """Variables of the environment from which a program takes other habits."""
 
 SURROUNDINGS = {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}

@@ -69,6 +69,8 @@ class Workers:
         from dojo.judging.aftermath import crash_verdict
 
         name = node.gateway.id
+        # First: its end of the line may be closed before it has written its last word and is gone.
+        status = _status(node)
         try:
             doing = Slate.at(self.room / f"{name}.slate").read()
             stack = (self.room / f"{name}.stack").read_text(encoding="utf-8", errors="replace")
@@ -79,7 +81,7 @@ class Workers:
         if kata is None:
             return
         late = (self.room / f"{name}.late").exists()
-        verdict = crash_verdict(kata, doing, _status(node), stack, late)
+        verdict = crash_verdict(kata, doing, status, stack, late)
         self.verdicts[name] = verdict
         if doing.get("test"):
             self.inside.bar(kata.name, [f"Not run: {doing['test']} ended Python, and so the others were left out."])
