@@ -71,7 +71,8 @@ def with_failure(text: str, block: str) -> str:
 def _pytest(folder: Path, *arguments: str) -> str:
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     env |= {"PYTHONPATH": str(folder), "COLUMNS": "80", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    env["PYTEST_ADDOPTS"] = "-p no:cacheprovider"  # in the command, the run would tell learners to type it, too
+    command = [sys.executable, "-m", "pytest", *arguments]
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False).stdout
 
 

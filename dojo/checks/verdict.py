@@ -51,9 +51,12 @@ def _raised_in(error: NotImplementedError, solution: Path) -> bool:
     return linecache.getline(str(solution), line).strip().startswith("raise NotImplementedError")
 
 
+CUT_OFF_SOME = "appears to not have been used in the graph"
+"""What torch says where an output depends on some of what it is differentiated by; not on which."""
+
 CUT_OFF = (
     "does not require grad and does not have a grad_fn",
-    "appears to not have been used in the graph",
+    CUT_OFF_SOME,
     "expects at least one input tensor to require gradient",
     "no graph nodes that require computing gradients",
     "Numerical gradient for function expected to be zero",

@@ -143,7 +143,7 @@ def all_tests(item: pytest.Item, judge: Any) -> list[pytest.Item]:
 def load_what_they_import(items: list[pytest.Item]) -> None:
     """Import here what the tests import inside of their functions: oracles, which each child would load anew."""
     for module in {item.getparent(pytest.Module) for item in items}:
-        for code in _codes(vars(module.obj)) if module is not None else ():
+        for code in _codes(module.obj) if module is not None else ():
             loaded: Any = None
             for step in dis.get_instructions(code):
                 # Whatever is wrong with it is said by the test that needs it.
@@ -154,18 +154,22 @@ def load_what_they_import(items: list[pytest.Item]) -> None:
                         getattr(loaded, step.argval)  # transformers loads its parts when they are asked for
 
 
-def _codes(names: dict[str, Any]) -> Iterator[CodeType]:
+def _codes(module: ModuleType) -> Iterator[CodeType]:
     """The code of a test file's own functions, and of those in its classes and within functions."""
-    for value in list(names.values()):
-        if isinstance(value, type) and value.__module__ == names.get("__name__", value.__module__):
-            yield from _codes({k: v for k, v in vars(value).items() if isinstance(v, FunctionType)})
-        elif isinstance(value, FunctionType) and value.__module__ == names.get("__name__", value.__module__):
-            inner = getattr(getattr(value, "hypothesis", None), "inner_test", value)
-            todo = [inner.__code__]
-            while todo:
-                code = todo.pop()
-                todo += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-                yield code
+    own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
+    methods = [value for cls in own if isinstance(cls, type) for value in vars(cls).values()]
+    for function in [*own, *methods]:
+        if isinstance(function, FunctionType):
+            inner = getattr(getattr(function, "hypothesis", None), "inner_test", function)
+            yield from _with_inner(inner.__code__)
+
+
+def _with_inner(code: CodeType) -> Iterator[CodeType]:
+    """The code, and that of the functions within it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _with_inner(constant)
 
 
 def learners(
@@ -247,12 +251,7 @@ def _passes_unseen(item: pytest.Item, recorder: Recorder) -> bool:
 def names_in(item: pytest.Item, module: ModuleType) -> set[str]:
     """The kata's names that the test's code holds: what it may call where no call is seen, as in another process."""
     code = getattr(getattr(item, "function", None), "__code__", None)
-    names: set[str] = set()
-    todo = [code] if code is not None else []
-    while todo:
-        one = todo.pop()
-        names.update(one.co_names)
-        todo += [constant for constant in one.co_consts if hasattr(constant, "co_names")]
+    names = {name for one in (_with_inner(code) if code is not None else ()) for name in one.co_names}
     return {n for n in names if getattr(vars(module).get(n), "__module__", None) == module.__name__}
 
 

@@ -25,7 +25,7 @@ import pytest
 from dojo.checks.compare import MISSING, Wrong, as_numpy, is_scalar, isclose
 from dojo.checks.deadline import DeadlineExceeded
 from dojo.checks.replay import OPERANDS, Child, become_quiet
-from dojo.checks.verdict import cut_off, frames, is_gradcheck, line_in
+from dojo.checks.verdict import CUT_OFF_SOME, cut_off, frames, is_gradcheck, line_in
 from dojo.curriculum.katas import Kata
 
 SHOWN = 4
@@ -149,7 +149,7 @@ def _of_gradients(error: BaseException, who: str, found: dict[str, Any]) -> list
     """For torch's own errors: of a graph that doesn't reach back, and of gradcheck."""
     its = f"{who}: the" if who else "its"
     if cut_off(error):
-        if "appears to not have been used" in str(error):
+        if CUT_OFF_SOME in str(error):
             # Of several that it was asked for, torch doesn't say which; a parameter may be among them.
             return [
                 f"{its} output no longer depends on all that the test differentiates it by (arguments or parameters): "

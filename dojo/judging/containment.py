@@ -219,14 +219,17 @@ class Containment:
         """pytest itself can't go on.  Where learners' code is being run, that is its doing: leave it to be told."""
         if self.inside.doing and (self.inside.news is not None or self.inside.room is not None):
             text = " ".join(str(error).split())[:300]
-            self.inside.do(**{**self.inside.doing, "internal": f"{type(error).__name__}: {text}"})
-            self.inside.real_exit(70)
+            self._leave(internal=f"{type(error).__name__}: {text}")
 
     def _end_if_severed(self) -> None:
         """Nobody would hear of this run any more, and the code that has just run did it: leave it to be told."""
         if self.inside.severed:
-            self.inside.do(**{**self.inside.doing, "severed": True})
-            self.inside.real_exit(70)
+            self._leave(severed=True)
+
+    def _leave(self, **why: Any) -> None:
+        """End this process at once: those who outlive it find on the slate what was being done, and why it ended."""
+        self.inside.do(**{**self.inside.doing, **why})
+        self.inside.real_exit(70)
 
     def interrupted(self, error: BaseException) -> None:
         """The run ends before its time: by Ctrl-C, or by code that raises what Ctrl-C does."""
