@@ -54,6 +54,7 @@ class Told:
 
 def tell(cases: list[Case], whole: bool = False, jobs: int | None = None) -> list[Told]:
     """What is told of each case.  `whole` runs all of a kata's tests.  Runs pytest in this process."""
+    from dojo.proofs.collecting import arguments
     from dojo.proofs.pool import Job, run_jobs
 
     dojo = open_dojo(ROOT)
@@ -78,13 +79,9 @@ def tell(cases: list[Case], whole: bool = False, jobs: int | None = None) -> lis
                 )
             return True
 
-    files = {str(katas[case.kata].test) for case in cases}
-    arguments = [
-        *sorted(files), "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "--impl", "reference",
-        "-q", "-s", "-p", "no:cacheprovider",
-    ]  # fmt: skip
+    chosen = sorted({katas[case.kata] for case in cases}, key=lambda kata: str(kata.test))
     with contextlib.redirect_stdout(io.StringIO()):
-        pytest.main(arguments, plugins=[Session()])
+        pytest.main(arguments(dojo, chosen), plugins=[Session()])
     return told
 
 
