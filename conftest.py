@@ -1,6 +1,21 @@
 """Makes the fixtures known to every test; they import what they need when they are used."""
 
-from fixtures.data import digits, hamlet, penguins, photo, ratings, reviews  # noqa: F401
+from fixtures.data import (  # noqa: F401
+    ames,
+    cancer,
+    churn,
+    co2,
+    diabetes,
+    digits,
+    hamlet,
+    iris,
+    penguins,
+    photo,
+    ratings,
+    reviews,
+    sunspots,
+    wine,
+)
 from fixtures.devices import device, kernels  # noqa: F401
 from fixtures.gpu import gpu  # noqa: F401
 from fixtures.models import gpt2_vocabulary, minilm, smollm2  # noqa: F401
