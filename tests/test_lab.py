@@ -46,7 +46,7 @@ def test_real_data_and_pretrained_models():
 @pytest.mark.parametrize(
     ("load", "said"),
     [
-        (lab.data, "there is no data set 'weather'; there are digits, hamlet"),
+        (lab.data, "there is no data set 'weather'; there are ames, cancer"),
         (lab.pretrained, "there is no pretrained model 'weather'; there are gpt2_vocabulary, minilm, smollm2"),
     ],
 )
