@@ -1,8 +1,8 @@
 """Linear regression
 
-**Before you start.**  You need matrix products, gradients and the variance of a sample.  Module 01's
-k07_least_squares and k12_gradient_descent prepare you, but you don't import them.  Regression is
-new to you?  Read Hastie, Tibshirani and Friedman (below), sections 3.2 and 3.4, free at
+**Before you start.**  You need matrix products, gradients and the variance of a sample.  Module
+01's k07_least_squares and k12_gradient_descent prepare you, but you don't import them.  Regression
+is new to you?  Read Hastie, Tibshirani and Friedman (below), sections 3.2 and 3.4, free at
 hastie.su.domains/ElemStatLearn.
 
 **The idea.**  You want to predict a number, and to know how far to trust what you found.  Linear
@@ -89,8 +89,8 @@ def gradient_descent(
     """The weights, the intercept, and the losses after `steps` ≥ 0 steps from w = 0 and b = 0.
 
     - Each step uses all rows, and moves w and b by gradients at the same point.
-    - The losses (steps + 1,) are L before the first step and after each: the last one is that of the
-      answer.
+    - The losses (steps + 1,) are L before the first step and after each; the last one is that of
+      the answer.
 
     Raises ValueError, naming both shapes, if `x` isn't (n, d) or `y` isn't (n,).
     """
@@ -132,7 +132,10 @@ def r_squared(y: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def mean_absolute_error(y: np.ndarray, predicted: np.ndarray) -> float:
-    """The mean of |y - predicted|; both (n,).  Raises ValueError, naming both shapes, if they differ."""
+    """The mean of |y - predicted|; both (n,).
+
+    Raises ValueError, naming both shapes, if they differ.
+    """
     raise NotImplementedError
 
 

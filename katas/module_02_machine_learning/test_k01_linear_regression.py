@@ -84,6 +84,14 @@ class TestLeastSquares:
         with raises(ValueError, "rank"):
             least_squares(np.array(x), np.arange(1.0, len(x) + 1))
 
+    @pytest.mark.parametrize("scale", [1e-3, 1e3])
+    def test_small_and_large_units_are_not_dependent(self, rng, scale):
+        x, y = noisy(rng)
+        x = x - x.mean(axis=0)
+        theta = np.linalg.lstsq(np.column_stack([np.ones(12), x]), y, rcond=None)[0]
+        weights, intercept = least_squares(x * scale, y)
+        assert_close((weights * scale, intercept), (theta[1:], float(theta[0])), rtol=1e-6, atol=1e-6)
+
     def test_as_many_rows_as_parameters_are_enough(self):
         weights, intercept = least_squares(np.array([[1.0], [3.0]]), np.array([2.0, 10.0]))
         assert_close((weights, intercept), (np.array([4.0]), -2.0))
