@@ -125,7 +125,7 @@ def polynomial_features(x: np.ndarray, degree: int) -> np.ndarray:
 def r_squared(y: np.ndarray, predicted: np.ndarray) -> float:
     """R² of the predictions (n,) for the targets `y` (n,): 1 is perfect, and it may be negative.
 
-    If all targets are the same, it is 1.0 where each prediction is exactly right, and 0.0 otherwise.
+    If all targets are the same, it is 1.0 if each prediction is exactly right, and 0.0 otherwise.
     Raises ValueError, naming both shapes, if they differ.
     """
     raise NotImplementedError
