@@ -96,7 +96,8 @@ def rolling_features(y: np.ndarray, window: int) -> np.ndarray:
 
     - The deviation is divided by `window`.
     - Rows t < window are NaN.  The window may be longer than y.
-    - There is no Python loop over the rows.
+    - There is no Python loop over the rows, and values around 1e8 keep their digits: means of
+      squares less squared means lose them.
 
     Raises ValueError, naming it, if the window is below 1.
     """
