@@ -273,7 +273,7 @@ class TestHoltWinters:
         assert_close(fitted[:2], np.array([2.0, 6.25]))
 
     @pytest.mark.parametrize(("n", "period", "steps"), [(30, 4, 9), (17, 7, 3), (8, 4, 0), (11, 1, 4)])
-    @pytest.mark.parametrize("weights", [(0.5, 0.2, 0.7), (0.1, 0.9, 0.3), (1, 0, 1)])
+    @pytest.mark.parametrize("weights", [(0.5, 0.2, 0.7), (0.1, 0.9, 0.3), (1, 0, 1), (0, 1, 0)])
     def test_follows_its_equations(self, rng, n, period, steps, weights):
         y = seasons(rng, n, max(period, 2))
         assert_close(holt_winters(y, period, *weights, steps), states(y, period, *weights, steps))
