@@ -43,8 +43,8 @@ rows stand in the street, at a price:
 changes.
 
 **Which pair?**  The one that violates KKT most: i with the largest yᵢ - gᵢ where αᵢ yᵢ may still
-grow, j with the smallest where αⱼ yⱼ may still shrink.  Once the two meet, KKT holds, and b is where
-they meet.
+grow, j with the smallest where αⱼ yⱼ may still shrink.  Once the two meet, KKT holds, and b is
+where they meet.
 
 **Worked by hand**, with x = 0 of class -1 and x = 2 of class 1:
 
