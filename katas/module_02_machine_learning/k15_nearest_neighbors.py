@@ -127,7 +127,7 @@ def knn_regress(x: np.ndarray, y: np.ndarray, new: np.ndarray, k: int, kind: str
 
 
 def euclidean(rows: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Given: the distance of each of `rows` (j, d) to `point` (d,), (j,)."""
+    """Given to you: the distance of each of `rows` (j, d) to `point` (d,), (j,)."""
     return np.sqrt(((rows - point) ** 2).sum(axis=1))
 
 
