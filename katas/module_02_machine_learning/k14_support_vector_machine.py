@@ -142,9 +142,7 @@ def smo_step(alpha: np.ndarray, y: np.ndarray, k: np.ndarray, c: float, i: int, 
     raise NotImplementedError
 
 
-def smo(
-    y: np.ndarray, k: np.ndarray, c: float, tol: float = 1e-6, max_steps: int = 100_000
-) -> tuple[np.ndarray, float]:
+def smo(y: np.ndarray, k: np.ndarray, c: float, tol: float = 1e-6, max_steps: int = 10_000) -> tuple[np.ndarray, float]:
     """(alpha, b) where no row violates KKT by more than `tol`, starting from α = 0.
 
     - At most `max_steps` pairs are moved; then it ends as it is.

@@ -254,8 +254,9 @@ def kernels(x, kind):
 
 
 class TestSmo:
-    @pytest.mark.parametrize("kind", ["linear", "rbf", "polynomial"])
-    @pytest.mark.parametrize("c", [0.1, 1.0, 5.0])
+    @pytest.mark.parametrize(
+        ("kind", "c"), [("linear", 0.1), ("rbf", 1.0), ("polynomial", 1.0), ("linear", 5.0), ("rbf", 5.0)]
+    )
     def test_reaches_scikit_learns_dual_objective(self, rng, kind, c):
         from sklearn.svm import SVC as Oracle
 
@@ -326,8 +327,9 @@ def line(a, b):
 
 
 class TestSVC:
-    @pytest.mark.parametrize(("kernel", "c"), [(line, 0.5), (rbf, 1.0), (rbf, 8.0)])
-    @pytest.mark.parametrize("names", [(3, 8), ("cat", "ant"), (-1, 1)])
+    @pytest.mark.parametrize(
+        ("kernel", "c", "names"), [(line, 0.5, (3, 8)), (rbf, 1.0, ("cat", "ant")), (rbf, 8.0, (-1, 1))]
+    )
     def test_decides_as_scikit_learn(self, rng, kernel, c, names):
         from sklearn.svm import SVC as Oracle
 

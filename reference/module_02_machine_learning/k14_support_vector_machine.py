@@ -75,9 +75,7 @@ def _snap(value: float, c: float) -> float:
     return 0.0 if value < 1e-14 * c else c if value > (1 - 1e-14) * c else value
 
 
-def smo(
-    y: np.ndarray, k: np.ndarray, c: float, tol: float = 1e-6, max_steps: int = 100_000
-) -> tuple[np.ndarray, float]:
+def smo(y: np.ndarray, k: np.ndarray, c: float, tol: float = 1e-6, max_steps: int = 10_000) -> tuple[np.ndarray, float]:
     alpha = np.zeros(len(y))
     for step in range(max_steps + 1):
         lack = y - k @ (alpha * y)
@@ -87,9 +85,11 @@ def smo(
         i = int(np.where(up, lack, -np.inf).argmax())
         j = int(np.where(down, lack, np.inf).argmin())
         # The pair that violates KKT most.  b lies between the two, so neither is off by more than half.
-        if lack[i] - lack[j] <= tol or step == max_steps:
+        moved = alpha if lack[i] - lack[j] <= tol or step == max_steps else smo_step(alpha, y, k, c, i, j)
+        # Where even the worst pair can't move, rounding allows no better.
+        if np.array_equal(moved, alpha):
             return alpha, float((lack[i] + lack[j]) / 2)
-        alpha = smo_step(alpha, y, k, c, i, j)
+        alpha = moved
     raise AssertionError("the last step returns")
 
 
