@@ -166,6 +166,15 @@ class TestIsolationForest:
         if np.ptp(x) * 0.02 > np.ptp(thresholds):
             fail("all trees split at the same place", evidence="same")
 
+    def test_the_samples_differ(self, rng):
+        # Two rows a tree: its threshold is as large as the larger of the two, and rows grow fourfold.
+        x = 4.0 ** np.arange(16)[:, None]
+        forest = IsolationForest(60, 2, rng)
+        forest.fit(x)
+        sizes = {int(math.log(tree["threshold"], 4)) for tree in forest.trees}
+        if len(sizes) < 6:
+            fail("all trees are grown from the same rows; draw anew for each", evidence="one sample")
+
     def test_scores_are_as_high_as_scikit_learns(self, rng):
         from sklearn.ensemble import IsolationForest as Oracle
 
@@ -231,11 +240,23 @@ class TestSmote:
         everything = {pair for i in range(n) for pair in segments(x, k, x[i]) if pair[0] == i}
         # A single pair stays out with a chance of (1 - 1/18)^400, 1e-10.
         if not everything <= used:
-            fail(f"{len(everything - used)} of {len(everything)} pairs of neighbours are never used", evidence="unused")
+            fail(
+                f"{len(everything - used)} of {len(everything)} pairs of neighbours are never used",
+                evidence=("unused", sorted(everything - used)),
+            )
+
+    def test_new_rows_are_new(self, rng):
+        x = np.array([[0.0, 0.0], [1.0, 7.0], [5.0, 3.0]])
+        made = smote(x, 300, 2, rng)
+        assert_close(float((made[:, None] == x).all(axis=2).any(axis=1).mean()), 0.0)
 
     def test_goes_any_share_of_the_way(self, rng):
         made = smote(np.array([[0, 0], [10, 20]]), 900, 1, rng)
         shares = made[:, 0] / 10
+        if len(np.unique(shares.round(9))) < 800:
+            fail(
+                f"900 new rows lie at {len(np.unique(shares.round(9)))} places only; draw u for each", evidence="places"
+            )
         assert_close(made[:, 1], 2 * made[:, 0])
         # Uniform from 0 to 1, from either end: the deviation of the mean is 0.0096.
         assert_close((float(shares.mean()), float(shares.std())), (0.5, 12**-0.5), atol=0.055, rtol=0)
