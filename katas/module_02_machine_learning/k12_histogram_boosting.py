@@ -22,8 +22,7 @@ are tried, however many rows there are.
     model         F = base + η (f₁ + f₂ + …)
 
 G_L, H_L are the sums left of a split, G_R, H_R right of it, G = G_L + G_R, H = H_L + H_R.  fₖ is
-tree k, η the learning rate.  LightGBM's code leaves out the ½, so its γ is twice
-this one.
+tree k, η the learning rate.  LightGBM's code leaves out the ½, so its γ is twice this one.
 
     values   1    2 2      5       9
            ┌────┬──────┬───────┬───────┐
