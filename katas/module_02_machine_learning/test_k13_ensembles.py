@@ -265,8 +265,8 @@ class TestAdaBoost:
     def test_a_member_without_an_error_is_the_last(self, rate):
         fit, seen = scripted([0, 0, 0, 1], [0, 1, 0, 1], [9] * 4)
         model = fitted(AdaBoost(fit, 5, rate), np.zeros((4, 1)), np.array([0, 1, 0, 1]))
-        assert_equal(len(seen), 2)
         assert_close(list(model.alphas), [rate * math.log(3), 1.0])
+        assert_equal(len(seen), 2)
         assert_equal(len(model.members), 2)
 
     @pytest.mark.parametrize(
