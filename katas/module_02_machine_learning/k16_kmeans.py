@@ -31,12 +31,12 @@ Lloyd's turns on a line of points, from two centres (×) on the left:
     step 2      ×          ×     labels  0 0 1 1, as before: the end
                ●─●───────●───●
 
-**Why does it end?**  Neither turn can raise J: the mean is the point with the smallest sum of squared
-distances.  And there are finitely many labellings.  But the end may be a poor local minimum.  So you
-start well (k-means++) and more than once.
+**Why does it end?**  Neither turn can raise J: the mean is the point with the smallest sum of
+squared distances.  And there are finitely many labellings.  But the end may be a poor local
+minimum.  So you start well (k-means++) and more than once.
 
-**Which k?**  The lowest possible J falls as k grows.  The elbow is where it stops falling fast: the k
-at which the curve lies deepest below the straight line from its first point to its last.
+**Which k?**  The lowest possible J falls as k grows.  The elbow is where it stops falling fast: the
+k at which the curve lies deepest below the straight line from its first point to its last.
 
 **Worked by hand**, for x = 0, 1, 5, 7 on a line:
 
@@ -92,8 +92,8 @@ def kmeans_plus_plus(x: np.ndarray, k: int, rng: np.random.Generator) -> np.ndar
       probabilities.  So no point is drawn twice.
     - All randomness comes from `rng`.
 
-    Raises ValueError, naming k, if k < 1; and, naming k and the number of different rows, if `x` has
-    fewer different rows than k.
+    Raises ValueError, naming k, if k < 1; and, naming k and the number of different rows, if `x`
+    has fewer different rows than k.
     """
     raise NotImplementedError
 
@@ -104,13 +104,11 @@ def assign(x: np.ndarray, centers: np.ndarray) -> np.ndarray:
 
 
 def update_centers(x: np.ndarray, labels: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """The mean of each cluster's rows: (k, d).  A cluster without rows keeps its row of `centers`."""
+    """The mean of each cluster's rows: (k, d).  One without rows keeps its row of `centers`."""
     raise NotImplementedError
 
 
-def lloyd(
-    x: np.ndarray, centers: np.ndarray, max_steps: int = 300
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def lloyd(x: np.ndarray, centers: np.ndarray, max_steps: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Lloyd's algorithm from `centers` (k, d).  A step is an update, then an assignment.
 
     It assigns once, then ends after the first step that leaves all labels as they were, or after
@@ -123,9 +121,7 @@ def lloyd(
     raise NotImplementedError
 
 
-def kmeans(
-    x: np.ndarray, k: int, rng: np.random.Generator, restarts: int = 10
-) -> tuple[np.ndarray, np.ndarray, float]:
+def kmeans(x: np.ndarray, k: int, rng: np.random.Generator, restarts: int = 10) -> tuple[np.ndarray, np.ndarray, float]:
     """Centres (k, d), labels (n,) and inertia of the best of `restarts` ≥ 1 runs.
 
     Each run is `lloyd` to its end, from a new draw of `kmeans_plus_plus`.  Raises what that raises.
@@ -133,9 +129,7 @@ def kmeans(
     raise NotImplementedError
 
 
-def mini_batch_step(
-    centers: np.ndarray, counts: np.ndarray, batch: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def mini_batch_step(centers: np.ndarray, counts: np.ndarray, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The centres (k, d) and counts (k,) after a `batch` of points (b, d), as in the lesson.
 
     - `counts` (k,) is each centre's n before the batch; integers, and so is the answer.

@@ -39,9 +39,7 @@ def update_centers(x: np.ndarray, labels: np.ndarray, centers: np.ndarray) -> np
     return moved
 
 
-def lloyd(
-    x: np.ndarray, centers: np.ndarray, max_steps: int = 300
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def lloyd(x: np.ndarray, centers: np.ndarray, max_steps: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     middles = np.array(centers, dtype=np.float64)
     distances = squared_distances(x, middles)
     labels = distances.argmin(axis=1)
@@ -58,17 +56,13 @@ def lloyd(
     return middles, labels, np.array(history)
 
 
-def kmeans(
-    x: np.ndarray, k: int, rng: np.random.Generator, restarts: int = 10
-) -> tuple[np.ndarray, np.ndarray, float]:
+def kmeans(x: np.ndarray, k: int, rng: np.random.Generator, restarts: int = 10) -> tuple[np.ndarray, np.ndarray, float]:
     runs = [lloyd(x, kmeans_plus_plus(x, k, rng)) for _ in range(restarts)]
     middles, labels, history = min(runs, key=lambda run: run[2][-1])
     return middles, labels, float(history[-1])
 
 
-def mini_batch_step(
-    centers: np.ndarray, counts: np.ndarray, batch: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def mini_batch_step(centers: np.ndarray, counts: np.ndarray, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     labels = assign(batch, centers)
     moved, seen = np.array(centers, dtype=np.float64), np.array(counts)
     for j in np.unique(labels):
