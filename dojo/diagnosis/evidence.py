@@ -179,8 +179,12 @@ def learners(
     budget: Budget,
     may_differ: MayDiffer,
     judge: Any,
+    passes_unseen: Callable[[pytest.Item], bool] | None = None,
 ) -> list[Seen] | None:
-    """How each test ends for the learner's `module`, from a child; None where that can't be known."""
+    """How each test ends for the learner's `module`, from a child; None where that can't be known.
+
+    passes_unseen  tells whether a failing test passes where its calls aren't noted; None: it is tried
+    """
 
     def job() -> list[Seen]:
         found = []
@@ -195,7 +199,7 @@ def learners(
             limit_tests(judge, budget)
             # What can't be looked at is left out: the other tests tell enough.
             with contextlib.suppress(Exception):
-                seen = _see(item, module, solution, recorder)
+                seen = _see(item, module, solution, recorder, passes_unseen)
                 if seen is not None:
                     found.append(seen)
         return found
@@ -210,13 +214,20 @@ def limit_tests(judge: Any, budget: Budget) -> None:
         judge.patience = min(judge.patience or longest, longest)
 
 
-def _see(item: pytest.Item, module: ModuleType, solution: Path, recorder: Recorder) -> Seen | None:
+def _see(
+    item: pytest.Item,
+    module: ModuleType,
+    solution: Path,
+    recorder: Recorder,
+    passes_unseen: Callable[[pytest.Item], bool] | None,
+) -> Seen | None:
     recorder.calls = []
     with comparisons(recorder, Path(item.path)) as compared:
         outcome = replay(item)
     if outcome.skipped:
         return None
-    if outcome.error is not None and outcome.seconds < AGAIN and _passes_unseen(item, recorder):
+    ask = passes_unseen or (lambda item: outcome.seconds < AGAIN and _passes_unseen(item, recorder))
+    if outcome.error is not None and ask(item):
         # It looks at what is alive, and the recorder keeps what it notes.
         return Seen(item.nodeid, Answer(passed=True), False, outcome.seconds, recorder.names)
     error = outcome.error

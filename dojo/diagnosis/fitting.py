@@ -8,14 +8,13 @@ Each try has a child of its own, so that what one changes in place spoils no oth
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dojo.checks.compare import MISSING, Wrong, as_numpy, is_array, is_scalar
+from dojo.checks.compare import MISSING, as_numpy, is_array, is_scalar
 from dojo.checks.replay import Child, replay
 from dojo.curriculum.katas import DojoError, Kata
 from dojo.curriculum.patches import Patch, mistakes
@@ -73,8 +72,12 @@ class Search:
 
     def _first(self) -> Seen | None:
         """How the failed test ends once more for the learner; None where it doesn't fail again."""
-        found = learners([self.item], self.module, self.solution, self.budget, lambda test, patch: True, self.judge)
+        found = self._see([self.item])
         return found[0] if found and not found[0].answer.passed and not found[0].todo else None
+
+    def _see(self, items: list[pytest.Item]) -> list[Seen]:
+        """How the tests end for the learner; empty where that can't be known."""
+        return learners(items, self.module, self.solution, self.budget, self.may_differ, self.judge) or []
 
     @property
     def items(self) -> list[pytest.Item]:
@@ -88,8 +91,7 @@ class Search:
         if self._seen is None:
             with self.budget.paused():
                 load_what_they_import(self.items)
-            found = learners(self.items, self.module, self.solution, self.budget, self.may_differ, self.judge)
-            self._seen = found or []
+            self._seen = self._see(self.items)
         return self._seen
 
     @property
@@ -234,23 +236,4 @@ def _pair(one: Any, other: Any) -> tuple[Any, Any]:
     return portable(one), portable(other)
 
 
-def fitting_mistakes(
-    item: pytest.Function,
-    kata: Kata,
-    module: ModuleType,
-    error: BaseException,
-    seconds: float,
-    may_differ: MayDiffer = lambda test, patch: True,
-) -> list[str]:
-    """The sentences of the mistakes that explain `error`; see `Search.mistakes`.
-
-    What `may_differ` says can't fail isn't run.  For a forked child.
-    """
-    if isinstance(error, Wrong) and error.kind == "forbidden":
-        return []  # found in the text of the file, whatever it answers
-    sys.modules[module.__name__] = module
-    search = Search(item, kata, module, kata.reference, Budget(seconds), may_differ)
-    return search.mistakes() if search.reference_expects() is not None else []
-
-
-__all__ = ["Search", "budget_for", "fitting_mistakes", "judge_of"]
+__all__ = ["Search", "budget_for", "judge_of"]

@@ -463,8 +463,12 @@ def _forbidden_use(name: str, line: int, helper: Path | None) -> Wrong:
 
 
 def _seed_torch(torch: Any, seed: int) -> None:
-    """As torch.manual_seed does, which takes a millisecond for devices that a CPU build can't have."""
-    if torch.accelerator.current_accelerator() is None:
+    """As torch.manual_seed does, which takes milliseconds for devices that a CPU build can't have.
+
+    The pretended GPU (fixtures/pretend_gpu.py) draws from the CPU's generator.
+    """
+    device = torch.accelerator.current_accelerator()
+    if device is None or device.type == torch._C._get_privateuse1_backend_name():
         torch.default_generator.manual_seed(seed)
     else:
         torch.manual_seed(seed)

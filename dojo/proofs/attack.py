@@ -17,13 +17,13 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
@@ -58,6 +58,10 @@ class Judged:
         """Whether a right one is accepted, or a wrong one caught."""
         return (self.colour == "green") == self.right
 
+    def as_json(self) -> str:
+        """One line."""
+        return json.dumps({**asdict(self), "good": self.good}, ensure_ascii=False)
+
 
 def run_attack(dojo: Dojo, folder: Path, names: Sequence[str] = (), *, as_json: bool = False) -> int:
     """Judge every solution in `folder`, of the katas `names` alone where any is given, and print what was found.
@@ -70,11 +74,11 @@ def run_attack(dojo: Dojo, folder: Path, names: Sequence[str] = (), *, as_json: 
     solutions = [(kata, file) for kata, file in solutions if not wanted or kata in wanted]
     if not solutions:
         raise DojoError(f"{folder} has no solutions to judge; expected files such as {folder}/vectors/right_1.py")
-    judged = judge(dojo, solutions)
     if as_json:
-        print(json.dumps([{**asdict(one), "good": one.good} for one in judged], indent=2, ensure_ascii=False))
+        judged = judge(dojo, solutions, lambda one: print(one.as_json(), flush=True))
     else:
-        show(judged)
+        judged = judge(dojo, solutions, show)
+        show_sums(judged)
     return 0 if all(one.good for one in judged) else 1
 
 
@@ -84,9 +88,14 @@ def find(dojo: Dojo, folder: Path) -> list[tuple[Kata, Path]]:
     return [(dojo.kata(file.parent.name), file) for file in files]
 
 
-def judge(dojo: Dojo, solutions: Sequence[tuple[Kata, Path]]) -> list[Judged]:
-    """Judge each solution in a child of one session that has collected the tests of their katas."""
-    session = _Session(solutions)
+def judge(
+    dojo: Dojo, solutions: Sequence[tuple[Kata, Path]], heard: Callable[[Judged], None] = lambda one: None
+) -> list[Judged]:
+    """Judge each solution in a child of one session that has collected the tests of their katas.
+
+    heard  is told of each as soon as it is judged, so that nothing is lost where a long run is ended
+    """
+    session = _Session(solutions, partial(_beside, sys.stdout, heard))
     katas = list(dict.fromkeys(kata for kata, _ in solutions))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     said = StringIO()
@@ -97,9 +106,16 @@ def judge(dojo: Dojo, solutions: Sequence[tuple[Kata, Path]]) -> list[Judged]:
     return sorted(session.judged, key=lambda one: (one.kata, one.file))
 
 
+def _beside(terminal: TextIO, heard: Callable[[Judged], None], one: Judged) -> None:
+    """Tell of `one` on the terminal, while what pytest prints is kept away from it."""
+    with redirect_stdout(terminal):
+        heard(one)
+
+
 class _Session:
-    def __init__(self, solutions: Sequence[tuple[Kata, Path]]) -> None:
+    def __init__(self, solutions: Sequence[tuple[Kata, Path]], heard: Callable[[Judged], None]) -> None:
         self.solutions = solutions
+        self.heard = heard
         self.judged: list[Judged] = []
 
     @pytest.hookimpl(tryfirst=True)
@@ -122,6 +138,7 @@ class _Session:
             if done.answer is None:
                 answer.said = ["ran past its time" if done.timed_out else done.error or "ended the process"]
             self.judged.append(answer)
+            self.heard(answer)
         return True
 
 
@@ -166,17 +183,20 @@ def _judge(session: pytest.Session, judge: Any, items: list[pytest.Item], kata: 
     return answer
 
 
-def show(judged: Sequence[Judged]) -> None:
-    """Print what went wrong, what each caught one was told, and the sums."""
-    for one in judged:
-        if one.right and one.good:
-            continue
-        verdict = "REFUSED" if one.right else "caught" if one.good else "PASSED"
-        print(f"{verdict:<8}{one.kata}/{Path(one.file).name}  {one.fault}")
-        if one.said:
-            print(f"        {one.test}")
-            for line in one.said:
-                print(f"          {line}")
+def show(one: Judged) -> None:
+    """Print what went wrong, or what a wrong one that is caught was told."""
+    if one.right and one.good:
+        return
+    verdict = "REFUSED" if one.right else "caught" if one.good else "PASSED"
+    print(f"{verdict:<8}{one.kata}/{Path(one.file).name}  {one.fault}")
+    if one.said:
+        print(f"        {one.test}")
+        for line in one.said:
+            print(f"          {line}")
+
+
+def show_sums(judged: Sequence[Judged]) -> None:
+    """Print how many were accepted, caught and told why."""
     right = [one for one in judged if one.right]
     wrong = [one for one in judged if not one.right]
     print(

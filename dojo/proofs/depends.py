@@ -61,6 +61,8 @@ class Depends:
         self._engines: dict[str, Found] = {}
         self._digests: dict[str, bytes] = {}
         self._meanings: dict[tuple[str, frozenset[str] | None], bytes] = {}
+        self._found: dict[Kata, Found] = {}
+        self._beside: dict[Path, set[str]] = {}
         self._katas = {kata.import_name: kata for kata in dojo.katas}
 
     # --- the hashes ---------------------------------------------------------------------------------
@@ -101,6 +103,11 @@ class Depends:
 
     def found(self, kata: Kata) -> Found:
         """What the kata's tests, reference and fixtures import, beside the engine."""
+        if kata not in self._found:
+            self._found[kata] = self._look(kata)
+        return self._found[kata]
+
+    def _look(self, kata: Kata) -> Found:
         found = Found(self)
         found.modules[kata.import_name] = found.modules[f"reference.{kata.module}.{kata.stem}"] = OWN
         for path in (kata.test, kata.reference):
@@ -111,11 +118,13 @@ class Depends:
 
     def _add_files_beside(self, found: Found, test: Source, kata: Kata) -> None:
         """The files in the kata's folder whose names stand in its tests: a script that they start, or data."""
-        for node in ast.walk(test.tree) if test.tree is not None else ():
-            name = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
-            path = kata.test.parent / name
-            if not name or "/" in name or path in (kata.stub, kata.test) or not _is_file(path):
-                continue
+        folder = kata.test.parent
+        if folder not in self._beside:
+            self._beside[folder] = {path.name for path in folder.iterdir() if path.is_file()}
+        constants = [node.value for node in ast.walk(test.tree or ast.Module([], [])) if isinstance(node, ast.Constant)]
+        texts = {text for text in constants if isinstance(text, str)}
+        for name in sorted(texts & (self._beside[folder] - {kata.stub.name, kata.test.name})):
+            path = folder / name
             if path.suffix == ".py":
                 source = self._source(path, f"katas.{kata.module}")
                 found.add(name, meaning(source.text))
@@ -299,13 +308,6 @@ class Found:
         self.modules[wanted.module] = None if names is None else known | names
         for one in source.imports(names):
             self.follow(one)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a text that can't be a file's name
-        return False
 
 
 def _asked_of_the_lab(tree: ast.Module) -> Iterator[tuple[str, str | None]]:

@@ -14,13 +14,12 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from dojo.checks.replay import replay
+from dojo.checks.replay import Child, replay
 from dojo.curriculum.katas import Kata
 from dojo.curriculum.patches import Patch
 from dojo.curriculum.swap import module_from_source, swap_in
@@ -73,23 +72,27 @@ def variant(session: Session, kata: Kata, patch: Patch, text: str) -> list[Seen]
     return session.run(kata, module, kata.reference, session.reaching(kata, patch))
 
 
-def mistake(session: Session, kata: Kata, patch: Patch, text: str) -> tuple[str, list[str]] | None:
-    """Proof 4: the first test that fails, and the sentences that it tells the learner; ("", []) if none fails."""
-    from dojo.diagnosis.fitting import fitting_mistakes  # here alone, so that nothing else can depend on it
+def answers(session: Session, kata: Kata, patch: Patch, text: str) -> Any:
+    """Before proof 4: what the tests get from a mistake (`naming.Answers`)."""
+    from dojo.proofs import naming  # here alone, so that nothing else can depend on the diagnosis
 
-    reference = session.module(kata)
-    mistaken = module_from_source(text, kata.import_name, kata.reference)
-    swap_in(session.items[kata], reference, mistaken)
+    return naming.answers(session, kata, patch, text)
 
-    def may_differ(test: pytest.Item, other: Patch | None) -> bool:
-        return session.reach[kata].runs(test.nodeid, session.units[other or patch])
 
-    for item in session.reaching(kata, patch):
-        outcome = replay(item)
-        if outcome.error is not None and isinstance(item, pytest.Function):
-            told = fitting_mistakes(item, kata, mistaken, outcome.error, JOB_SECONDS / 2, may_differ)
-            return item.name, told
-    return "", []
+def mistake(
+    session: Session, kata: Kata, patch: Patch, text: str, table: dict[str, Any], anew: Callable[[], bool]
+) -> tuple[str, list[str]] | None:
+    """Proof 4: the first test that fails, and the sentences that it tells the learner; ("", []) if none fails.
+
+    table  the answers of all mistakes, by their texts
+    anew   whether this one's shall be asked once more
+    """
+    from dojo.proofs import naming
+
+    if anew():
+        again = Child(lambda: naming.answers(session, kata, patch, text), JOB_SECONDS / 2, nested=True).result()
+        table = table | {text: again or naming.Answers(whole=False)}
+    return naming.named(session, kata, patch, text, table) if text in table else None
 
 
 def trivial(session: Session, kata: Kata, target: str, kind: str) -> tuple[bool, bool]:

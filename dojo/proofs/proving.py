@@ -48,6 +48,8 @@ class ProofSession:
         self.session = Session(options)
         self.problems: list[str] = []
         self.again: list[Job] = []  # of this process's kata
+        self.settling = False
+        self.answers: dict[str, Any] = {}  # of its mistakes, by their texts
 
     @property
     def results(self) -> dict[str, KataProofs]:
@@ -98,6 +100,7 @@ class ProofSession:
 
     def settle(self, number: int) -> KataProofs:
         """Prove, one job at a time, what the clock may have decided."""
+        self.settling = True
         for done in run_jobs(self.again, width=1):
             self._take(done)
         return self.results[self.session.katas[number].name]
@@ -121,8 +124,17 @@ class ProofSession:
         for patch, text in patched:
             self.session.units[patch] = changed_units(source, text)
         for patch, text in patched:
-            proof = experiments.variant if patch.kind == "variant" else experiments.mistake
-            yield self._job(kata, (patch.kind, patch), proof, patch, text)
+            if patch.kind == "variant":
+                yield self._job(kata, ("variant", patch), experiments.variant, patch, text)
+        wrong = [(patch, text) for patch, text in patched if patch.kind == "mistake"]
+        asked = [self._job(kata, ("answers", patch), experiments.answers, patch, text) for patch, text in wrong]
+        texts = {job.key: text for job, (_, text) in zip(asked, wrong, strict=True)}
+        for done in run_jobs(asked, self.session.options.jobs):
+            if done.answer is not None:
+                self.answers[texts[done.job.key]] = done.answer
+        for patch, text in wrong:
+            given = (patch, text, self.answers, lambda: self.settling)
+            yield self._job(kata, ("mistake", patch), experiments.mistake, *given)
         for target in targets(self.session.module(kata), public_names(kata.stub)):
             for kind in TRIVIAL:
                 if self.session.reach[kata].can_spoil(target, kind):

@@ -10,10 +10,11 @@ from __future__ import annotations
 import ast
 import io
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 READS_ITSELF = ("__doc__", "getsource", "getdoc", "getcomments", "linecache", "co_firstlineno", "tokenize")
 """A file in which one of these stands may see its own text, so nothing of it is left out."""
@@ -76,6 +77,8 @@ class Source:
         self.path = path
         self.package = package  # what `from . import` begins with
         self.text = text if text is not None else path.read_text(encoding="utf-8") if path.exists() else ""
+        self._used: dict[ast.AST, set[str]] = {}
+        self._found: dict[tuple[str, frozenset[str] | None], Any] = {}
 
     @cached_property
     def tree(self) -> ast.Module | None:
@@ -93,11 +96,26 @@ class Source:
                 found.setdefault(name, []).append(node)
         return found
 
+    def _once(self, what: str, names: frozenset[str] | None, find: Callable[[], Any]) -> Any:
+        """What `find()` gives, asked once for these names: many katas need the same of a file."""
+        if (what, names) not in self._found:
+            self._found[what, names] = find()
+        return self._found[what, names]
+
+    def _names(self, node: ast.AST) -> set[str]:
+        if node not in self._used:
+            self._used[node] = used_names(node)
+        return self._used[node]
+
     def needed(self, names: frozenset[str] | None) -> list[ast.stmt] | None:
         """The statements that `names` need: their definitions, what these use, and whatever defines no name.
 
         None where all of the file is needed: no names are given, or one isn't defined here in plain sight.
         """
+        found: list[ast.stmt] | None = self._once("needed", names, lambda: self._needed(names))
+        return found
+
+    def _needed(self, names: frozenset[str] | None) -> list[ast.stmt] | None:
         if self.tree is None or names is None or names - set(self.definitions):
             return None
         wanted: set[int] = set()
@@ -107,15 +125,19 @@ class Source:
             node = todo.pop()
             if id(node) not in wanted:
                 wanted.add(id(node))
-                todo += [other for name in used_names(node) for other in self.definitions.get(name, ())]
+                todo += [other for name in self._names(node) for other in self.definitions.get(name, ())]
         return [node for node in self.tree.body if id(node) in wanted or _only_imports(node)]
 
     def text_of(self, names: frozenset[str] | None) -> str:
         """The text of what `names` need, without imports of what they don't use."""
+        text: str = self._once("text", names, lambda: self._text_of(names))
+        return text
+
+    def _text_of(self, names: frozenset[str] | None) -> str:
         nodes = self.needed(names)
         if nodes is None:
             return self.text
-        used = {name for node in nodes if not _only_imports(node) for name in used_names(node)}
+        used = {name for node in nodes if not _only_imports(node) for name in self._names(node)}
         lines = self.text.splitlines()
         parts: list[str] = []
         for node in nodes:
@@ -128,10 +150,14 @@ class Source:
 
     def imports(self, names: frozenset[str] | None = None) -> list[Import]:
         """What the file imports, wherever it does so; with `names`, what these need of it."""
+        found: list[Import] = self._once("imports", names, lambda: self._imports(names))
+        return found
+
+    def _imports(self, names: frozenset[str] | None) -> list[Import]:
         nodes = self.needed(names)
         if nodes is None:
             return list(self._imports_in(self.tree)) if self.tree is not None else []
-        used = {name for node in nodes if not _only_imports(node) for name in used_names(node)}
+        used = {name for node in nodes if not _only_imports(node) for name in self._names(node)}
         found: list[Import] = []
         for node in nodes:
             if not _only_imports(node):

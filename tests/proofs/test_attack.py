@@ -35,7 +35,7 @@ def attack(tmp_path):
 
 
 def of(run: subprocess.CompletedProcess) -> dict[str, dict]:
-    return {Path(one["file"]).name: one for one in json.loads(run.stdout)}
+    return {Path(one["file"]).name: one for one in map(json.loads, run.stdout.splitlines())}
 
 
 def test_what_was_expected_is_a_success(attack):
