@@ -171,7 +171,7 @@ def classical_scaling(distances: np.ndarray, dimensions: int) -> np.ndarray:
     """Points (n, dimensions) whose distances come near to `distances` (n, n): the lesson's y.
 
     - Columns go from the largest eigenvalue down, and are centred.
-    - The sign of a column is free in the lesson's formula.  Here, its entry of largest absolute value
+    - A column's sign is free in the lesson's formula.  Here, its entry of largest absolute value
       is positive.
     - A negative eigenvalue counts as 0: its column is 0.
     - 1 ≤ dimensions ≤ n.
