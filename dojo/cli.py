@@ -312,11 +312,12 @@ def attack(
     folder: Annotated[Path, typer.Argument(help="with KATA/right_*.py and KATA/wrong_*.py")],
     katas: Annotated[list[str] | None, typer.Argument(metavar="[KATA]...", help="none: all in the folder")] = None,
     json: Annotated[bool, typer.Option("--json", help="a line of JSON for each, as soon as it is judged")] = False,
+    causes: Annotated[bool, typer.Option(help="look for what the learner is told, too")] = True,
 ) -> None:
     """Judge solutions that others wrote from the stubs alone: which right ones are refused, which wrong ones pass."""
     from dojo.proofs.attack import run_attack
 
-    raise typer.Exit(run_attack(here(), folder, katas or [], as_json=json))
+    raise typer.Exit(run_attack(here(), folder, katas or [], as_json=json, causes=causes))
 
 
 @app.command()

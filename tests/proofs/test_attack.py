@@ -55,6 +55,16 @@ def test_a_right_one_that_is_refused_and_a_wrong_one_that_passes_are_told(attack
     assert "0 of 1 right ones accepted, 0 of 1 wrong ones caught, 0 told why" in run.stdout
 
 
+def test_without_causes_it_only_judges(attack):
+    run = attack(
+        {"right_1.py": REFERENCE, "wrong_1.py": f"# far off\n{REFERENCE}{BOUNDS}    return -7.0, 90.0\n"},
+        "--json", "--no-causes",
+    )  # fmt: skip
+    judged = of(run)
+    assert judged["right_1.py"]["good"] and judged["wrong_1.py"]["good"]
+    assert judged["wrong_1.py"]["cause"] == "" and judged["wrong_1.py"]["said"] != []
+
+
 def test_one_that_ends_the_process_or_cant_be_read_is_caught(attack):
     run = attack(
         {"wrong_1.py": f"# exits\n{REFERENCE}{BOUNDS}    import os; os._exit(0)\n", "wrong_2.py": "# no Python\n(("},
