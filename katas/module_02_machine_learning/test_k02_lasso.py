@@ -134,11 +134,12 @@ class TestSweep:
         (x, y), start = correlated(rng), rng.normal(size=4)
         assert_close(sweep(x, y, start, 0.4), one_by_one(x, y, start, 0.4, 1.0))
 
-    def test_a_column_of_zeros_gets_no_weight(self, rng):
+    @pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
+    def test_a_column_of_zeros_gets_no_weight(self, rng, l1_ratio):
         x, y = centred(*correlated(rng))
         x[:, 1] = 0.0
-        got = sweep(x, y, np.array([1.0, 2.0, 3.0, 4.0]), 0.2, 0.5)
-        others = sweep(x[:, [0, 2, 3]], y, np.array([1.0, 3.0, 4.0]), 0.2, 0.5)
+        got = sweep(x, y, np.array([1.0, 2.0, 3.0, 4.0]), 0.2, l1_ratio)
+        others = sweep(x[:, [0, 2, 3]], y, np.array([1.0, 3.0, 4.0]), 0.2, l1_ratio)
         assert_close(got, np.array([others[0], 0.0, *others[1:]]))
 
     def test_several_rounds_from_integers(self, rng):

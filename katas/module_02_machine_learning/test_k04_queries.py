@@ -195,7 +195,7 @@ def clicks(seed, n=40):
     r = random.Random(seed)
     return {
         "user": [r.choice(["ann", "bob", "cy", "di"]) for _ in range(n)],
-        "at": [r.randrange(300) for _ in range(n)],
+        "at": [12 * r.randrange(25) for _ in range(n)],
     }
 
 

@@ -80,13 +80,13 @@ def _minimise(
 ) -> np.ndarray:
     """Newton's method with step halving; `newton` gives the gradient and the step at a point."""
     x = start
-    for _ in range(200):
+    for _ in range(100):
         slope, step = newton(x)
         # Half of this is what f would still gain if it were the parabola that Newton takes it for.
         if slope @ step <= 1e-10:
             break
         before, share = f(x), 1.0
-        while f(x - share * step) > before and share > 1e-10:
+        while f(x - share * step) > before and share > 1e-6:
             share /= 2
         x = x - share * step
     return x
