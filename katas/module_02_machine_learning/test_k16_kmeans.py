@@ -74,7 +74,7 @@ class TestKMeansPlusPlus:
         assert all(abs(drawn.count(one) - 50) < 5 * np.sqrt(37.5) for one in LINE[:, 0])
 
     def test_draws_with_the_probabilities_worked_by_hand(self, rng):
-        draws, counts = 1500, {}
+        draws, counts = 1000, {}
         for _ in range(draws):
             pair = tuple(kmeans_plus_plus(LINE, 2, rng)[:, 0].tolist())
             counts[pair] = counts.get(pair, 0) + 1
@@ -239,8 +239,8 @@ class TestKMeans:
     def test_the_best_end_counts_not_the_last_nor_the_best_start(self, rng):
         # Every start of smallest inertia ends at 26.75 here, and about half of all runs at the best, 21.
         x = np.array([[5, 9], [8, 5], [8, 3], [0, 10], [8, 7]])
-        for _ in range(12):
-            assert_close(kmeans(x, 2, rng, restarts=30)[2], 21.0)
+        found = [kmeans(x, 2, rng, restarts=25)[2] for _ in range(10)]
+        assert_close(np.array(found), np.full(10, 21.0))
 
     def test_ten_restarts_unless_told_otherwise(self, rng):
         x, seed = rng.standard_normal((30, 2)), int(rng.integers(1000))
