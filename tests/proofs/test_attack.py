@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,27 @@ def test_what_a_file_lacks_isnt_taken_from_the_reference(attack):
 def test_an_empty_folder_is_an_error(attack):
     run = attack({})
     assert run.returncode != 0 and "has no solutions to judge" in run.stdout + run.stderr
+
+
+def test_what_the_proofs_call_named_is_what_a_learner_is_told(attack, tmp_path):
+    """Proof 4 looks its tries up in a table; here each mistake is somebody's own file, and the search runs whole."""
+    with (PLAYGROUND / "reference" / "module_01_play" / "k01_play.toml").open("rb") as file:
+        mistakes = tomllib.load(file)["mistakes"]
+    run = attack(
+        {
+            f"wrong_{i}.py": f"# {one['key']}\n{REFERENCE.replace(one['find'], one['swap'])}"
+            for i, one in enumerate(mistakes)
+        },
+        "--json",
+    )
+    told = {one["fault"]: one["cause"] for one in of(run).values()}
+    proven = subprocess.run(
+        [sys.executable, "-m", "dojo", "check", "play", "--seeds", "1", "--json"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    (result,) = json.loads(proven.stdout)["katas"]
+    unnamed = [
+        problem for problem in result["proofs"]["mistakes"]["problems"] if "where the learner is told" in problem
+    ]
+    named = {one["key"] for i, one in enumerate(mistakes, 1) if not any(f"mistake {i} " in text for text in unnamed)}
+    assert named == {one["key"] for one in mistakes if told[one["key"]] == one["says"]} != set()
