@@ -13,15 +13,16 @@ one, and below it functions that are still empty.  You fill them in:
 
 Do it once:
 
-    1. Run this.  The kata is "todo": mean() isn't written yet.
+    1. Run this, with a short name for this file.  The kata is "todo": mean() isn't
+       written yet.
 
            pytest katas/module_01/first_steps -x
 
     2. In mean() below, put `return x.sum()` in place of `raise NotImplementedError`.
        That is wrong, on purpose.  Save the file and run the tests again.
     3. Now the kata is red.  Read from the top: which test failed, your answer, the
-       expected one, and the mistake if the tests know it.  The last lines say where
-       to edit and what to type.
+       right one, and your mistake, if the tests know it.  The last lines say where to
+       edit and what to type.
     4. Ask for a hint.  Each function has three; the third nearly gives the answer.
 
            dojo hint first_steps
@@ -58,10 +59,14 @@ Axis 0 counts the rows: (2, 3) becomes (3,).
 **Shapes**: x is an array of float64 or of integers.  No function changes its arguments: make a
 new array, don't write into x.
 
+**Two phrases of later pages.**  "Raises ValueError, naming n" (or saying "zero"): the message
+contains n (or that word).  "Until yours is green, the import gives a finished one": you switch
+nothing, the project does.
+
 **Steps.**  One line each.
 
     mean            1 min   count the numbers, not the rows
-    clip            2 min   numpy has a minimum and a maximum of two arrays
+    clip            2 min   np.minimum and np.maximum, number by number
     column_shares   2 min   which axis?
 
 Source: Harris et al. 2020, "Array programming with NumPy", Nature 585.

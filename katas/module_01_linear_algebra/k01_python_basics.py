@@ -3,7 +3,7 @@
 **Before you start.**  You need Python's strings, lists, dicts and functions; no other kata.  Rusty?
 Read chapters 3 to 5 of the Python tutorial, docs.python.org/3/tutorial.
 
-**The idea.**  Before data are numbers, they are text in files.  You write seven small tools for it.
+**The idea.**  Before data are numbers, they are text in files.  You write seven small tools.
 For each the obvious program is wrong somewhere:
 
 - *CSV.*  `line.split(",")` isn't enough: inside double quotes, commas and line breaks are text, and
@@ -21,18 +21,19 @@ are inside quotes.  That is a *state machine* with two states:
      ┌─────────┐ ─────────────────────────────────▶ ┌──────────┐
      │  plain  │                                    │  quoted  │ ──┐ two quotes,
      └─────────┘ ◀───────────────────────────────── └──────────┘ ◀─┘ other text
-    a comma ends the field    a single quote
+    a comma ends the field    a quote not doubled
     a line break the record
 
 **Why does flatten keep a string whole?**  A letter of it is a string again: you would never end.
 
-**Why memoize?**  By its definition, Fibonacci's 30th number takes 2.7 million calls; memoized, 31.
+**Why memoize?**  Computed by its definition, Fibonacci's 30th number takes 2.7 million calls;
+memoized, 31.
 
 **Worked by hand**:
 
-    name,note           the record after the first line has two fields:
+    name,note           a header, and below it a record of two fields:
     Ada,"a ""b"", c"    Ada   and   a "b", c
-    "To be, or not to be": to 2, be 2, or 1, not 1
+    "To be, or not to be": be 2, to 2, not 1, or 1
     [1, [2, [], [3, "ab"]], (4,)] flattened: 1 2 3 "ab" 4
     batches of 3 from 1 2 3 4 5 6 7: [1 2 3] [4 5 6] [7]
 
@@ -97,10 +98,10 @@ def flatten(items: list | tuple) -> list:
 
 
 def memoize(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function with the same answers that calls `function` once for each choice of arguments.
+    """A function with the same answers that calls `function` once for each set of arguments.
 
     - Positional and keyword arguments may be any hashable values.
-    - The order in which keywords are given is no part of the choice.
+    - The order in which keywords are given doesn't matter.
     - f(1) and f(x=1) may be told apart or not, and so may equal arguments such as 1 and 1.0.
     - An answer of None is kept like any other.
     - What `function` raises is passed on, and not kept.
@@ -145,7 +146,7 @@ class Batches:
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[list[Any]]:
-        """An iterator that takes no more items than the batches asked for need."""
+        """An iterator that reads only the items of the batches asked for."""
         raise NotImplementedError
 
     def __len__(self) -> int:

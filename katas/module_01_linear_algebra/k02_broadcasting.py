@@ -26,7 +26,7 @@ So X[:, None] - Y[None] pairs all rows of X (n, d) and Y (m, d): shape (n, m, d)
     running sums       cᵢ = x₀ + … + xᵢ₋₁                  c₀ = 0
     a window's sum     cᵢ₊w - cᵢ
 
-The first needs no array (n, m, d).
+Computed like this, squared distances need no array (n, m, d).
 
 A table of windows needs no copies.  *Strides* say how many bytes to walk in memory for a step along
 each axis.  The next window starts one number on; the next number in a window is one on, too.  So
@@ -76,7 +76,7 @@ def one_hot(labels: np.ndarray, k: int) -> np.ndarray:
     """A row for each of the labels (n,), ints from 0 to k - 1: float64 (n, k).
 
     It holds 1 in the label's column, else 0.
-    Raises ValueError, naming the label and k, if one is negative or not below k.
+    Raises ValueError, naming the label and k, if a label is negative or not below k.
     """
     raise NotImplementedError
 
@@ -85,7 +85,7 @@ def pairwise_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Euclidean distances of each row of `x` (n, d) from each row of `y` (m, d): float64 (n, m).
 
     - Never NaN.
-    - Equal rows may come out as far apart as rounding has it: 1e-6 for entries near 1.
+    - Rounding may leave equal rows a little apart: 1e-6 for entries near 1.
 
     Raises ValueError, naming both widths, if they differ.
     """

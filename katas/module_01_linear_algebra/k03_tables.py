@@ -45,22 +45,23 @@ A place between two values takes from both in proportion: place 1.25 is x₁ + 0
 average.  Dividing by n - 1 corrects this.
 
 **Why refuse a key that the right table has twice?**  The row would come back twice, and every sum
-over it would be wrong.  For the same reason, pivot refuses two
-values for one cell.
+over it would be wrong.  For the same reason, pivot refuses two values for one cell.
 
-**Worked by hand**, on the table above:
+**Worked by hand**, on the table above, and fences on six numbers:
 
     medians 4 and 8          mass becomes [3, 4, 5, 8, 8]
-    groups                   A: count 2, mean 4, s = √(((-1)² + 1²) / 1) = 1.4142
+    groups, nothing filled   A: count 2, mean 4, s = √(((-1)² + 1²) / 1) = 1.4142
                              B: count 1, mean 8, no s
-    quartiles of 0 1 2 3 4 8   at places 1.25 and 3.75, so 1.25 and 3.75
+    quartiles, 0 1 2 3 4 8   place 1.25: 1 + 0.25 (2 - 1) = 1.25
+                             place 3.75: 3 + 0.75 (4 - 3) = 3.75
     fences                   1.25 - 1.5·2.5 = -2.5 and 3.75 + 1.5·2.5 = 7.5: 8 lies outside
 
 **Shapes.**  What holds everywhere:
 
 - Only None is missing.  0, "" and False are values like others; NaN doesn't occur.
 - Equal values are one value, as in a dict: 1, 1.0 and True.
-- In a column that makes groups, or pivot's rows, None is a value like any other.
+- In a column that makes groups, or pivot's rows, None is a value like any other.  Among the
+  values that become pivot's columns it doesn't occur.
 - A table has at least one column, maybe no rows.  The order of columns counts.
 - No function changes its arguments; answers may share columns with them.
 
@@ -83,7 +84,7 @@ Table = dict[str, list]
 
 
 def drop_missing(table: Table, columns: list[str] | None = None) -> Table:
-    """The rows that lack no value in any of `columns`, in their order.
+    """The rows that have a value in all of `columns`, in their order.
 
     - None for `columns` means all of the table's; an empty list drops nothing.
     - All columns of the table are handed back, in its order.
@@ -103,7 +104,7 @@ def fill_missing_by_group(table: Table, column: str, by: list[str]) -> Table:
 
 
 def melt(table: Table, keep: list[str], name: str = "variable", value: str = "value") -> Table:
-    """A long table from a wide one: columns `keep`, as ordered there, then `name`, then `value`.
+    """A long table from a wide one: columns `keep`, in that order, then `name`, then `value`.
 
     - Each column that isn't kept gives a row for each row of the table: its name goes into the
       column `name`, what it holds into `value`, None too.
@@ -118,7 +119,7 @@ def pivot(table: Table, index: str, columns: str, values: str) -> Table:
     - A row for each value of `index`.  Rows and columns stand in the order in which their values
       first appear.
     - A cell holds what `values` has where the two meet, or None if there is no such row.
-    - No value of `columns` is the text `index`.
+    - No value in column `columns` equals the name `index`.
 
     Raises ValueError, naming both values, if two rows belong to one cell, even where one of them
     or both hold None.

@@ -1,18 +1,19 @@
 """Vectors
 
-**Before you start.**  You need sums over numpy arrays, no other kata.  The dot product is new to
+**Before you start.**  You need sums over numpy arrays, no other kata.  Is the dot product new to
 you?  Read Strang 2016, "Introduction to Linear Algebra", chapter 1.
 
 **The idea.**  A word, a picture and a user all become lists of numbers, and you want to compare
 them.  See them as arrows.  How long are they?  Do two point the same way?  How much of one lies
 along another?  Nearly all of it comes from the dot product.
 
-**The formulas**, for vectors x and y of n numbers, the angle θ between them, and u = y/|y|:
+**The formulas**, for vectors x and y of n numbers, the angle θ between them, u = x/|x| and
+v = y/|y|:
 
     dot product   x·y = Σ xᵢ yᵢ = |x| |y| cos θ
     p-norm        ‖x‖ₚ = (Σ |xᵢ|ᵖ)^(1/p)      ‖x‖₁ = Σ |xᵢ|      ‖x‖∞ = max |xᵢ|
-    projection    of x onto y: (x·u) u        what is left: x - (x·u) u
-    angle         θ = 2 · atan2(|u - v|, |u + v|)      u and v are x and y, of length 1
+    projection    of x onto y: (x·v) v        what is left: x - (x·v) v
+    angle         θ = 2 · atan2(|u - v|, |u + v|)
 
 The dot product is 0 at right angles, positive at smaller ones, negative at larger.  A norm is a
 length: for p = 2 the one that a ruler finds.  As p grows, the largest entry drowns the others.
@@ -39,14 +40,14 @@ Divide by the largest |xᵢ| first, and multiply by it at the end.
 gives 0.  The diagonals of the rhombus (Kahan's formula) keep their digits from 0 to π.
 
 **Why the modified form?**  For the columns [1 δ 0 0], [1 0 δ 0] and [1 0 0 δ] with δ = 1e-8 the
-classical form gives q₂·q₃ = 0.5, where 0 is right.  The modified one is off by about 1e-8.
+classical form gives q₁·q₂ = 0.5, where 0 is right.  The modified one is off by about 1e-8.
 
 **Worked by hand**, x = [3 4] and y = [4 3]:
 
     x·y = 24     ‖x‖₁ = 7    ‖x‖₂ = 5    ‖x‖₃ = ∛91 = 4.4979    ‖x‖∞ = 4
     cos θ = 24 / 25 = 0.96    θ = 0.2838    projection of x onto y = 24/25 y = [3.84 2.88]
-    columns [3 4] and [5 5]:  q₁ = [0.6 0.8],  q₁·[5 5] = 7,
-        left is [5 5] - 7 q₁ = [0.8 -0.6], of length 1: that is q₂
+    columns [3 4] and [5 5]:  q₀ = [0.6 0.8],  q₀·[5 5] = 7,
+        left is [5 5] - 7 q₀ = [0.8 -0.6], of length 1: that is q₁
 
 **Shapes**: vectors are arrays (n,) with n ≥ 1.  Compute in float64, whatever number type comes in.
 No function changes its arguments.

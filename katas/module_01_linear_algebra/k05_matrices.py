@@ -1,7 +1,7 @@
 """Matrices
 
-**Before you start.**  You need sums and outer products in numpy, no other kata.  The product of
-matrices is new to you?  Read Strang 2016, "Introduction to Linear Algebra", sections 2.4 and 2.5.
+**Before you start.**  You need sums and outer products in numpy, no other kata.  Is the product of
+matrices new to you?  Read Strang 2016, "Introduction to Linear Algebra", sections 2.4 and 2.5.
 
 **The idea.**  A neural network spends nearly all its time in products of matrices.  Write the
 product in three ways, cut it into blocks, and save multiplications.
@@ -107,7 +107,7 @@ def matmul_by_outer_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def multiply_blocks(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The product of two blocks that fit: the same as any of the three above, without a check."""
+    """The product of two blocks that fit, by any of the three above; no check is needed."""
     raise NotImplementedError
 
 
@@ -151,7 +151,7 @@ def chain_cost(dims: list[int]) -> int:
 
 
 def chain_order(dims: list[int]) -> str:
-    """The cheapest way to bracket the chain, as in "((AB)C)": A is the first matrix, at most 26.
+    """The cheapest way to bracket the chain, as in "((AB)C)": A is the first of at most 26.
 
     - Every product has its brackets, the outermost too; a single matrix has none.
     - Of several cheapest ways any will do.

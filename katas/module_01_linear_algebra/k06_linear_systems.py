@@ -1,7 +1,7 @@
 """Linear systems
 
-**Before you start.**  You need matrix products and triangular matrices, no other kata.  Elimination
-is new to you?  Read Strang 2016, "Introduction to Linear Algebra", sections 2.2 and 2.6.
+**Before you start.**  You need matrix products and triangular matrices, no other kata.  Is
+elimination new to you?  Read Strang 2016, "Introduction to Linear Algebra", sections 2.2 and 2.6.
 
 **The idea.**  Fitting a line, a step of Newton's method, a Gaussian process: all end in A x = b.
 Elimination solves it.  Subtract multiples of one row from the rows below until A is upper
@@ -29,9 +29,9 @@ One array is enough: where elimination makes a zero, keep the multiplier.  Halfw
 **Why pivot?**  Every multiplier divides by the pivot.  With a tiny pivot the multipliers are huge
 and drown the other numbers in rounding.  Without a swap
 
-    [1e-20 1; 1 1] x = [1, 2]       x ≈ [1, 1]
+    [1e-20 1; 1 1] x = [1, 2]       gives x = [0, 1], but x ≈ [1, 1] is right
 
-gives x = [0, 1].  *Partial pivoting* takes the largest entry, in absolute value, of the column at
+*Partial pivoting* takes the largest entry, in absolute value, of the column at
 or below the diagonal.  Then no multiplier exceeds 1, and in practice A x equals b up to rounding,
 even for an ill-conditioned A.  The inverse times b promises no such thing.
 

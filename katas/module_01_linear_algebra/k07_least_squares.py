@@ -1,11 +1,12 @@
 """Least squares
 
 **Before you start.**  You need matrix products, orthogonal matrices, and linear systems.  Use
-numpy.linalg.solve and numpy.linalg.svd, or your own solve (the reference's until yours is green):
+numpy.linalg.solve and numpy.linalg.svd, or your own solve (until it is green, the import gives
+a finished one):
 
     from .k06_linear_systems import solve
 
-Projections are new to you?  Read Strang 2016, "Introduction to Linear Algebra", chapter 4.
+Are projections new to you?  Read Strang 2016, "Introduction to Linear Algebra", chapter 4.
 
 **The idea.**  With twenty measurements and two unknowns, A x = b usually has no solution.  Least
 squares makes the residual b - A x as short as possible.  Then it is at right angles to every column
@@ -29,7 +30,7 @@ of A:
 Householder's mirrors give Q and R.  H mirrors space in the plane at right angles to v.  It is
 orthogonal, so it keeps all lengths.  With the v above it takes x to -s‖x‖e₁: all entries but the
 first become 0.  So one mirror clears a column below the diagonal.  Go on with the rows and columns
-from 1, and so forth:
+from 1, and so forth.  R is what the mirrors leave.  Q is the first n columns of H₀ H₁ H₂ …:
 
     ┌ x x x ┐         ┌ * * * ┐         ┌ * * * ┐         ┌ * * * ┐
     │ x x x │   H₀    │ 0 x x │   H₁    │ 0 * * │   H₂    │ 0 * * │
@@ -61,13 +62,13 @@ cancel, and v would be rounding noise.
 
 - `a` and `b` share their type.  Compute float32 in float32 and return float32.  Compute float64 and
   integers in float64.
-- Scales promised below are float64's; float32 serves from 1e-15 to 1e15.
+- The scales promised below are for float64.  In float32, expect 1e-15 to 1e15.
 - No function changes its arguments.
 
 **Steps.**
 
     reflector          5 min   the sign where x₀ is 0, and an x of zeros
-    qr                20 min   the hard one: mirror all columns to the right, too
+    qr                25 min   the hard one: mirror all columns to the right, too
     lstsq              5 min   one triangular system
     normal_equations   3 min   one line
     condition_number   5 min   what if σ_min is 0?
@@ -130,7 +131,7 @@ def condition_number(a: np.ndarray) -> float:
 
     - inf, without a warning, if the smallest is exactly 0, also for a matrix of zeros.
     - The scale of `a`, from 1e-100 to 1e100, doesn't matter.
-    - Beyond 1e14, as rounding leaves it, if the columns (the rows, if m < n) are dependent; for a
-      float32 `a`, which has fewer digits, beyond 1e6.
+    - Above 1e14, where rounding leaves it, if the columns (the rows, if m < n) are dependent; for a
+      float32 `a`, which has fewer digits, above 1e6.
     """
     raise NotImplementedError

@@ -1,12 +1,13 @@
 """Eigenvalues
 
 **Before you start.**  You need matrix products, linear systems and QR.  Use
-numpy.linalg.solve and numpy.linalg.qr, or yours (the reference's until yours are green):
+numpy.linalg.solve and numpy.linalg.qr, or yours (until they are green, the imports give
+finished ones):
 
     from .k06_linear_systems import solve
     from .k07_least_squares import qr
 
-Eigenvectors are new to you?  Read Trefethen and Bau, lecture 24.
+Are eigenvectors new to you?  Read Trefethen and Bau, lecture 24.
 
 **The idea.**  Multiply by the same matrix again and again, as a recurrent network or a
 random surfer does: eigenvalues decide what grows and what dies out.  A only stretches an
@@ -44,7 +45,7 @@ round:
     A - σI = Q R        A ← R Q + σI = QᵀA Q
 
 A keeps its eigenvalues.  β, the length of the last row left of the diagonal, shrinks.  Once
-it is 0 up to rounding, the last diagonal entry is an eigenvalue:
+it is below 1e-15 ‖A‖, which is rounding, the last diagonal entry is an eigenvalue:
 
        A                 1 step                  3 steps
     [ 2  1 │ 1 ]   [ 1.44   .36 │  .04 ]   [ 1.37   .17 │ 0    ]  go on with
@@ -54,7 +55,7 @@ it is 0 up to rounding, the last diagonal entry is an eigenvalue:
     β  1.4           .09  (2 steps: 1e-6)    below 1e-15
 
 The columns of the product of all Q's are the eigenvectors.  Wilkinson's σ is the eigenvalue
-of [b β; β c] nearer to c; b and c end the diagonal:
+of [b β; β c] nearer to c, where b and c are the last two diagonal entries:
 
     σ = c - s β² / (|d| + √(d² + β²))      d = (b - c)/2,   s = -1 if d < 0, else 1
 
@@ -76,7 +77,7 @@ of inverse iteration.  Once it is an eigenvector, QᵀA Q ends with the row [0 �
     deflation, λ = 3, v = [1 1]/√2:  [½ -½; -½ ½], with eigenvalues 0 and 1
     shift of A:  b = c = 2, d = 0, β = 1, so σ = 2 - 1 = 1, an eigenvalue
     links 0→1, 0→2, 1→2, 2→0 and d = ½, from [4 4 4]/12:
-        ½·⅓ + ½·[4 2 6]/12 = [4 3 5]/12 → [14 10 15]/39
+        ½·⅓ + ½·[4 2 6]/12 = [4 3 5]/12, in the limit [14 10 15]/39
 
 **Shapes**: a (n, n), n ≥ 1; vectors (n,).  Answers are float64; integers are fine as input.
 No function changes its arguments.
@@ -86,8 +87,8 @@ No function changes its arguments.
     power_iteration     5 min   the value comes last, from the vector you return
     inverse_iteration   5 min   solve, don't invert
     deflate             5 min   the vector may have any length
-    wilkinson_shift     5 min   the sign at d = 0
-    qr_algorithm       15 min   the hard one: which columns does Q mix?
+    wilkinson_shift     5 min   β is a length; the sign at d = 0
+    qr_algorithm       25 min   the hard one: which columns does Q mix?
     pagerank           10 min   pages without links
 
 Sources: Trefethen and Bau 1997, "Numerical Linear Algebra", lectures 24 and 27 to 29;
@@ -106,7 +107,7 @@ def power_iteration(a: np.ndarray, start: np.ndarray, steps: int) -> tuple[float
 
     - The vector is aᵏ·start / ‖aᵏ·start‖ with k = steps ≥ 0, sign included.
     - The value is the Rayleigh quotient of that vector.
-    - Nothing overflows or vanishes where aᵏ would, for an `a` scaled by 1e-100 to 1e100.
+    - Nothing overflows or vanishes, though aᵏ may, for an `a` scaled by 1e-100 to 1e100.
     - aᵏ·start isn't zeros.  `a` needn't be symmetric.
     """
     raise NotImplementedError
@@ -121,8 +122,8 @@ def inverse_iteration(
     - The value is its Rayleigh quotient with `a`.
     - Nothing overflows or vanishes; `a` needn't be symmetric.
 
-    Raises numpy.linalg.LinAlgError if a - shift·I is exactly singular and k > 0; nearly singular is
-    fine, and the best shift.
+    Raises numpy.linalg.LinAlgError if a - shift·I is exactly singular and k > 0.  Nearly singular
+    is fine: such a shift is the best.
     """
     raise NotImplementedError
 

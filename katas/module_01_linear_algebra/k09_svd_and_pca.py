@@ -1,12 +1,12 @@
 """SVD and PCA
 
 **Before you start.**  You need orthonormal columns, rotations in the plane, and variances; no other
-kata.  Singular values are new to you?  Read Trefethen and Bau 1997, "Numerical Linear Algebra",
+kata.  Are singular values new to you?  Read Trefethen and Bau 1997, "Numerical Linear Algebra",
 lectures 4 and 5.
 
-**The idea.**  A photo, a table of customers, a layer's weights: a sum of a few simple matrices
-comes close to most large ones.  The SVD finds them.  Every matrix is a rotation, a stretch along
-the axes, and another rotation (either perhaps with a mirror):
+**The idea.**  A photo, a table of customers, a layer's weights are large matrices.  Most of them
+are nearly a sum of a few simple ones, and the SVD finds these.  Every matrix is a rotation, a
+stretch along the axes, and another rotation (either perhaps with a mirror):
 
            A                U             S             Vᵀ
       ┌─────────┐        ┌─────┐      ┌───────┐    ┌─────────┐
@@ -87,7 +87,7 @@ def rotation(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     - Of all such angles it is the smallest, so that c ≥ |s|.
     - For equal lengths, where ζ = 0, s is positive.
     - (1, 0) if the columns are orthogonal: γ is exactly 0.
-    - γ may be as small as 1e-300: then ζ² is beyond all numbers, but (c, s) isn't.
+    - γ may be as small as 1e-300: then ζ² overflows, but (c, s) doesn't.
     """
     raise NotImplementedError
 

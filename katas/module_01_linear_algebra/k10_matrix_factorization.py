@@ -1,11 +1,11 @@
 """Matrix factorization
 
 **Before you start.**  You need matrix products, ridge regression, and gradient descent.  Use
-numpy.linalg.solve, or yours (the reference's until yours is green):
+numpy.linalg.solve, or yours (until it is green, the import gives a finished one):
 
     from .k06_linear_systems import solve
 
-Recommenders are new to you?  Read Koren, Bell and Volinsky 2009 (below), eight pages.
+Are recommenders new to you?  Read Koren, Bell and Volinsky 2009 (below), eight pages.
 
 **The idea.**  A shop knows a few ratings by each customer and wants to guess all others.  Fit two
 thin matrices, tastes of users and traits of items, whose product stands in for the table:
@@ -23,7 +23,7 @@ thin matrices, tastes of users and traits of items, whose product stands in for 
     r̂ᵤᵢ = mean + bᵤ + cᵢ + pᵤ·qᵢ
 
 The biases bᵤ and cᵢ say who is generous and what is good.  pᵤ and qᵢ are k numbers each.  Few
-ratings are little evidence, so `reg` holds every number back towards 0:
+ratings are little evidence, so `reg` pulls every number towards 0:
 
     minimise  ∑ (r - r̂)² + reg · ∑ (numbers)²      over the given ratings
 
@@ -31,7 +31,8 @@ ratings are little evidence, so `reg` holds every number back towards 0:
   each user's, in the same way, from r - mean - cᵢ.
 - *ALS*, alternating least squares.  With all q fixed, each pᵤ is a small ridge regression of its
   own.  Solve for all users; then fix these and solve for all items.  Repeat: the loss never rises.
-- *SGD*, stochastic gradient descent, takes one rating at a time.
+- *SGD*, stochastic gradient descent, takes one rating at a time.  Its `reg` acts once for each
+  rating, and so more strongly than the same `reg` in ALS.
 
 In formulas, with the rest = r - mean - bᵤ - cᵢ and the error e = r - r̂:
 

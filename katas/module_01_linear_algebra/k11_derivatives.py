@@ -22,7 +22,7 @@ in three ways:
 In f(+ -) you step by h along i, and by -h along j.  For i = j the steps add up: f(x + 2h),
 2 f(x), f(x - 2h).
 
-A tree and its derivative by x; each * has become a′b + ab′:
+A tree and its derivative with respect to x; each * has become a′b + ab′:
 
            *                              +
         ┌──┴──┐                     ┌─────┴─────┐
@@ -107,7 +107,7 @@ class Dual:
 
     - Sums, differences, products, quotients and negatives of Duals are Duals.
     - So are those of Duals and plain numbers (Python's, or numpy's scalars) in either order, and
-      a Dual to a plain number's power.
+      a Dual to the power of a plain number.
     - No operation changes a Dual: it makes a new one.
     """
 
@@ -188,7 +188,7 @@ class Expr:
     """A node of a formula's tree.
 
     op    "const", "var", "+", "*", "sin" or "exp"
-    args  of "const" its number, of "var" its name, else the nodes it is made of: two, or one
+    args  (number,) of "const", (name,) of "var", else the nodes it is made of, one or two
     """
 
     op: str
@@ -205,7 +205,7 @@ def evaluate(expr: Expr, values: dict[str, float]) -> float:
 
 
 def differentiate(expr: Expr, name: str) -> Expr:
-    """The tree of the derivative by the variable `name`; the others are constants.
+    """The tree of the derivative with respect to `name`; all other variables are constants.
 
     - Made of the same six kinds of nodes, so that it can be differentiated again.
     - It needn't be simplified, and is judged by its values.

@@ -1,11 +1,11 @@
 """Gradient descent
 
 **Before you start.**  You need gradients, Hessians and eigenvalues.  Use numpy.linalg.solve, or
-yours (the reference's until yours is green):
+yours (until it is green, the import gives a finished one):
 
     from .k06_linear_systems import solve
 
-Optimisation is new to you?  Read Boyd and Vandenberghe (below), sections 9.1 to 9.3, free at
+Is optimisation new to you?  Read Boyd and Vandenberghe (below), sections 9.1 to 9.3, free at
 stanford.edu/~boyd/cvxbook.
 
 **The idea.**  Training makes a loss f small: go a little way against the gradient, again and again.
@@ -106,6 +106,7 @@ def backtracking(
 
     - `gradient` (d,) is that of f at `x`, `direction` (d,) is p, `share` is c.
     - Where f(x + t p) is NaN or inf the condition isn't fulfilled: t is too long.
+    - You need no limit of tries: f falls along p, so a small t will do.
 
     Raises ValueError, saying "descent", if `direction` doesn't lead down: ∇f(x)·p ≥ 0.
     """
@@ -153,8 +154,8 @@ def constrained_quadratic(
     """The x (d,) with a x = b where ½ xᵀq x + cᵀx is smallest, and the multipliers λ (m,).
 
     - `q` (d, d) is symmetric and positive definite, `c` (d,), `a` (m, d), `b` (m,).
-    - The sign of λ is the lesson's: q x + c + aᵀλ = 0.  So λᵢ is minus what the lowest value gains
-      for each unit that bᵢ grows.
+    - The sign of λ is the lesson's: q x + c + aᵀλ = 0.  So the lowest value grows by -λᵢ for
+      each unit that bᵢ grows.
 
     Raises numpy.linalg.LinAlgError if the rows of `a` are dependent, as far as that leaves the
     lesson's system exactly singular: a row of zeros does.

@@ -1,7 +1,7 @@
 """Probability
 
 **Before you start.**  You need logarithms, densities, means and variances; no other kata.
-Distributions are new to you?  Read Ross 2014 (below), chapters 4 and 5.
+Are distributions new to you?  Read Ross 2014 (below), chapters 4 and 5.
 
 **The idea.**  A language model's next word, a noisy measurement, a dropout mask: all are draws from
 a distribution.  Compute how likely an outcome is.  Make draws from uniform numbers.  Estimate from
@@ -12,7 +12,7 @@ draws, and say how far off you may be.
     Bernoulli   one coin                  P(1) = p, P(0) = 1 - p
     binomial    heads among n coins       P(k) = n! / (k! (n-k)!) · pᵏ (1-p)ⁿ⁻ᵏ
     Poisson     rare events, λ expected   P(k) = λᵏ e⁻λ / k!
-    Gaussian    sums of many small ones   p(x) = exp(-(x-μ)²/2σ²) / √(2πσ²)
+    Gaussian    sums of many effects      p(x) = exp(-(x-μ)²/2σ²) / √(2πσ²)
 
 A computer draws u uniform on [0, 1).  Everything else is made of that:
 
@@ -37,8 +37,8 @@ A computer draws u uniform on [0, 1).  Everything else is made of that:
 - *Rejection.*  The density f on [a, b] is nowhere above M.  Throw points at the box [a, b] × [0, M]
   and keep the x of those below f.
 
-**Why logarithms?**  500! has 1135 digits, far beyond floating point.  Sum log k! = log 1 + … +
-log k, and take exp at the end, if at all.
+**Why logarithms?**  500! has 1135 digits, far beyond floating point.  Use
+log k! = log 1 + … + log k, and take exp at the end, if at all.
 
 **Why a standard error?**  An estimate without one says nothing.  It falls with √n: one digit more
 takes a hundred times the draws.
@@ -52,8 +52,8 @@ takes a hundred times the draws.
     u₁ = e⁻², u₂ = ⅛: radius 2, angle 45°: √2 and √2
     f(x) = x on 1, 2, 6: mean 3, s² = (4 + 1 + 9)/2 = 7, error √(7/3) = 1.5275
 
-**Shapes**: "(…)" stands for any shape; work element by element.  Whole numbers are integers of any
-width.  No function changes its arguments.
+**Shapes**: "(…)" stands for any shape; work element by element.  Whole numbers may have any
+integer dtype.  No function changes its arguments.
 
 **Steps.**  A good place to pause is after gaussian_pdf.
 
@@ -74,7 +74,7 @@ Neumann 1951 (rejection); Robert and Casella 2004, "Monte Carlo Statistical
 Methods", chapter 3.
 
 From scratch: scipy, math.lgamma, math.gamma, math.factorial and math.comb may not be used.
-numpy.random's own distributions, other than uniform numbers, are what you write here.
+Of numpy.random use uniform numbers alone: you write the other distributions here.
 """
 
 from collections.abc import Callable
@@ -106,7 +106,7 @@ def poisson_logpmf(k: np.ndarray, rate: float) -> np.ndarray:
 def gaussian_logpdf(x: np.ndarray, mean: float = 0.0, sd: float = 1.0) -> np.ndarray:
     """log p(x) of each entry of `x` (…), for σ = `sd`: (…).
 
-    Finite however far x is out, up to 1e150 σ: where p(x) is 0 in floating point, its logarithm isn't.
+    Finite however far x is out, up to 1e150 σ: where p(x) underflows to 0, its logarithm doesn't.
     σ may be from 1e-100 to 1e100.
     """
     raise NotImplementedError
@@ -123,7 +123,7 @@ def exponential_from_uniform(u: np.ndarray, rate: float) -> np.ndarray:
 
 
 def discrete_from_uniform(u: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """The index, from 0, whose turn it is at `u` (…), for probabilities `p` (k,): ints (…).
+    """The index, from 0, that `u` (…) draws, for probabilities `p` (k,): ints (…).
 
     0 ≤ u < 1.
 
@@ -153,7 +153,7 @@ def rejection_sample(
     """`n` draws from `density` on [low, high], (n,), and the share of all throws that was kept.
 
     - `density` takes an array of points and needn't be normalised; n ≥ 1.
-    - The share counts every throw, and all that landed below, also those beyond the n returned.
+    - The share is all that landed below over all throws, those beyond the n returned included.
     - All that is random comes from `rng`: equal generators give equal draws, and numpy's global
       generator stays as it is.
 

@@ -1,7 +1,7 @@
 """Bayes
 
 **Before you start.**  You need conditional probabilities, logarithms and the Gaussian density
-(probability).  Bayes' rule is new to you?  Read Gelman et al. (below), chapter 1, free at
+(probability).  Is Bayes' rule new to you?  Read Gelman et al. (below), chapter 1, free at
 stat.columbia.edu/~gelman/book.
 
 **The idea.**  You believe something, and then you see evidence.  How much should you change your
@@ -24,8 +24,8 @@ mind?  Of 10,000 people 1% are ill.  A test is positive for 90% of the ill and 5
 - *A coin.*  The hypotheses are all biases from 0 to 1.  A Beta prior gives a Beta posterior.
 - *A mean* has a prior mean m and deviation s, and n measurements x with noise σ.  Precisions
   (1 over the variance) add up, and the means are weighted by them.
-- *Naive Bayes* classifies a row of features x.  The hypothesis is its class c.  Naively, it takes
-  features within a class for independent.
+- *Naive Bayes* classifies a row of features x.  The hypothesis is its class c.  Naively, it treats
+  features within a class as independent.
 
 P(xⱼ | c) is one of two:
 
@@ -72,7 +72,7 @@ import numpy as np
 
 
 def posterior(prior: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
-    """P(h | e), (h, m), from `prior` P(h), (h,), and `likelihood` P(e | h), (h, m).
+    """P(h | e), (k, m), from `prior` P(h), (k,), and `likelihood` P(e | h), (k, m).
 
     Each column is an evidence of its own, and sums to 1.
     Raises ValueError, naming the column, from 0, if its evidence is impossible under every
@@ -117,8 +117,9 @@ class GaussianNaiveBayes:
     """
 
     def __init__(self, smoothing: float = 1e-9) -> None:
-        """`smoothing` times the largest variance of a feature, over all rows, is added to each one.
+        """Each class's variances grow by `smoothing` times the largest variance of any feature.
 
+        That largest one is over all rows, whatever their class.
         With smoothing 0, every feature must vary within each class.
         """
         raise NotImplementedError
@@ -135,7 +136,7 @@ class GaussianNaiveBayes:
         raise NotImplementedError
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
-        """P(c | row), (n, classes); never NaN, however far out a row is, up to 1e150 in a feature."""
+        """P(c | row), (n, classes); never NaN, even for a row with features up to 1e150."""
         raise NotImplementedError
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -160,7 +161,7 @@ class MultinomialNaiveBayes:
     def log_joint(self, x: np.ndarray) -> np.ndarray:
         """log P(c) + ∑ⱼ xⱼ log θ_cj of each row of `x` (n, d) and each class: (n, classes).
 
-        (The number of orders of the words is left out: it is the same for all classes.)
+        (The multinomial coefficient is left out: it is the same for all classes.)
         """
         raise NotImplementedError
 

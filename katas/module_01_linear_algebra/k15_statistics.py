@@ -9,7 +9,7 @@ be?
 
 - *Welford's method* takes one number at a time and keeps mean and variance up to date.
 - *Maximum likelihood* picks the parameters under which the data are most probable.
-- *A t-test* asks: if the true mean were μ₀, how often would a sample's lie as far from it as yours?
+- *A t-test* asks: if the true mean were μ₀, how often would a sample mean be as far off as yours?
   That share is the p-value.  Welch's test compares two samples.
 - *A permutation test* shuffles the values over two groups.  How often is the difference of means as
   large as yours?
@@ -41,14 +41,14 @@ s² has ddof = 1.  In Welch's test y has m numbers, a = s_x²/n and b = s_y²/m.
         └──┬──┘                        └──┬──┘
            └────────────  p  ─────────────┘
 
-With t = √ν tan θ the density becomes c cosᵛ⁻¹ θ:
+With t = √ν tan θ the density becomes c (cos θ)^(ν-1):
 
-    p = 1 - 2c ∫ cosᵛ⁻¹ θ dθ,  from 0 to atan(|t|/√ν)      c = Γ((ν + 1)/2) / (√π Γ(ν/2))
+    p = 1 - 2c ∫ (cos θ)^(ν-1) dθ,  from 0 to atan(|t|/√ν)     c = Γ((ν + 1)/2) / (√π Γ(ν/2))
 
 Integrate numerically: 100 points of Gauss–Legendre (`np.polynomial.legendre.leggauss`) or 2000
 steps of Simpson's rule are enough.  Γ overflows for ν > 342; use its logarithm, `math.lgamma`.
 
-The last two need only `rng`:
+The permutation test and the bootstrap draw at random, from `rng`:
 
     permutation   │ x x x │ y y │      your samples: the difference x̄ - ȳ
                   │ y x y │ x x │      shuffled, cut alike: another one
@@ -106,7 +106,7 @@ class Welford:
     """
 
     def __init__(self) -> None:
-        """None has come yet."""
+        """Nothing has come yet."""
         raise NotImplementedError
 
     def update(self, x: float) -> None:
@@ -196,8 +196,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """The percentile interval: the (1 - level)/2 and (1 + level)/2 quantiles of the statistic.
 
-    - `statistic` takes an array (n,) of values drawn from `x` (n,) with replacement.  The array
-      is its own: it may change it.
+    - `statistic` takes an array (n,) of values drawn from `x` (n,) with replacement.  It may
+      change that array.
     - It is called `resamples` times.
     - Any usual definition of a quantile will do.
     - All that is random comes from `rng`, as above.

@@ -1,6 +1,6 @@
 """Information
 
-**Before you start.**  You need logarithms and probabilities (probability).  Entropy is new to you?
+**Before you start.**  You need logarithms and probabilities (probability).  Is entropy new to you?
 Read Cover and Thomas (below), sections 2.1 to 2.3.
 
 **The idea.**  The loss of a language model is a surprise, and so is the length of a compressed
@@ -23,7 +23,7 @@ multiply, so their surprises add up.
 - *I* is what two variables share: 0 exactly if they are independent.
 
 Entropy is also a length.  In a prefix-free code no word begins another.  It needs at least H₂ bits
-on average, the entropy in bits; Huffman's, the best, takes less than H₂ + 1.  Join the two rarest
+on average, the entropy in bits; Huffman's, the best, takes at most H₂ + 1.  Join the two rarest
 symbols into one, again and again.  Each join puts a bit in front of the words on its two sides:
 
              1.0
@@ -56,7 +56,7 @@ negative and sum to 1, which isn't checked.  No function changes its arguments.
 
     entropy              5 min   zeros count for nothing
     cross_entropy       10 min   a zero of p, and a zero of q alone
-    kl_divergence        3 min   a difference
+    kl_divergence        3 min   log p - log q
     js_divergence        5 min   against the middle
     mutual_information   5 min   two tables
     through_channel      3 min   one product
@@ -99,7 +99,7 @@ def cross_entropy(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 def kl_divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """D(p ‖ q) in nats; shapes, zeros and errors as in `cross_entropy`.
 
-    A tiny q is no 0 here either.  Take the difference of the logarithms: the quotient p/q overflows.
+    A tiny q is no 0 here either.  Take the difference of the logarithms, as p/q overflows.
     """
     raise NotImplementedError
 
@@ -125,7 +125,7 @@ def through_channel(joint: np.ndarray, channel: np.ndarray) -> np.ndarray:
 def huffman_code(weights: Mapping[str, float]) -> dict[str, str]:
     """A best prefix-free code: for each symbol a word of "0" and "1".
 
-    - `weights` are positive, and probabilities up to a factor.
+    - `weights` are positive: probabilities times any factor.
     - Which side of a join gets the 0, and which of several best codes it is, is free.
     - A lone symbol gets the word "0".
     - Words may be longer than 1000 bits: that is past Python's recursion limit.
@@ -136,7 +136,7 @@ def huffman_code(weights: Mapping[str, float]) -> dict[str, str]:
 
 
 def expected_length(weights: Mapping[str, float], code: Mapping[str, str]) -> float:
-    """Bits a symbol that `code` takes on average, for weights that needn't sum to 1.
+    """The average bits per symbol of `code`, for weights that needn't sum to 1.
 
     `code` may have words for other symbols, too.
     """

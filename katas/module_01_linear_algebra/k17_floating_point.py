@@ -37,9 +37,10 @@ A float32 and a bfloat16 share their upper half:
 **Why to the even one?**  If halfway always went up, a mean of many rounded numbers would drift up.
 
 **Why does Kahan's `lost` come out right?**  Where |total| ≥ |y|, both differences are exact.  So
-`lost` is just what t has rounded away.
+`lost` is just what rounding has added to t.
 
-**Why take the largest out of log ∑ eˣⁱ?**  exp overflows past 709.  Then no exponent is above 0.
+**Why take the largest out of log ∑ eˣⁱ?**  exp overflows past 709.  Once you
+subtract m, no exponent is above 0.
 
 **Worked by hand**:
 
@@ -139,7 +140,7 @@ def add_wrapping(a: int, b: int, width: int) -> int:
 
 
 def kahan_sum(values: Iterable[float]) -> float:
-    """The sum of `values`, in the order given, with compensation; 0.0 of none.
+    """The sum of `values`, in the order given, with compensation; 0.0 for none.
 
     Right to 2 ulps of the result where all values have the same sign.  All are finite.
     """
@@ -147,7 +148,7 @@ def kahan_sum(values: Iterable[float]) -> float:
 
 
 def logsumexp(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    """log ∑ exp(x) over one axis of `x` (…), float64; the result lacks it, a scalar for a vector.
+    """log ∑ exp(x) over one axis of `x` (…), float64, without that axis: a scalar for a vector.
 
     - Finite for finite x of any size.
     - -∞ counts for nothing; a slice of only -∞ gives -∞.
@@ -179,7 +180,7 @@ def z_score(x: np.ndarray) -> np.ndarray:
 
 
 def robust_scale(x: np.ndarray) -> np.ndarray:
-    """Each column of `x` (n, d) less its median, over the distance of its quartiles: float64.
+    """Each column of `x` (n, d) less its median, over its interquartile range: float64.
 
     - Quantiles are interpolated linearly between the sorted values, as numpy's default does.
     - Where the quartiles are equal, the median is taken away and no more.

@@ -1,21 +1,21 @@
 """Strings and strides
 
 **Before you start.**  You need binary numbers with `>>`, `&` and `|`, regular expressions (`re`),
-and classes; no other kata.  Regular expressions are new to you?  Read Python's "Regular Expression
+and classes; no other kata.  Are regular expressions new to you?  Read Python's "Regular Expression
 HOWTO".
 
 **The idea.**  Memory is one long row of cells, and models want text and arrays.  UTF-8 turns a row
 of bytes into text.  Strides turn a row of numbers into an array.
 
 **The formulas.**  Unicode gives every character a number, its code point, from 0 to 0x10FFFF.
-UTF-8 writes it in 1 to 4 bytes; the x are its bits:
+UTF-8 writes it in one of four forms, 1 to 4 bytes long; the x are its bits:
 
     up to 0x7F        0xxxxxxx
     up to 0x7FF       110xxxxx 10xxxxxx
     up to 0xFFFF      1110xxxx 10xxxxxx 10xxxxxx
     up to 0x10FFFF    11110xxx 10xxxxxx 10xxxxxx 10xxxxxx
 
-ASCII stays as it is.  No later byte of a form looks like the beginning of one.
+ASCII stays as it is.  A byte 10xxxxxx never begins a form.
 
 Strides say how far to walk in the row of numbers for one step along each axis:
 
@@ -52,7 +52,7 @@ to 0xDFFF: they belong to UTF-16 and are no characters.
     utf8_encode   10 min   six bits a byte
     utf8_decode   20 min   collect the bits first, judge afterwards
     clean         10 min   four rules in their order
-    StridedArray  45 min   eight methods of one to five lines
+    StridedArray  45 min   eight short methods
 
 Sources: RFC 3629, "UTF-8, a transformation format of ISO 10646"; Pike and
 Thompson 1993, "Hello World"; Harris et al. 2020, "Array programming with NumPy".
@@ -150,8 +150,8 @@ class StridedArray:
     def broadcast_to(self, shape: tuple[int, ...]) -> "StridedArray":
         """A view of the given `shape`: new axes in front, and axes of length 1, have stride 0.
 
-        Raises ValueError, naming both shapes, where an axis has another length than 1 or the wanted
-        one, or where there are more axes than wanted.
+        Raises ValueError, naming both shapes, where an axis is neither 1 nor as long as
+        wanted, or where there are more axes than wanted.
         """
         raise NotImplementedError
 

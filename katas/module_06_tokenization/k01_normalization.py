@@ -2,7 +2,7 @@
 
 **Before you start.**  You need Python's module unicodedata, no other kata.  Its category(c) is
 "Mn" for an accent of its own and "P…" for punctuation; its normalize("NFD", c) takes é apart.
-Unicode is new to you?  Read Python's "Unicode HOWTO".
+Is Unicode new to you?  Read Python's "Unicode HOWTO".
 
 **The idea.**  A model that sees one word in two spellings learns everything twice.  Unicode has
 many: é is one character, or an e and a combining accent.  Normalization gives them one form:
@@ -21,7 +21,7 @@ result carries a span (start, end): it comes from text[start:end].  Here É is t
     bert_normalize       e     dropped l     .     spans (0, 1) (2, 3) (3, 4)
     bert_words           └─ el ────────┘     .     spans (0, 3) (3, 4)
 
-Two steps in a row make two lists of spans; `chain` makes one of them.
+Two steps in a row make two lists of spans; `chain` joins them.
 
 **Why not search for the word afterwards?**  It may occur twice, or not at all, like "el" above.
 

@@ -22,7 +22,7 @@ GPT-2:
     ␣?L+                      letters
     ␣?N+                      numbers
     ␣?O+                      anything else
-    S+ but for the last       white space before a word: its last one is left for the word
+    S+ less 1, before a word  white space; its last one is left for the word
     S+                        at the text's end all of it; before a word a single one
 
 cl100k (GPT-4 and Llama 3):
@@ -32,7 +32,7 @@ cl100k (GPT-4 and Llama 3):
     N{1,3}                    three digits at most, from the left, and never a space
     ␣?O+[\r\n]*               anything else, with the line breaks that follow
     S*[\r\n]+                 white space up to its last line break
-    S+ but for the last, S+   as in GPT-2
+    S+ less 1, then S+        as in GPT-2
 
 White space is category "Z…", "\t", "\n", "\v", "\f", "\r" and U+0085.  Python's str.isspace
 and re also take U+001C to U+001F; these are O here.

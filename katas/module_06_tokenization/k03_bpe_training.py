@@ -48,7 +48,7 @@ function changes its arguments.
 **Steps.**
 
     pair_counts    5 min   a word's pairs count as often as the word occurs
-    merge          8 min   from the left, and on behind both tokens
+    merge          8 min   from the left; then step past both tokens
     vocabulary     4 min   bytes first, merged tokens after them
     train_bpe     12 min   ties, and when to stop
 

@@ -1,7 +1,7 @@
 """Byte-pair merges, learned fast
 
-**Before you start.**  You need the idea of bpe_training (import nothing: tokens are ids here) and
-heapq.  New to you?  Read its documentation, "Priority Queue Implementation Notes".
+**Before you start.**  You need the idea of bpe_training (nothing to import: tokens are ids here)
+and heapq.  New to you?  Read its documentation, "Priority Queue Implementation Notes".
 
 **The idea.**  Counting everything anew for each merge takes minutes on a megabyte.  But a merge
 touches only the words in which its pair stands.  So count once, and remember each pair's words.
@@ -46,7 +46,7 @@ tokens have 256, 257, … in the order they are learned.  No function changes it
 
     merge_word   20 min   two merges side by side, and 7·7·7
     MergeQueue   12 min   when is an entry outdated?
-    train_bpe    25 min   the words of each pair, new pairs included
+    train_bpe    30 min   the words of each pair, new pairs included
 
 Source: Sennrich, Haddow & Birch 2016, "Neural Machine Translation of Rare Words with Subword
 Units", section 3.2; its subword-nmt keeps the counts like this.
@@ -90,8 +90,7 @@ class MergeQueue:
 
         - It stays in the queue.
         - None if no count is above 0.
-        - Over all calls together it takes O(log n) for each `add`: a large queue is slow if each
-          call looks at all pairs.
+        - All calls together cost O(log n) for each `add`: no call may look at all pairs.
         """
         raise NotImplementedError
 

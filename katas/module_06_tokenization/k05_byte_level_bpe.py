@@ -1,11 +1,11 @@
 """Byte-level BPE
 
 **Before you start.**  You need UTF-8, and merges as in bpe_training.  Split text into words
-with yours of pretokenization (the reference's is used until yours is green):
+with your own split_gpt2 (until it is green, the import gives a finished one):
 
     from .k02_pretokenization import split_gpt2
 
-UTF-8 is new to you?  Read Python's "Unicode HOWTO".
+Is UTF-8 new to you?  Read Python's "Unicode HOWTO".
 
 **The idea.**  No text may be unknown to a tokenizer.  GPT-2's starts from the 256 bytes, so none
 is, and puts them together by a list of learned merges, best first.
@@ -110,7 +110,8 @@ class ByteLevelBPE:
         - The text between two of them is encoded by itself.
         - The work for a word doesn't grow with the number of merges: GPT-2 has 50,000, so going
           through all of them for each word takes minutes.
-        - Words may be long, and the list is the caller's own: changing it changes no later call.
+        - Words may have thousands of letters, and the list is the caller's own: changing
+          it changes no later call.
         """
         raise NotImplementedError
 

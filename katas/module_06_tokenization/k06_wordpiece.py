@@ -1,7 +1,7 @@
 """WordPiece
 
 **Before you start.**  You need spans as in normalization, and bpe_training's counting.
-Normalize with yours (the reference's is used until yours is green):
+Normalize with your own (until it is green, the import gives finished functions):
 
     from .k01_normalization import bert_normalize, bert_words
 
@@ -43,7 +43,7 @@ No function or method changes its arguments.
 **Steps.**
 
     split_word        8 min   try the ends from the back; None is for the whole word
-    WordPiece        15 min   the spans of pieces in words that were normalized
+    WordPiece        20 min   bert_words has no spans of single characters
     train_wordpiece  15 min   counts by piece and by pair; exact scores, so that ties are ties
 
 Sources: Schuster and Nakajima 2012, "Japanese and Korean Voice Search", section 3; Devlin et al.

@@ -50,7 +50,7 @@ to 1.  No function changes its arguments.
     log_likelihood     8 min   the same walk, with a sum for max
     expected_counts   12 min   the walk from the right as well
     em_step            6 min   each word as often as it occurs
-    prune             10 min   what is a piece missed by?
+    prune             10 min   how much is a piece missed?
     sample            12 min   walk back from the end; a generator of your own
 
 Source: Kudo 2018, "Subword Regularization", sections 3.2 and 3.3.
@@ -119,6 +119,8 @@ def prune(words: Mapping[str, int], model: Mapping[str, float], keep: int) -> di
 
 def sample(text: str, model: Mapping[str, float], alpha: float, seed: int) -> list[str]:
     """A random segmentation, drawn with probability proportional to P(x)^`alpha`.
+
+    (`alpha` isn't the α of the lesson.)
 
     - At `alpha` 1 it is drawn from the model; at 0 all segmentations are equally likely; the
       larger it is, the closer to `viterbi`.

@@ -16,7 +16,8 @@ for filling.  Encoders usually pad on the right.  A decoder that writes on pads 
           │ 1 0 0    │ 0 0 1
 
 *Truncation.*  What is too long is cut.  Or it becomes windows, and nothing is lost.  Each repeats
-the last `stride` tokens of the one before, here of length 4 with stride 1:
+the last `stride` tokens of the one before (an overlap, not a step), here of length 4 with
+stride 1:
 
     1  2  3  4  5  6  7  8
     └────────┘
@@ -135,7 +136,7 @@ def render_chat(
 
     - Each message has a "role" and a "content", and becomes
       <|im_start|>ROLE⏎CONTENT<|im_end|>⏎ with a line break "\\n" for each ⏎.
-    - If `default_system` is given, be it "", and the first message isn't by "system" (or there is
+    - If `default_system` is given, even as "", and the first message isn't by "system" (or there is
       none), a system message with that text comes first.
     - `add_generation_prompt` appends the beginning of an answer, which isn't learned.
     - A span (start, end) counts characters of the text, end excluded.  There is one for each

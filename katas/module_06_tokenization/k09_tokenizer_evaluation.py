@@ -7,7 +7,7 @@ section 2.4.
 **The idea.**  A tokenizer is chosen once and paid for at every step: more tokens for the same text
 cost time, money and context.  A handful of numbers tells most of it:
 
-    fertility        tokens a word; 1 is a word list, 5 hardly more than letters
+    fertility        tokens a word: at 1 they are words, at 5 hardly more than letters
     compression      UTF-8 bytes a token
     unknown rate     the share of tokens that say "I don't know this"
     premium          tokens for the same content in one language over another
@@ -30,8 +30,8 @@ learned.
 **Why not just a larger vocabulary?**  Each doubling buys less compression, and doubles the
 embeddings.  The first n merges are a smaller tokenizer, so you can try many n.
 
-**Why look at how numbers are cut?**  If 1234 is 12│34 and 1235 is 1│235, a model that should add
-must learn each by heart.  Code has another trouble: tokens spent on indentation.
+**Why look at how numbers are cut?**  If 1234 is 12│34 and 1235 is 1│235, a model that has to add
+learns each by heart.  Code has another trouble: tokens spent on indentation.
 
 **Worked by hand**, counts [2, 1, 1, 0] of V = 4 tokens:
 
@@ -46,7 +46,7 @@ changes its arguments.
     fertility            4 min   one sum over another: of all texts, not the mean of each
     bytes_per_token      3 min   bytes, not characters
     unknown_rate         3 min   tokens, not texts
-    renyi_efficiency    10 min   tokens that never occur; α at 1 and just beside it
+    renyi_efficiency    15 min   tokens that never occur; α at 1 and just beside it
     premiums             5 min   which one is divided by which?
     vocabulary_sweep     6 min   256 bytes are part of the size
     split_patterns       3 min   a tuple of lengths
@@ -85,7 +85,7 @@ def unknown_rate(texts: Sequence[str], encode: Encode, unknown: int) -> float:
 
 
 def renyi_efficiency(counts: Sequence[int], alpha: float) -> float:
-    """E_α of how often each token of a vocabulary occurs, those that never do included.
+    """E_α of the counts of all tokens of a vocabulary, zeros included.
 
     - V is len(counts); at least one token occurs.
     - At `alpha` = 0, p⁰ is 1 for a token that occurs and 0 for one that doesn't.

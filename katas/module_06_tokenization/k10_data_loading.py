@@ -1,7 +1,7 @@
 """Data loading
 
-**Before you start.**  You need numpy arrays, files and generators, no other kata.  Memory-mapped
-files are new to you?  Read numpy's documentation of `numpy.memmap`.
+**Before you start.**  You need numpy arrays, files and generators, no other kata.  Are
+memory-mapped files new to you?  Read numpy's documentation of `numpy.memmap`.
 
 **The idea.**  A corpus is larger than memory, many processes share it, and after a crash the run
 must go on as if nothing had happened.  Five small parts do that.
@@ -9,7 +9,7 @@ must go on as if nothing had happened.  Five small parts do that.
 *Token files.*  A corpus is one flat file of unsigned integers.  Map it into memory, and only the
 blocks that you look at are read.
 
-*Packing.*  Padding each document to a context could waste half of the batch.  So lay them end to
+*Packing.*  Padding each document to full length could waste half of the batch.  So lay them end to
 end, an end token after each, and cut the stream into rows.  Segment numbers say which tokens of a
 row belong together: attention can stay inside a document.
 
@@ -57,7 +57,7 @@ In the last row only the first 0 is real: it ends [9 4].
     pack              12 min   what is left of a document goes on in the next row
     shuffle_buffer     8 min   what is left in the buffer at the end
     shard              5 min   one line; uneven n
-    ResumableLoader   15 min   when does the state move on?
+    ResumableLoader   20 min   when does the state move on?
 
 Sources: the token files of Karpathy's nanoGPT (2022); Krell et al. 2021, "Efficient Sequence
 Packing without Cross-contamination"; Murray et al. 2021, "tf.data" (shuffle buffer).
@@ -129,7 +129,7 @@ def shuffle_buffer(samples: Iterable, size: int, seed: int) -> Iterator:
     """Every sample once, shuffled by a buffer of `size`; the same order for the same `seed`.
 
     - When the n-th sample is given out, at most n + size - 1 have been taken from `samples`.
-    - Whatever the buffer holds is equally likely, whatever was drawn before.
+    - Each sample in the buffer is equally likely, whatever was drawn before.
     - With `size` 1 the order stays as it is.
     - Python's and numpy's global generators stay as they are: draw from one of your own.
 
@@ -142,7 +142,7 @@ def shard(n: int, rank: int, world: int, worker: int = 0, workers: int = 1) -> n
     """The indices in 0 … n - 1 of loader `worker` of `workers` in process `rank` of `world`.
 
     - int64, (about n / (world·workers),), in any order.
-    - Over all loaders each index stands exactly once, and no loader has two more than another.
+    - Over all loaders each index stands exactly once.  Loaders differ by at most 1 index.
 
     Raises ValueError, naming both numbers, unless 0 ≤ rank < world and 0 ≤ worker < workers.
     """

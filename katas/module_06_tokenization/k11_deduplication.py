@@ -71,8 +71,8 @@ import numpy as np
 def exact_duplicates(texts: Sequence[str]) -> list[int]:
     """The indices of the texts to drop: each that equals an earlier one, in rising order.
 
-    Two texts are equal if they have the same words in the same order: case and
-    the amount of white space between, before and after the words don't count.
+    Two texts are equal if they have the same words in the same order.  Words are as in
+    `shingles`: in lower case, separated by any amount of white space.
     """
     raise NotImplementedError
 

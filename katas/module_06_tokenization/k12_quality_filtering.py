@@ -1,7 +1,7 @@
 """Quality filtering
 
 **Before you start.**  You need regular expressions, counters and logarithms, no other kata.
-Perplexity is new to you?  Read Jurafsky and Martin, "Speech and Language Processing", chapter 3.
+Is perplexity new to you?  Read Jurafsky and Martin, "Speech and Language Processing", chapter 3.
 
 **The idea.**  Most of a crawl isn't worth a model's time: menus, error logs, keyword lists.  Run
 cheap rules and small models over it, from the cheapest on:
@@ -16,7 +16,7 @@ lines.  The limits are Gopher's.
 *A small language model.*  Count which character c follows which n - 1 others, its context h.
 The perplexity is low for similar text, so with one model a language, the lowest names the language.
 
-*Scrubbing* puts "<EMAIL>" and the like for addresses and numbers of people.
+*Scrubbing* replaces people's addresses and numbers by "<EMAIL>" and the like.
 
 *Decontamination* drops texts that share n words in a row with a benchmark's item.
 
@@ -51,7 +51,7 @@ V = 2 + 1, count(⏎) = 1, and a was a context twice, so:
     quality_problems          15 min   six rules, each a number and a limit
     CharacterModel            15 min   two counters, counted at the same places
     identify                   3 min   pause here if you like
-    scrub                     25 min   four expressions; each stands alone; Luhn's test
+    scrub                     30 min   four expressions; each stands alone; Luhn's test
     contaminated              12 min   items shorter than n
     standardize               12 min   three forms, one kind of record
 
@@ -142,17 +142,17 @@ def scrub(text: str) -> str:
 
     <EMAIL>  a name of letters, digits and . _ % + -, then @, then a domain of at least two parts
              of letters, digits and hyphens, joined by dots, the last of at least two letters
-    <CARD>   13 to 19 digits that pass Luhn's test, any two of them with nothing, a single space
-             or a single hyphen in between
+    <CARD>   13 to 19 digits that pass Luhn's test, with nothing, a single space or a single
+             hyphen between neighbours
     <PHONE>  + and 8 to 15 digits, spaces and hyphens likewise
     <IP>     four numbers from 0 to 255, without leading zeros, joined by dots
 
     - Letters and digits of these are ASCII.
     - Luhn's test: double every second digit, from the second last to the left, minus 9 where that
       exceeds 9.  The sum of all digits is then a multiple of 10.
-    - Each stands alone: neither directly before nor directly after it is a letter, a digit (of
-      any script: é, too) or an underscore.  For <IP>, nor is there a dot with a digit beyond it;
-      for <CARD>, nor a + before.
+    - Each stands alone: neither directly before nor directly after it is a letter or digit (of
+      any script: é, too) or an underscore.  Next to an <IP> there is no dot with a digit beyond
+      it either, and before a <CARD> no +.
     - Not judged: a second @ right after an address, and digits that go on a single space or hyphen
       away from a card's or phone's.
     - The rest of the text stays as it is.
@@ -163,7 +163,7 @@ def scrub(text: str) -> str:
 def contaminated(texts: Sequence[str], tests: Iterable[str], n: int = 13) -> list[int]:
     """The indices of `texts` that share `n` words in a row with one of `tests`, in rising order.
 
-    - Words are runs of letters and digits, in any case; what stands between them doesn't count.
+    - Words are runs of letters and digits, of either case; what stands between them doesn't count.
     - A test item of 1 to n - 1 words is shared if all of its words stand in a row in the text.
     - An item without words never is.
     """

@@ -1,7 +1,7 @@
 """Synthetic data and mixtures
 
-**Before you start.**  You need Python's module random, and logarithms; no other kata.  Seeds
-are new to you?  Read "Notes on Reproducibility" in its documentation.
+**Before you start.**  You need Python's module random, and logarithms; no other kata.  Are seeds
+new to you?  Read "Notes on Reproducibility" in its documentation.
 
 **The idea.**  Text of one kind is often scarce.  So make more of it, and choose how to mix it.
 
@@ -61,7 +61,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 
 def delete_words(text: str, rate: float, seed: int) -> str:
-    """`text` without each of its words with probability `rate`, independently.
+    """`text` with each of its words dropped with probability `rate`, independently.
 
     - Words are what white space separates.  Single spaces join those that stay, in their order.
     - If none would stay, one of them does, each equally likely.
