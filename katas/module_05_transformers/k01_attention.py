@@ -35,17 +35,18 @@ the key changes neither the output nor the gradient.
 
 **Shapes**, with any leading batch dimensions `...` (batch, heads):
 
-    q (..., n, d_k)    k (..., m, d_k)    v (..., m, d_v)    mask (n, m)
+    q (..., n, d_k)    k (..., m, d_k)    v (..., m, d_v)    mask: broadcasts to (..., n, m)
 
 No function changes its arguments.
 
 Answers are on the device of the input: make new tensors there (`device=x.device`).
+causal_mask, which has none, is on the CPU.
 
 **Steps.**
 
-    softmax      5 min   stable for large scores; what if a whole slice is -inf?
+    softmax     10 min   stable for large scores; what if a whole slice is -inf?
     attention   15 min   one matrix product for all scores, the mask before softmax
-    causal_mask  5 min   the last query stands at the last key
+    causal_mask  5 min   the last query is at the last key
 
 Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2.1.
 
@@ -70,7 +71,7 @@ def softmax(x: Tensor, dim: int = -1) -> Tensor:
 def attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Attend from `q` to `k` and average `v`, all finite; shapes as above.
+    """Attend from `q` to `k` and average `v`.  All three are finite; shapes as above.
 
     `mask` is boolean and True where a query may look at a key.  It broadcasts against the
     scores (..., n, m): a (batch, 1, 1, m) hides each sequence's padding from all heads.
@@ -89,7 +90,7 @@ def attention(
 def causal_mask(n: int, m: int) -> Tensor:
     """Boolean (n, m): True where query i may look at key j.
 
-    The last query stands at the last key, as in decoding with a cache, where
-    n new tokens look at m ≥ n tokens in all.
+    The last query is at the last key, as in decoding with a cache, where n new tokens
+    look at m ≥ n tokens in total: causal_mask(2, 3) is [1 1 0], [1 1 1].
     """
     raise NotImplementedError

@@ -15,7 +15,7 @@ slices, the heads.  Each attends on its own; a last matrix mixes what they found
 
     Q = x W_Q + b_Q      K = c W_K + b_K      V = c W_V + b_V
     headᵢ = Attention(Q[i], K[i], V[i])
-    out   = concat(head₀ … headₕ₋₁) W_O + b_O
+    out   = concat(all headᵢ) W_O + b_O
 
 x asks.  The context c answers: x itself in self-attention, another sequence of any length in
 cross-attention.  Q[i] is head i's block of columns.  For 3 tokens, d_model 4 and 2 heads:
@@ -35,7 +35,7 @@ cross-attention.  Q[i] is head i's block of columns.  For 3 tokens, d_model 4 an
 gives head 0 the numbers a … f, from tokens 0 and 1.  First give the width two axes,
 (3, 2, 2).  Then exchange tokens and heads.
 
-**Why one matrix W_Q, not one a head?**  Its columns i·d_h … (i+1)·d_h - 1 are head i's matrix.
+**Why one matrix W_Q, not one per head?**  Its columns i·d_h … (i+1)·d_h - 1 are head i's matrix.
 One large product is faster than many small ones.
 
 **Worked by hand**, two tokens, d_model = 4, two heads, every projection the identity
@@ -58,7 +58,8 @@ Answers are on the device of the input, and a module moved by .to works where it
 
     split_heads          5 min   leading dimensions: count axes from the end
     merge_heads          5 min   the same two steps backwards
-    MultiHeadAttention  25 min   what comes from x, what from the context?
+    MultiHeadAttention  25 min   20, and 5 for load_packed; what comes from x, what from
+                                 the context?
 
 Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2.2.
 
@@ -92,7 +93,7 @@ class MultiHeadAttention(nn.Module):
     """
 
     def __init__(self, d_model: int, heads: int, bias: bool = True) -> None:
-        """`bias` says whether all four linear layers have a bias; without, theirs is None.
+        """`bias`: all four linear layers have one, or in all four it is None.
 
         Raises ValueError, naming d_model and heads, if heads doesn't divide d_model.
         """
@@ -127,8 +128,8 @@ class MultiHeadAttention(nn.Module):
         torch lays them out as nn.Linear does, which computes x Wᵀ + b: copy them as they are.
 
         - A module without bias reads the two weights only; the biases need not be there.
-        - The parameters stay the same objects, with their dtype: an optimizer that holds
-          them still does.
+        - The parameters stay the same objects, with their dtype, so an optimizer made before
+          still updates them.
         - No memory is shared with `state`.
 
         Raises ValueError, naming the shape given and the shape expected, if in_proj_weight

@@ -43,7 +43,7 @@ window and stride together 25.  In blocks of 4 × 4 the causal 36 cost 3 blocks:
 **Shapes**: masks are boolean (n, m), rows queries and columns keys; functions of n and m have
 m ≥ n.  No function changes its arguments.
 
-Masks made from a layout or from ids are on its device.
+Masks made from a tensor are on its device.
 
 **Steps.**
 

@@ -9,15 +9,15 @@ output doesn't change.  So the model must be told the order.  Sinusoids and lear
 added to the embeddings; T5's buckets and ALiBi to the scores, by the distance of query and
 key.
 
-**The formulas.**  *Sinusoidal*: column pair i of d turns at its own speed ωᵢ, from fast to
-slow, like the hands of a clock.  p is the position:
+**The formulas.**  *Sinusoidal*: columns 2i and 2i + 1 turn at a speed ωᵢ of their own, from
+fast to slow, like the hands of a clock.  p is the position:
 
     ωᵢ = base^(-2i/d)    PE(p, 2i) = sin(p ωᵢ)    PE(p, 2i + 1) = cos(p ωᵢ)
 
-*Learned*: one trained vector a position, as in GPT-2 and BERT.  Beyond the last there is none.
+*Learned*: one trained vector per position, as in GPT-2 and BERT.  Beyond the last there is none.
 
-*T5's buckets*: a learned number a head and bucket.  Near distances have one each, far ones
-share.  For s = 16 buckets a side, max_distance 128:
+*T5's buckets*: a learned number per head and bucket.  Near distances have a bucket each, far
+ones share one.  For s = 16 buckets per side, max_distance 128:
 
     distance │ 0 │ 1 │ … │ 7 │ 8–11 │ 12–15 │ 16–22 │ … │ 64–90 │ 91 and more
     ─────────┼───┼───┼───┼───┼──────┼───────┼───────┼───┼───────┼────────────
@@ -36,8 +36,8 @@ With δ the distance and e = ⌊s/2⌋:
 slopeₕ for each token of distance:
 
     H a power of 2:  slopes 2^(-8/H), 2^(-16/H), …, 2^(-8)
-    otherwise:       the slopes of the next lower power P, then every other one
-                     of 2P heads' slopes (first, third, …), H - P of them
+    otherwise:       the slopes of P heads, P the largest power of 2 below H, then
+                     every other one of 2P heads' slopes (first, third, …), H - P
 
 Side by side, T5 bidirectional, ALiBi with slope ½:
 
@@ -67,7 +67,7 @@ Answers are on the device of the input: make new tensors there (`device=x.device
 
     sinusoidal         5 min   sine and cosine alternate
     LearnedPositions   5 min   start + n must not pass the end
-    relative_buckets  15 min   side and distance first, then one formula for both
+    relative_buckets  15 min   side and distance first, then one formula; no log of 0
     alibi_slopes      10 min   head counts that aren't a power of 2
     alibi_bias         5 min   a price is negative
 
@@ -122,8 +122,8 @@ def relative_buckets(
     """T5's bucket of each pair: int64 (n, m), from 0 to buckets - 1.
 
     - `buckets` is even and at least 4, max_distance larger than e.
-    - Where the formula's logarithm falls on a whole number between e and max_distance,
-      rounding decides; those distances aren't judged.
+    - Between e and max_distance, distances whose value is whole before it is floored (16, 32
+      and 64 above) aren't tested: rounding decides there.
     """
     raise NotImplementedError
 

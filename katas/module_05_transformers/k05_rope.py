@@ -75,7 +75,7 @@ def frequencies(
     `scaling` is None, "linear" or "ntk"; "ntk" needs d ≥ 4.  `factor` is the lesson's s.  It
     counts only where there is a scaling.
 
-    Raises ValueError, naming d, if it is odd; and, naming the scaling, for another one.
+    Raises ValueError, naming it, for an odd d and for an unknown scaling.
     """
     raise NotImplementedError
 
@@ -89,8 +89,9 @@ def apply_rope(
 ) -> Tensor:
     """Turn the pairs (xᵢ, x_{i+d/2}) of x (..., n, d) by its `positions` (n,).
 
-    - Returns the same shape and dtype as x, and is right to x's precision at any position,
-      float64's included: a few roundings in that dtype are allowed, of the angle none.
+    - Returns the same shape and dtype as x.
+    - Angles, sines and cosines are float64, at any position.  After that a few roundings in x's
+      dtype are allowed.
     - The positions are whole numbers of any integer dtype, in any order: with a cache of 10
       tokens the next one stands at 10.
 

@@ -28,9 +28,10 @@ two places.  GPT-2, Llama and most models since are pre-norm:
                      └──▶ f ────┘
 
 **Why pre-norm?**  Say that f's output is about as large as its input, and unrelated to it.
-Follow the gradient back.  Under pre-norm nothing stands on the upper line.  With what comes
-through the sublayers the gradient grows, but only by about √(l + 1) over l blocks: by 7 over 48.
-Under post-norm each norm divides it by √2: after 48 blocks 2⁻²⁴ of it is left.
+Follow the gradient back along the upper line alone.  Under pre-norm nothing is on it: all of the
+gradient arrives.  Under post-norm each norm divides it by √2: after 48 blocks 2⁻²⁴ of it is left.
+What comes through the sublayers is added.  It lets pre-norm's gradient grow, but only by about
+√(l + 1) over l blocks: by 7 over 48.
 
 **Why float32 inside RMSNorm?**  bfloat16 keeps 8 bits: each square, mean and root would be
 off by up to 0.4 %.  float16 ends at 65,504: the square of 256 is infinite.
@@ -47,7 +48,7 @@ Answers are on the device of the input, and a module moved by .to works where it
 **Steps.**
 
     LayerNorm        5 min   take the mean away before squaring
-    RMSNorm         10 min   when does which dtype hold?
+    RMSNorm         10 min   float32 inside, x's dtype outside
     Residual         5 min   what is added: x or norm(x)?
     gradient_norms  10 min   one backward pass for all inputs
 
@@ -75,7 +76,7 @@ class LayerNorm(nn.Module):
         """Normalise each row of x (..., d).
 
         - A large mean costs no digits: √(E[x²] - E[x]²) would.
-        - The result has the dtype of x, where the parameters have it, too.
+        - If x and the parameters share a dtype, the result has it, too.
         """
         raise NotImplementedError
 
@@ -122,7 +123,8 @@ def gradient_norms(blocks: Sequence[nn.Module], x: Tensor, upstream: Tensor) -> 
     Returns len(blocks) + 1 Euclidean norms, as plain floats.  Entry i is that of the gradient
     with respect to the input of block i, the last one that of `upstream` itself.
 
-    - There may be no block, and the same block may stand several times.  None works in place.
+    - There may be no block, and the same block may be there several times.  No block works in
+      place.
     - The gradients (.grad) of the blocks' parameters and of x stay as they were: None, or
       what an earlier backward left there.
     - x may require gradients or not, and stays as it was.

@@ -30,8 +30,8 @@ by number (⊙), how much of the other goes on:
 **Why gelu, not relu?**  It is smooth where ReLU has a kink.  Its tanh form differs by up to
 0.0005; GPT-2 was trained with that one.
 
-**Why 8d/3?**  A gated layer has three matrices, not two.  With as many weights as a layer of 4d,
-it has a hidden size of ⅔ · 4d = 8d/3, rounded up to what the hardware likes.
+**Why 8d/3?**  A gated layer has three matrices, not two.  3 · d · h weights are as many as the
+2 · d · 4d of an ungated layer if h = 8d/3, rounded up to what the hardware likes.
 
 **Worked by hand:**
 
@@ -106,7 +106,7 @@ class GatedFeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output for x (..., d_model), same shape and dtype.
 
-        A gate of ±1e4 overflows nowhere, nor does its gradient: it is closed or wide open.
+        Where the gate is ±1e4, closed or wide open, neither output nor gradient overflows.
         """
         raise NotImplementedError
 
@@ -114,6 +114,6 @@ class GatedFeedForward(nn.Module):
 def hidden_size(d_model: int, multiple_of: int) -> int:
     """The d_ff of a gated layer: 8 · d_model / 3, rounded up to a multiple of `multiple_of`.
 
-    The quotient is rounded once, exactly: a multiple that is reached exactly stays.
+    Round up once, from the exact quotient; an exact multiple stays.
     """
     raise NotImplementedError

@@ -11,7 +11,7 @@ Line by line: Rush et al. 2022, "The Annotated Transformer".
 
 **The idea.**  To understand a text, read it as a whole: in an encoder every token may look at
 every other.  Attention moves information between tokens; the feed-forward network works on each
-token alone.  What they give is *added* to their input, so the gradient has a straight way down.
+token alone.  What they give is *added* to their input, so the gradient has a direct path back.
 
 **The formula.**  Sums of many blocks grow; LayerNorm keeps the scale.  It stands in one of two
 places:

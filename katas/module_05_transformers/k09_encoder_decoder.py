@@ -126,8 +126,7 @@ class Transformer(nn.Module):
     ) -> None:
         """`heads`, `d_ff` and `pre_norm` are those of every block.
 
-        Initial values are free, but such that the model learns: those of torch's own layers
-        will do.
+        Any initial values from which the model learns, such as those of torch's own layers.
         """
         raise NotImplementedError
 
@@ -190,7 +189,7 @@ def greedy_decode(
     - Each is the likeliest token (argmax of the logits) after `start` and the ids before it.
       `start` itself isn't returned.
     - `steps` is at least 1 and at most the model's max_length.
-    - The encoder runs once in all.
+    - The encoder runs only once.
     - Gradients are off meanwhile, and afterwards as they were before.
     """
     raise NotImplementedError

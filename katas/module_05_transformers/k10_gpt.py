@@ -18,8 +18,8 @@ run in it.
 and positions, L the number of blocks:
 
     x = E[ids] + P[0 … n-1]
-    x = x + attention(norm1(x))        L times; each token looks at itself
-    x = x + feed_forward(norm2(x))     and at what stands before it
+    x = x + attention(norm1(x))        causal: token t sees 0 … t
+    x = x + feed_forward(norm2(x))     both lines L times
     logits = norm(x) Eᵀ
 
     ids ──▶ E ──┐
@@ -28,12 +28,13 @@ and positions, L the number of blocks:
 
     row         │  0      1      2      3
     its token   │  the    cat    sat    down
-    it predicts │  cat    sat    down   –        the last row isn't judged
+    it predicts │  cat    sat    down   –        the last row isn't scored
 
 *The start.*  Draw all matrices and embeddings from N(0, 0.02²); biases are 0, norms have weight 1.
-Draw each block's out_proj and down_proj, which add to the stream, smaller: with 0.02 / √(2L).
+Draw each block's out_proj and down_proj, which add to the stream, smaller: with standard
+deviation 0.02 / √(2L).
 
-**Why tie E?**  Tokens that mean alike should be read and predicted alike.  And it saves weights:
+**Why tie E?**  Tokens of similar meaning should be read and predicted alike.  And it saves weights:
 GPT-2 small has 124 million, untied 163 million.
 
 **Why √(2L)?**  2L such terms add up.  Drawn smaller, their sum's variance doesn't grow with L.
@@ -49,7 +50,7 @@ Answers are on the device of the input, and a module moved by .to works where it
 
 **Steps.**  A good place to pause is before load_gpt2.
 
-    next_token_loss   5 min   which row is judged on which token?
+    next_token_loss   5 min   which row is scored on which token?
     GPT              50 min   15 for the block and the forward pass, 15 for the start,
                               20 for load_gpt2: which matrices are transposed?
 
@@ -80,7 +81,7 @@ class GPTConfig:
 def next_token_loss(logits: Tensor, ids: Tensor) -> Tensor:
     """The mean cross-entropy, in nats, of the tokens that the logits (b, n, V) predict.
 
-    Row t of the logits is judged on token t + 1 of ids (b, n).  The result is a scalar, finite
+    Row t of the logits is scored on token t + 1 of ids (b, n).  The result is a scalar, finite
     for any finite logits, ±1e4 included.
 
     Raises ValueError, naming n, if it is below 2: then nothing is predicted.
@@ -131,8 +132,8 @@ class GPT(nn.Module):
             mlp.c_proj.weight (4d, d), .bias              down_proj
 
         - These matrices are those of `Conv1D` layers: the transpose of what nn.Linear keeps.
-        - `state` may be in any order; other entries are left alone.
-        - Your parameters stay the same objects, with their dtype: an optimizer that holds
-          them still does.  No memory is shared with `state`.
+        - `state` may be in any order; other entries are ignored.
+        - Your parameters stay the same objects, with their dtype, so an optimizer made before
+          still updates them.  No memory is shared with `state`.
         """
         raise NotImplementedError

@@ -10,7 +10,7 @@ reference's are used until yours are green):
 Pictures: Alammar 2018, "The Illustrated BERT".
 
 **The idea.**  To understand a text you read it from both sides.  BERT learns this from two
-riddles that any text sets: what stood in the covered places, and does the second text follow
+puzzles that any text poses: what stood in the covered places, and does the second text follow
 the first?
 
 **The formula.**  E, P and S are the embeddings of tokens, positions and segments (first text
@@ -19,7 +19,7 @@ or second):
     x = norm(E[ids] + P[0 … n-1] + S[segments])          embeddings
     x = norm1(x + attention(x))                           L blocks, post-norm
     x = norm2(x + feed_forward(x))                        with the exact GELU
-    pooled = tanh(W x₀ + b)                               of the first token, [CLS]
+    pooled = tanh(W_p x₀ + b_p)                           of the first token, [CLS]
 
     ids      │ [CLS]  how  are  you  [SEP]  fine  [SEP]   –   –
     segments │   0     0    0    0     0     1      1     0   0
@@ -37,8 +37,8 @@ token, between them it stays:
 
 The heads and the loss:
 
-    logits = norm(gelu(W x + b)) Eᵀ + c                   tied to the embeddings
-    next   = W pooled + b                                 0: it follows, 1: it doesn't
+    logits = norm(gelu(W_t x + b_t)) Eᵀ + c               tied to the embeddings
+    next   = W_n pooled + b_n                             0: it follows, 1: it doesn't
     loss   = cross-entropy over the chosen + cross-entropy of next
 
 *Sentences as vectors.*  Take the mean of the last states over the real tokens, scaled to length
@@ -119,18 +119,19 @@ class Bert(nn.Module):
             embeddings.position_embeddings.weight        P
             embeddings.token_type_embeddings.weight      S
             embeddings.LayerNorm                         norm
-            pooler.dense                                 the pooler's W and b
+            pooler.dense                                 the pooler's W_p and b_p
 
         and for block i, `encoder.layer.{i}.` followed by
 
-            attention.self.query, .key, .value           as in attention.self.key
+            attention.self.query                         q
+            attention.self.key, attention.self.value     k and v
             attention.output.dense                       the attention's last matrix
             attention.output.LayerNorm                   norm1
             intermediate.dense, output.dense             the feed-forward's two matrices
             output.LayerNorm                             norm2
 
         - All but the first three have a .weight and a .bias, laid out as nn.Linear's.
-        - `state` may be in any order; other entries are left alone.
+        - `state` may be in any order; other entries are ignored.
         - No memory is shared with `state`.
         """
         raise NotImplementedError
@@ -153,10 +154,10 @@ class BertForPretraining(nn.Module):
         """Copy the weights of a transformers BertForPreTraining's state dict.
 
             bert.…                                 the names of Bert.load_hf
-            cls.predictions.transform.dense        W and b of the head for tokens
+            cls.predictions.transform.dense        W_t and b_t of the head for tokens
             cls.predictions.transform.LayerNorm    its norm, with the same eps
             cls.predictions.bias                   its c (vocab_size,), no .weight
-            cls.seq_relationship                   W and b of next
+            cls.seq_relationship                   W_n and b_n of next
 
         All but the bias have a .weight and a .bias; else as in Bert.load_hf.
         """
@@ -171,7 +172,7 @@ def mask_tokens(
     rate: float = 0.15,
     generator: Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The riddle and its answers, both of ids' (b, n) shape and dtype, made as the lesson says.
+    """The inputs and the labels, both of ids' (b, n) shape and dtype, made as the lesson says.
 
     - Every token is chosen with probability `rate`, independently of all others, but none
       that is `special` (b, n), which is boolean.
@@ -188,9 +189,9 @@ def pretraining_loss(
 ) -> Tensor:
     """The sum of both losses, each a mean, in nats.
 
-    token_logits    (b, n, vocab_size), judged where `labels` (b, n) isn't -100, which is so
+    token_logits    (b, n, vocab_size), scored where `labels` (b, n) isn't -100, which is so
                     for at least one token
-    next_logits     (b, 2), judged by `follows` (b,), which is 0 or 1 as above
+    next_logits     (b, 2), scored by `follows` (b,), which is 0 or 1 as above
     """
     raise NotImplementedError
 

@@ -8,9 +8,9 @@ used until yours are green):
 
 A picture: figure 2 of Ainslie et al. 2023.
 
-**The idea.**  A model that writes reads the keys and values of all earlier tokens from a cache,
-for every new token.  That reading, not the arithmetic, takes the time.  So let several query
-heads share one head of keys and values:
+**The idea.**  For every new token, a model reads the keys and values of all earlier ones from a
+cache.  That reading, not the arithmetic, takes the time.  So let several query heads share one
+head of keys and values:
 
       multi-head            grouped-query           multi-query
     q   0   1   2   3         0   1   2   3            0   1   2   3
@@ -21,7 +21,7 @@ heads share one head of keys and values:
 **The formula.**  Query head h looks at one key-value head, and neighbours share:
 
     key-value head of h = h // (heads / kv_heads)
-    bytes of a token    = 2 · layers · kv_heads · head_dim · bytes of a number
+    bytes per token     = 2 · layers · kv_heads · head_dim · bytes per number
 
 The 2 is for keys and values.  In the paper a model of 64 heads keeps nearly all of its quality
 with 8 key-value heads: the cache is an eighth.
@@ -35,7 +35,7 @@ training makes up for the loss.
 
 **Worked by hand**: of 4 query heads, 0 and 1 look at key-value head 0, 2 and 3 at head 1.
 Llama 2 70B has 80 layers of 8 key-value heads of 128 in 2 bytes:
-2 · 80 · 8 · 128 · 2 = 327,680 bytes a token; with all 64 heads it would be 2,621,440.
+2 · 80 · 8 · 128 · 2 = 327,680 bytes per token; with all 64 heads it would be 2,621,440.
 
 **Shapes**, with any leading batch dimensions `...`:
 
@@ -99,7 +99,7 @@ class GroupedQueryAttention(nn.Module):
     ) -> None:
         """The sizes, and RoPE's θ.
 
-        head_dim    d_model / heads where it is None; even where there is a theta
+        head_dim    None means d_model / heads; an even number if there is a theta
         theta       RoPE with this θ turns queries and keys; None turns nothing
 
         Raises ValueError, naming both numbers, if kv_heads doesn't divide heads, or if

@@ -38,8 +38,8 @@ It is k if all is even, and up to E if it isn't.  fₑ has no gradient; Pₑ car
 
     C = ⌈factor · k · T / E⌉
 
-Places go in order: all first choices before any second one, and among those the earlier token
-first.  A choice that finds its expert full is dropped.  It adds nothing, and its weight isn't
+Places are given in order: all first choices before any second one, and among those the earlier
+token first.  A choice that finds its expert full is dropped.  It adds nothing, and its weight isn't
 given to the others.
 
 **Why not k = 1?**  A single weight, scaled to sum to 1, is always 1: y teaches the router
@@ -77,7 +77,7 @@ def route(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k experts of each token and their weights, from the router's logits (T, E).
 
     Returns the experts, int64 (T, k), the likeliest first, and their weights (T, k), which sum
-    to 1 for each token.  Equal logits aren't judged; logits of ±1e3 are.
+    to 1 for each token.  Equal logits aren't tested; logits of ±1e3 are.
 
     Raises ValueError, naming k and E, unless 1 ≤ k ≤ E.
     """
@@ -95,8 +95,8 @@ def balance_loss(logits: Tensor, experts: Tensor) -> Tensor:
 def kept_choices(experts: Tensor, capacity: int) -> Tensor:
     """Boolean (T, k): True for those of the choices (T, k) that find room.
 
-    Each expert takes `capacity` ≥ 0 choices, handed out as the lesson says.  An expert may
-    have none.
+    Each expert takes `capacity` ≥ 0 choices, handed out as the lesson says.  An expert that
+    nobody chose is fine.
     """
     raise NotImplementedError
 
@@ -119,7 +119,7 @@ class MixtureOfExperts(nn.Module):
     ) -> None:
         """Each token goes to `k` experts; without a `capacity_factor` > 0 there is room for all.
 
-        Where rounding in floats decides about a capacity, it isn't judged.
+        Where rounding in floats decides about a capacity, it isn't tested.
 
         Raises ValueError, naming k and n_experts, unless 1 ≤ k ≤ n_experts.
         """
@@ -130,6 +130,7 @@ class MixtureOfExperts(nn.Module):
 
         - Each expert is called at most once, with the rows that chose it and were kept, and
           not at all if there is none.  That is what makes it cheap.
-        - Gradients reach x, the experts, and the router through both results.
+        - Gradients reach x, the experts, and the router: through the logits and, for k > 1, through
+          the output.
         """
         raise NotImplementedError

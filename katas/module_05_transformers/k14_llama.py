@@ -42,12 +42,12 @@ W is a matrix of its own (`lm_head`), or, in small models, E itself.
 **Why "post-attention"?**  The norm stands after attention, before the feed-forward layer.  It
 does not norm what attention gives.
 
-**Worked by hand**, the parameters of SmolLM2-135M: 30 layers, d = 576, hidden size 1536, 9
+**Worked by hand**, the parameters of SmolLM2-135M: 30 layers, d_model = 576, d_ff = 1536, 9
 heads of 64 that share 3 key-value heads, tied:
 
     embeddings   49,152 · 576                              = 28,311,552
     a layer      2·576·576 + 2·192·576 + 3·1536·576 + 2·576 =  3,540,096
-    in all       28,311,552 + 30 · 3,540,096 + 576          = 134,515,008
+    in total     28,311,552 + 30 · 3,540,096 + 576          = 134,515,008
 
 **Shapes**: ids (b, n) int64, logits (b, n, vocab_size).  No function or method changes its
 arguments.
@@ -93,12 +93,13 @@ def read_config(config: Mapping[str, Any]) -> LlamaConfig:
     """The sizes from a checkpoint's config.json.
 
         vocab_size, hidden_size, intermediate_size, num_hidden_layers
+                                 vocab_size, d_model, d_ff, layers
         num_attention_heads      heads
         num_key_value_heads      kv_heads; as many as heads where it is missing
         head_dim                 hidden_size / num_attention_heads where it is missing
         rms_norm_eps             eps
         tie_word_embeddings      tied; false where it is missing
-        rope_theta               θ, inside "rope_parameters"; in older files beside the rest
+        rope_theta               θ, inside "rope_parameters"; in older files at the top level
 
     What is there isn't null, and θ is in one of the two places.
 
@@ -138,7 +139,7 @@ class Llama(nn.Module):
             post_attention_layernorm.weight
             mlp.gate_proj.weight, and up_proj, down_proj
 
-        - `state` may be in any order; other entries are left alone.
+        - `state` may be in any order; other entries are ignored.
         - The weights are converted to the model's own dtype.  No memory is shared.
 
         Raises ValueError, naming it, if one of these is missing, or if it has another shape
@@ -148,7 +149,7 @@ class Llama(nn.Module):
 
 
 def greedy(model: nn.Module, ids: Tensor, new_tokens: int, stop: int | None = None) -> Tensor:
-    """The prompt `ids` (n,), and up to `new_tokens` tokens that the model goes on with, (n + …,).
+    """The prompt `ids` (n,) followed by up to `new_tokens` new tokens: (n + …,).
 
     - The model takes ids (b, n) and gives logits (b, n, vocab_size).
     - It stops after the token `stop`, which is part of the result.  In the prompt that token

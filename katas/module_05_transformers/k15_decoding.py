@@ -32,8 +32,8 @@ flattens, T = 0 stands for greedy.
 
     1. extends every live beam by every token
     2. keeps the `beams` extensions with the largest Σ log p
-    3. sets aside those of them that end in eos: finished, never extended, they take no place
-       in later steps
+    3. sets aside those of them that end in eos: finished, never extended, and not counted
+       among the `beams` later
 
 It ends when none lives, or new_tokens are written.  Then all, set aside or alive, compete by
 
@@ -61,7 +61,7 @@ As drawn: greedy finds 0.6 · 0.5 = 0.30, two beams 0.4 · 0.9 = 0.36.
 
 **Shapes**: logits (..., V) with any leading dimensions.  Filters and penalty return the same
 shape and dtype; a token that stays keeps its logit and its gradient.  Which of equally likely
-tokens is taken isn't judged.  No function changes its arguments.
+tokens is taken isn't tested.  No function changes its arguments.
 
 A model is a function from ids, int64 (b, n), to logits (b, n, V); those at position i predict
 token i + 1.
@@ -94,7 +94,7 @@ from torch import Generator, Tensor
 def top_k(logits: Tensor, k: int) -> Tensor:
     """`logits` with all but the k ≥ 1 largest at -inf; k > V keeps everything.
 
-    Tokens that tie with the k-th largest may all stay: it isn't judged.
+    Tokens that tie with the k-th largest may all stay: it isn't tested.
     """
     raise NotImplementedError
 
@@ -103,7 +103,7 @@ def top_p(logits: Tensor, p: float) -> Tensor:
     """`logits` with all but the top-p set at -inf; 0 < p < 1.
 
     The likeliest token always stays.  Where the mass before a token equals p, rounding
-    decides: it isn't judged.
+    decides: it isn't tested.
     """
     raise NotImplementedError
 
@@ -111,7 +111,7 @@ def top_p(logits: Tensor, p: float) -> Tensor:
 def min_p(logits: Tensor, p: float) -> Tensor:
     """`logits` with every token below p times the largest probability at -inf; 0 < p < 1.
 
-    Where a probability equals that bound, rounding decides: it isn't judged.
+    Where a probability equals that bound, rounding decides: it isn't tested.
     """
     raise NotImplementedError
 
@@ -125,7 +125,7 @@ def penalize_repetition(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
 
 
 def sample(logits: Tensor, temperature: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """One token a row: int64 of shape `...`, drawn from softmax(logits / temperature).
+    """One token per row: int64 of shape `...`, drawn from softmax(logits / temperature).
 
     - Temperature 0 takes the largest logit; close to 0 (1e-37) nothing overflows.
     - A filtered token is never drawn.
@@ -152,7 +152,7 @@ def generate(
       `stop`, none of them empty, generation ends, and that sequence is cut off: the longest,
       if several end there.
     - Gradients are off while the model runs, and afterwards as they were before; in `choose` they
-      may be either.
+      may be on or off.
     """
     raise NotImplementedError
 

@@ -8,7 +8,7 @@ predict it.  The same loop trains a hundred thousand weights and a hundred billi
 
 **The formulas.**  *The loop*: each step
 
-    1. cuts windows out of the token stream; targets are the same tokens one on
+    1. cuts windows out of the token stream; targets are shifted by one token
     2. computes the loss and its gradient
     3. clips the gradient:  g ← g · min(1, max_norm / ‖g‖), ‖g‖ over all parameters
     4. sets the learning rate, and lets AdamW move the weights
@@ -33,17 +33,17 @@ to `floor`:
                  warmup    total
 
 *A checkpoint* holds all that the next step depends on: weights, the optimizer's averages, the
-step, and the state of the generator that draws the windows.  A resumed run goes on to the last
-bit as if it had never stopped.
+step, and the state of the generator that draws the windows.  Without dropout, a resumed run goes
+on to the last bit as if it had never stopped.
 
-*Is it learning?*  With `--slow` your loop trains a small GPT on Hamlet, to a lower loss than a
-trigram model's 1.97 nats a character.
+*Is it learning?*  Under `pytest --slow` your loop trains a small GPT on Hamlet, to a lower loss
+than a trigram model's 1.97 nats per character.
 
 **Why warm up?**  Adam divides by an average of squared gradients.  At first that is a bad
 estimate, and full steps throw the weights about.
 
-**Why decay matrices alone?**  Weight decay pulls towards 0.  That is no natural place for a
-norm's weight: 0 shuts it.  Biases are few.
+**Why decay matrices alone?**  Weight decay pulls towards 0.  A norm's weight belongs near
+1; at 0 its feature is off.  Biases are few.
 
 **Worked by hand**, peak 1, warmup 4, total 12, floor 0.1:
 
@@ -112,7 +112,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float
 
 
 def evaluate(model: nn.Module, tokens: Tensor, length: int) -> float:
-    """The mean loss, in nats a token, over windows that follow each other without overlap.
+    """The mean loss, in nats per token, over windows that follow each other without overlap.
 
     The first begins at token 0, the next at token `length`, and so on, as many as fit whole
     with their targets; at least one does.  `model` maps ids (b, n) to logits (b, n, V).
@@ -146,9 +146,9 @@ class Trainer:
         - The learning rate follows the schedule from `peak` to 0.
         - Each step trains on `batch` windows of `length` tokens.  Every start that has its
           last target in `tokens` is equally likely.
-        - Starts are drawn from a generator of the Trainer's own, seeded with `seed`; torch's
-          is left alone.  It is no part of the state, even if the model's dropout draws from it.
-        - A frozen parameter (requires_grad False) stays as it is, from when it is frozen.
+        - Starts are drawn from a generator of the Trainer's own, seeded with `seed`.  torch's own
+          is left alone, and isn't part of the state, even if the model's dropout draws from it.
+        - A parameter frozen at any time (requires_grad False) stays as it is from then on.
         """
         raise NotImplementedError
 
@@ -160,7 +160,9 @@ class Trainer:
         raise NotImplementedError
 
     def state_dict(self) -> dict:
-        """All that the next step depends on; later steps don't change what was returned.
+        """All that the next step depends on, but for dropout's random state.
+
+        Later steps don't change what was returned.
 
         It can be saved with torch.save and loaded with weights_only=True.
         """

@@ -18,7 +18,7 @@ into memory?  A few counts answer that before a GPU is rented.
                     two LayerNorms, each with d weights and d biases
 
 *FLOPs*: a product of an (n, k) and a (k, m) matrix takes 2·n·k·m operations.  So each weight
-costs 2 a token in the forward pass, and 4 in the backward pass: one product for the gradient of
+costs 2 per token in the forward pass, and 4 in the backward pass: one product for the gradient of
 the inputs, one for that of the weights.  The rule:
 
     C ≈ 6 · N · D          N parameters, D training tokens
@@ -51,7 +51,7 @@ Put D = C / (6N) in and set the derivative to 0.  Then αA / N^α = βB / D^β, 
 
     N = (αA / βB)^(1/(α+β)) · (C / 6)^(β/(α+β))        D = C / (6N)
 
-**Why is kv_heads not in the second line?**  Sharing keys saves weights and cache, but every
+**Why is kv_heads not in the FLOPs of Q Kᵀ?**  Sharing keys saves weights and cache, but every
 query head still scores every token.
 
 **Worked by hand:**
@@ -61,10 +61,10 @@ query head still scores every token.
 
     70 billion parameters, 1.4 trillion tokens:
     C = 6 · 7e10 · 1.4e12 = 5.88e23
-    L = 1.69 + 0.0835 + 0.1632 = 1.9366
+    L = 1.69 + 0.08349 + 0.16316 = 1.9366
 
     Llama 3 8B, d = 4096, 32 layers, 32 heads and 8 key-value heads 128 wide,
-    d_ff = 14336, 128256 tokens; one sequence of 8192.  A token passes, a layer:
+    d_ff = 14336, 128256 tokens; one sequence of 8192.  Multiply-adds per token and layer:
     q and o 33,554,432 + k and v 8,388,608 + feed-forward 176,160,768
     + scores and averages 2 · 8192 · 4096 = 67,108,864; together 285,212,672
     2 · 8192 · (32 · 285,212,672 + 525,336,576) = 158,140,695,838,720 FLOPs
@@ -173,7 +173,7 @@ def llama_forward_flops(
 def training_memory(parameters: int, precision: str = "fp32") -> dict[str, int]:
     """Bytes held while training with Adam, activations left out.
 
-    Each parameter has its weight, its gradient and Adam's two moments.  In bytes a parameter:
+    Each parameter has its weight, its gradient and Adam's two moments.  In bytes per parameter:
 
         precision   weights   gradients   optimizer
         fp32           4          4        8   both moments in float32

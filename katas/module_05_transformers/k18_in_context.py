@@ -4,12 +4,12 @@
 other kata's code.  More: Olsson et al. 2022, the first sections.
 
 **The idea.**  A language model learns from its prompt without a single weight changing.  You
-look at it from three sides: how to write the prompt, how attention can learn from it, and which
+look at it from three angles: how to write the prompt, how attention can learn from it, and which
 heads copy from it.
 
 *The prompt.*  A few-shot prompt shows worked examples, then the query with its answer left open.
-The model goes on with the pattern.  A tuned model wants exactly the text around instruction and
-response that it was trained on.
+The model goes on with the pattern.  A tuned model wants the very template it was
+trained on.
 
 *Learning by attention.*  Attention can run gradient descent.  Example i is a token (xᵢ, yᵢ), a
 query is (x, 0):
@@ -110,8 +110,7 @@ def few_shot_prompt(
 def instruction_prompt(instruction: str, context: str = "", response: str = "") -> str:
     """A text around an instruction, in blocks joined by a blank line ("\\n\\n").
 
-        Below is an instruction that describes a task, paired with an input that provides … context.
-        Write a response that appropriately completes the request.
+        <first sentence> Write a response that appropriately completes the request.
 
         ### Instruction:
         <instruction>
@@ -122,9 +121,9 @@ def instruction_prompt(instruction: str, context: str = "", response: str = "") 
         ### Response:
         <response>
 
-    It is Alpaca's, with a newline more, after "### Response:".
+    It is Alpaca's plus a newline after "### Response:".
 
-    - The first block is one line: two sentences with one space between them.  The first is
+    - The first block is one line, two sentences with one space between them.  The first is
       "Below is an instruction that describes a task, paired with an input that provides
       further context."
     - If `context` is empty there is no Input block, and the first sentence is "Below is an

@@ -7,13 +7,13 @@ For an overview, read "Making Deep Learning Go Brrrr From First Principles" by H
 things at once: it computes, and it moves bytes between its memory and its compute units.  The
 slower of the two sets the time.  So count the operations and the bytes.
 
-**The formula.**  A chip does up to P operations a second and moves up to B bytes a second:
+**The formula.**  A chip does up to P operations per second and moves up to B bytes per second:
 
     time = max(FLOPs / P, bytes / B)        intensity = FLOPs / bytes
 
 Plotted, both axes logarithmic:
 
-    FLOPs a second
+    FLOPs per second
       P ┤                     ┌────────────────●───────  bound by compute
         │                  ╱
         │               ╱
@@ -30,7 +30,7 @@ Above it, the other way round.  The bound is a floor: no real kernel is faster.
 inputs once and writes its output once:
 
     matmul      (m, k) @ (k, n) → (m, n)    2·m·n·k FLOPs, m·k + k·n + m·n elements moved
-    softmax     of every row                5 FLOPs an element: comparison (for the maximum),
+    softmax     of every row                5 FLOPs per element: comparison (for the maximum),
                                             subtraction, exp, addition (for the sum), division;
                                             each element read and written once
     attention                               matmul q kᵀ, softmax over the keys, matmul with v
@@ -40,9 +40,9 @@ Dividing the scores by √d costs nothing: it is folded into q.  There is no mas
 **Why is fused attention faster?**  Unfused it is three kernels, and the (n, m) scores go through
 memory four times.  One fused kernel keeps them on chip.  The FLOPs stay the same:
 
-    unfused   q, k ─▶ matmul ─▶ scores ─▶ softmax ─▶ weights ─▶ matmul ─▶ out
-                          write │ read        write │ read  ▲
-    fused     q, k, v ─▶ one kernel ─▶ out                  └─ v
+    unfused   q, k ─▶ matmul ─▶ scores ─▶ softmax ─▶ weights, v ─▶ matmul ─▶ out
+                              write, read          write, read
+    fused     q, k, v ─▶ one kernel ─▶ out
 
 **Why is decoding bound by memory?**  A head has one query and reads the whole KV cache for it: a
 few FLOPs per byte, whatever the context.  Larger batches don't help: each sequence has its own
@@ -52,7 +52,7 @@ cache.  Query heads that share key-value heads (grouped-query attention) do.
 caches.  A GPU runs behind Python: wait until it is idle before you read the clock, or you time
 only the launch.  One interruption ruins a mean, not a median.
 
-**Worked by hand**, 2 bytes an element, on a chip of 1e15 FLOP/s and 4e12 bytes/s (ridge 250):
+**Worked by hand**, 2 bytes per element, on a chip of 1e15 FLOP/s and 4e12 bytes/s (ridge 250):
 
     matmul m = n = k = 4096    137,438,953,472 FLOPs, 100,663,296 bytes, intensity 1365.3
                                0.13744 ms to compute, 0.02517 ms to move: bound by compute
@@ -151,7 +151,7 @@ def intensity(cost: Cost) -> float:
 def roofline_time(cost: Cost, peak_flops: float, bandwidth: float) -> tuple[float, str]:
     """The least time of a (FLOPs, bytes) cost, and the side that binds: (seconds, side).
 
-    - `peak_flops` is in FLOPs a second, `bandwidth` in bytes a second, both above 0.
+    - `peak_flops` is in FLOPs per second, `bandwidth` in bytes per second, both above 0.
     - The time is a float, the longer of the two: they overlap.
     - The side is "compute" or "memory"; exactly at the ridge it is "compute".
     """

@@ -29,9 +29,9 @@ set is full, its least recently used line (LRU) goes.  A hit makes a line recent
 Take an n×m matrix stored row by row, whose rows are whole lines of L items, and one set:
 
     row by row                         n·m / L misses
-    column by column                   n·m, if a line goes before its next item; else n·m / L
+    column by column                   n·m if a line is evicted before its next item; else n·m / L
     transpose, read and write          n·m + n·m / L in a small cache
-    transpose in L×L tiles that stay   2·n·m / L
+    transpose in L×L tiles that fit    2·n·m / L
 
 On a GPU, 32 threads (a warp) access memory together:
 
@@ -60,7 +60,7 @@ jumps.  In a tile, each line is used up before it goes.
     by columns      addresses 0 32 64 96 …   lines 0 2 4 6 0 …  never a hit           16 misses
     2×2 tiles       addresses 0 8 32 40 …    lines 0 0 2 2 …    miss hit miss hit …    8 misses
     LRU             lines 0 1 0 2 0 1        miss miss hit miss hit miss (2 puts out 1)
-    stride 2        words 0 2 4 … 62         8 transactions, 2 words in each bank used
+    stride 2        words 0 2 4 … 62         8 transactions; 2 rounds (16 banks, 2 words each)
 
 **Shapes**: addresses are bytes from 0 on, in 1-D int64 arrays with one entry or more.  All counts
 and sizes are at least 1, and needn't be powers of two.  No function changes its arguments.

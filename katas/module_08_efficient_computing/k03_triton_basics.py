@@ -1,7 +1,7 @@
 """Triton: kernels that think in blocks
 
 **Before you start.**  You need torch tensors and their strides, and the softmax; no other kata.
-GPUs are new to you?  Read Hwu, Kirk and El Hajj, "Programming Massively Parallel Processors",
+Are GPUs new to you?  Read Hwu, Kirk and El Hajj, "Programming Massively Parallel Processors",
 chapters 2 to 4, and Triton's tutorial on vector addition.
 
 **The idea.**  A GPU computes faster than it reads.  Softmax as max, minus, exp, sum and divide
@@ -39,8 +39,8 @@ is a power of two, known when the kernel is compiled (tl.constexpr).  For n 5 an
 
     softmax(x)ᵢ = exp(xᵢ − max x) / Σⱼ exp(xⱼ − max x)
 
-For softmax, a row sits in one block of the next power of two.  row_sum walks through a row in steps
-of `block`, with a running block of sums.  It adds that block up at the end.
+For softmax, a row sits in one block of triton.next_power_of_2(n).  row_sum walks through a row in
+steps of `block`, with a running block of sums.  It adds that block up at the end.
 
 **Why `other`?**  tl.load(…, other=…) says what masked lanes hold.  They must change nothing: take
 −∞ for a maximum or a softmax, as exp(−∞) is 0, and 0 for a sum.  Without `other` they hold
@@ -52,8 +52,8 @@ anything.
 the running block is [1, 2, 3, 4], then [1 + 5, 2 + 0, 3 + 0, 4 + 0] = [6, 2, 3, 4], and the sum 15.
 softmax([0, ln 3]) in a block of 2 is [1, 3] / 4 = [0.25, 0.75].
 
-**Shapes**: each function says its own.  Without a GPU, the kernels run in Triton's interpreter,
-slowly, with every address checked.  No function changes its arguments.
+**Shapes**: each function says its own.  Without a GPU, the kernels run in Triton's interpreter
+(the dojo sees to that), slowly, with every address checked.  No function changes its arguments.
 
 **Steps.**
 
@@ -64,7 +64,7 @@ slowly, with every address checked.  No function changes its arguments.
 Sources: Tillet, Kung & Cox 2019, "Triton: an intermediate language and compiler for tiled neural
 network computations"; Triton's documentation, the tutorials on vector addition and fused softmax.
 
-From scratch: every number is computed in a kernel of yours, one launch a call;
+From scratch: every number is computed in a kernel of yours, one launch per call;
 torch.add, torch.exp, torch.sum, torch.cumsum, torch.softmax, torch.logsumexp, torch.special,
 torch.nn.Softmax, torch.nn.functional.softmax, torch.Tensor.add, torch.Tensor.exp,
 torch.Tensor.sum, torch.Tensor.cumsum, torch.Tensor.softmax and torch.Tensor.mean may not be used.
@@ -78,7 +78,7 @@ def add(x: Tensor, y: Tensor, block: int = 1024) -> Tensor:
 
     x, y   one shape (any, with at least one element) and dtype (float32 or int32); views that
            aren't contiguous are welcome, and may be copied first
-    block  a power of two: numbers to a program
+    block  a power of two: numbers per program
 
     - One launch of ⌈numbers / block⌉ programs, which read every number once and write every sum
       once.
@@ -90,21 +90,21 @@ def add(x: Tensor, y: Tensor, block: int = 1024) -> Tensor:
 
 
 def softmax(x: Tensor) -> Tensor:
-    """Softmax along the last axis, one program a row, fused.
+    """Softmax along the last axis, one program per row, fused.
 
     x        (..., n), float32 or float16, contiguous, n ≥ 1
     returns  x's shape and dtype, computed in float32
 
     - One launch, a program for each row, which reads every number once and writes every result
       once, into the tensor that is the answer.
-    - Nothing overflows, and a score of −∞ gets 0.  A row that is all −∞ isn't judged.
+    - Nothing overflows, and a score of −∞ gets 0.  A row that is all −∞ isn't tested.
     - Only the result is rounded to float16.
     """
     raise NotImplementedError
 
 
 def row_sum(x: Tensor, block: int = 256) -> Tensor:
-    """The sums of the rows, one program a row, in steps of `block` numbers.
+    """The sums of the rows, one program per row, in steps of `block` numbers.
 
     x        (m, n), float32 or float16, m and n ≥ 1
     block    a power of two: the numbers of one load

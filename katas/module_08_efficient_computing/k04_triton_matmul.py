@@ -2,7 +2,7 @@
 
 **Before you start.**  You need kernels, blocks and masks as in triton_basics (import nothing), and
 the strides of tensors.  Triton's tutorial on matrix multiplication shows a similar kernel; the
-promises below differ from it.
+rules below differ from it.
 
 **The idea.**  A matrix product is fast only if each number is used often once it has been read.  A
 program that computes one entry of C = A B reads a row and a column: 2k numbers for 2k operations.
@@ -12,7 +12,7 @@ of A bn times and each of B bm times:
                               B (k, n)
                           ┌────┬────┬────┐
                           │    │ k₀ │    │
-                          │    │ ▼  │    │   bk rows a step
+                          │    │ ▼  │    │   bk rows per step
       A (m, k)            └────┴────┴────┘
     ┌─────────────┐       ┌────┬────┬────┐
     │             │       │    │    │    │
@@ -21,7 +21,7 @@ of A bn times and each of B bm times:
     ├─────────────┤       ├────┼────┼────┤
     │             │       │    │    │    │
     └─────────────┘       └────┴────┴────┘
-      bk columns a step
+      bk columns per step
 
 **The formula.**
 
@@ -43,8 +43,8 @@ matrix needs no copy:
 
 m, n and k needn't be multiples of anything.  Mask what sticks out, and along k load it as 0.
 
-**Why a fused end?**  Apply bias and GELU to acc while it is in registers, before it is rounded.
-Kernels of their own would read and write C twice more.
+**Why a fused end?**  Apply bias and GELU (tl.erf) to acc while it is in registers, before it is
+rounded.  Kernels of their own would read and write C twice more.
 
 **Why does the order of the programs matter?**  Programs that run at one time share a cache.  Row
 after row, w programs need one row of tiles of A and w columns of B.  In groups of g rows, taken
@@ -88,7 +88,7 @@ def tile_of(program: int, rows: int, columns: int, group: int) -> tuple[int, int
 
     program  0 … rows · columns − 1
     rows     tiles from top to bottom of C, `columns` from left to right
-    group    rows to a group; the last group has what is left over
+    group    rows per group; the last group has what is left over
 
     Within a group the programs go down a column, then on to the next column.
     """
@@ -110,7 +110,7 @@ def matmul(
     bias   (n,), of a's dtype, contiguous, added to each row; None for none
     gelu   whether the result is GELU's: x Φ(x) = x/2 · (1 + erf(x/√2)), applied after the bias
     tile   (bm, bn, bk), powers of two of 16 or more: C's tile, and the steps along k
-    group  rows of tiles to a group, see `tile_of`
+    group  rows of tiles per group, see `tile_of`
 
     - Returns (m, n), contiguous, of a's dtype: the tensor that the kernel writes, each entry once.
     - Products are summed, and the bias and GELU are applied, in float32.

@@ -22,7 +22,7 @@ top′), then add the block:
 
 At the end of a row, the output is acc / l.  The row's log-sum-exp is L = top + ln l.
 
-*Forward* cuts the scores S = Q Kᵀ / √d into tiles of a queries and b keys: one online step for
+*Forward* cuts the scores S = Q Kᵀ / √d into a × b tiles (queries × keys): one online step for
 each.  The causal mask lets query i see key j where j ≤ i + (m − n).  Skip tiles without a visible
 score.  Here n = 4, m = 6, a = b = 2; ■ is visible, – is masked:
 
@@ -106,7 +106,8 @@ def flash_forward(
 ) -> tuple[Tensor, Tensor]:
     """Attention's output (…, n, d) and the log-sum-exps of the scores (…, n), tile by tile.
 
-    - Allocate no tensor larger than q, k or v, except one tile of scores: memory is the point.
+    - No tensor may be larger than the largest of q, k, v and one tile of scores: memory is the
+      point.
     - Compute a tile's scores as one matrix product, and none for a tile that the causal mask hides
       altogether.
     - n and m are 1 or more; with the mask, n ≤ m.  The last tile of a row or column may be smaller.

@@ -6,11 +6,11 @@ until yours is green):
 
     from .k05_flash_attention import flash_forward
 
-Loops in Triton are new to you?  Read the tutorial "Fused Attention" in its documentation.
+Are loops in Triton new to you?  Read the tutorial "Fused Attention" in its documentation.
 
 **The idea.**  Attention in three kernels spends its time moving scores.  In float16 with 4096
-positions it writes and reads 4 · 2 · 4096² bytes, 134 MB a head; q, k, v and the output of width 64
-have 2 MB together.  In one kernel, the scores never leave the registers.
+positions it writes and reads 4 · 2 · 4096² bytes, 134 MB per head; q, k, v and the output of width
+64 have 2 MB together.  In one kernel, the scores never leave the registers.
 
 **The formula.**  A program has one tile of queries of one leading index (batch and head).  It loads
 them once, keeps top, l and acc in registers, and walks along the keys:
@@ -68,7 +68,8 @@ changes its arguments.
 **Steps.**
 
     keys_seen                5 min   the last tile of queries may stick out
-    flash_attention_triton  30 min   first without the mask, then with it; print in the interpreter
+    flash_attention_triton  45 min   first without the mask; pause; then with it.  Print in the
+                                     interpreter
 
 Sources: Dao 2023, "FlashAttention-2: Faster Attention with Better Parallelism and Work
 Partitioning", section 3; Triton's documentation, the tutorial "Fused Attention".
@@ -87,8 +88,8 @@ def keys_seen(first: int, n: int, m: int, causal: bool, tile: int) -> int:
     """How many keys, counted from key 0, the queries first … first + tile − 1 see together.
 
     first   the tile's first query, 0 … n − 1
-    n, m    queries and keys in all; n ≤ m where causal
-    tile    queries to a tile; those from n on don't exist
+    n, m    queries and keys in total; n ≤ m where causal
+    tile    queries per tile; those from n on don't exist
 
     Without the mask these are all m.
     """
@@ -101,11 +102,12 @@ def flash_attention_triton(
     """Attention as one Triton kernel: a program for each tile of queries of each leading index.
 
     q, k, v  (b, n, d), (b, m, d), (b, m, d), all float32 or all float16, contiguous; n, m ≥ 1
-    tile     queries and keys to a tile
+    tile     queries and keys per tile
     returns  (b, n, d), of q's dtype
 
     - One launch of b · ⌈n / tile[0]⌉ programs, on a grid of any shape.
-    - The kernel is given q, k and v themselves, and writes the answer: no copies, each number once.
+    - The kernel is given q, k and v themselves, and writes the answer: no copies; every number is
+      written once.
     - Each program reads its queries once, and a tile of keys and values only if one of its queries
       sees one of those keys.  Of the last such tile it may read all keys that exist.
     - No block is larger than a tile of queries, of keys or of scores: registers are few.

@@ -1,7 +1,7 @@
 """A systolic array, a spiking neuron, and placement on an edge device
 
 **Before you start.**  You need the product of matrices, e^x, and dynamic programming (recursion
-with a cache) for the last function.  No other kata.  Chips are new to you?  Read Jouppi et al.
+with a cache) for the last function.  No other kata.  Are chips new to you?  Read Jouppi et al.
 2017, sections 1 and 2.
 
 **The idea.**  Fetching a number from DRAM costs hundreds of times the energy of a multiplication.
@@ -9,7 +9,7 @@ So hardware for neural networks uses each number many times, or doesn't fetch it
 three ways.
 
 - *A systolic array*, as in Google's TPU, is a grid of cells.  Each multiplies, adds, and passes
-  numbers on to its neighbours, one cell a cycle.
+  numbers on to its neighbours, one cell per cycle.
 - *A neuromorphic chip* (Loihi, TrueNorth) keeps a neuron's state next to its weights.  Only spikes
   move.
 - *An edge device* has an accelerator with a little memory (an FPGA's is its block RAM) beside a
@@ -20,7 +20,7 @@ Inputs a flow right, partial sums p flow down.  In each cycle all cells work at 
 neighbours held after the cycle before:
 
     a[i, j] ← a[i, j − 1] of the cycle before, or the array's input i where j = 0
-    p[i, j] ← p[i − 1, j] of the cycle before, or 0 where i = 0, plus a[i, j] · w[i, j]
+    p[i, j] ← p[i − 1, j] of the cycle before, or 0 where i = 0, plus the new a[i, j] · w[i, j]
 
 A sum reaches row i one cycle after row i − 1, so input i must come i cycles later: the inputs are
 *skewed*.  In cycle t, from 0 on, input i gets x[t − i, i], or 0 where x has no such row.  Below, x
@@ -33,12 +33,12 @@ A sum reaches row i one cycle after row i − 1, so input i must come i cycles l
                4 2 0 ▶ [ 5 ] ▶ [ 1 ] ▶ [ 0 ]
                          ▼       ▼       ▼
     cycle 0              0       0       0
-          1             11       0       0       row 0 of y: 11
-          2             23       2       0                    2
-          3              0       4       2       row 1: 23 4  2
-          4              0       0       6                       6
+          1             11       0       0
+          2             23       2       0       row 0 of y: 11 2 2, cycles 1 2 3
+          3              0       4       2       row 1 of y: 23 4 6, cycles 2 3 4
+          4              0       0       6
 
-y[r, j] stands in the bottom row in cycle r + (k − 1) + j.  So, once the weights are loaded,
+y[r, j] is in the bottom row in cycle r + (k − 1) + j.  So, once the weights are loaded,
 
     cycles = m + k + n − 2
 
@@ -58,11 +58,11 @@ back there.  Each hand-over costs `transfer` seconds.  Here two of three operato
 accelerator:
 
     CPU            input ▶ 5 ┐           ┌ output
-    hand-over               0.5         0.5             in all 10 seconds
+    hand-over               0.5         0.5           10 seconds in total
     accelerator              └▶ 2 ─▶ 2 ─┘
 
-**Why is most of the array idle at a batch of 1?**  All rows · cols cells wait m + rows + cols − 2
-cycles for m rows.  At 256 × 256 and m = 1, each cell works in one cycle of 511.
+**Why is most of the array idle at a batch of 1?**  Streaming m rows takes m + rows + cols − 2
+cycles.  A cell works in m of them: at 256 × 256 and m = 1, in one of 511.
 
 **Why not place the operators that gain most?**  One may leave no room for others that gain more
 together.  One that is slower on the accelerator may save two hand-overs.
@@ -120,7 +120,7 @@ class SystolicArray:
 def systolic_matmul(x: NDArray, w: NDArray) -> tuple[NDArray, int]:
     """The product of `x` (m, k) and `w` (k, n) on a k × n array; all sizes ≥ 1.
 
-    - Make one SystolicArray and call its `step` once a cycle, m + k + n − 2 times, with the
+    - Make one SystolicArray and call its `step` once per cycle, m + k + n − 2 times, with the
       skewed inputs (0 where there is none).
     - Put the product together from the bottom rows that `step` returned, and nothing else.
 
@@ -137,7 +137,7 @@ def tiled_cycles(
 
     - The weights are cut into ⌈k/rows⌉ · ⌈n/cols⌉ tiles.
     - Every tile is padded with zeros to the whole array, however small it is.
-    - Loading a tile takes `rows` cycles: weights are shifted in from above, a row a cycle.
+    - Loading a tile takes `rows` cycles: weights are shifted in from above, a row per cycle.
     - Streaming all of x through it takes m + rows + cols − 2.
     - Without `double_buffered`, each tile loads and then streams, one after the other.
     - With it, the first tile loads, and then all stream.

@@ -1,7 +1,7 @@
 """Number formats: fp16, bf16 and fp8
 
 **Before you start.**  You need powers of two, binary numbers, and numpy's operations on whole
-arrays.  No other kata.  Floats are new to you?  Read Goldberg 1991, "What Every Computer Scientist
+arrays.  No other kata.  Are floats new to you?  Read Goldberg 1991, "What Every Computer Scientist
 Should Know About Floating-Point Arithmetic", its first section.
 
 **The idea.**  A number of half as many bits takes half the memory and half the traffic.  But which
@@ -16,7 +16,9 @@ mantissa field M of m bits.  The exponent buys range, the mantissa precision:
 **The formula.**
 
     normal,    E > 0:  (−1)ˢ · 2^(E − bias) · (1 + M / 2ᵐ)        bias = 2^(e − 1) − 1
-    subnormal, E = 0:  (−1)ˢ · 2^(1 − bias) · M / 2ᵐ              epsilon = 2⁻ᵐ
+    subnormal, E = 0:  (−1)ˢ · 2^(1 − bias) · M / 2ᵐ
+
+    epsilon = 2⁻ᵐ, the gap between 1 and the next value
 
 Without its sign, a code counts the values up from 0.  With 2 exponent and 2 mantissa bits:
 
@@ -26,8 +28,8 @@ Without its sign, a code counts the values up from 0.  With 2 exponent and 2 man
            └── subnormal ──┴─── E is 1 ────┴─ E is 2: twice as far apart ──┘
 
 Between two powers of two there are 2ᵐ values, evenly spaced.  The gap doubles at each power of two.
-So the *relative* error of a normal value is at most epsilon/2.  Subnormals keep the last gap down
-to 0.
+So the *relative* error of a normal value is at most epsilon/2.  Below the normals the gap stays
+the same down to 0.
 
 *Special codes.*  Where E is all ones, fp16, bf16 and E5M2 hold infinity (M = 0) and NaN (M > 0).
 E4M3 has no infinity.  Only 0x7F and 0xFF are NaN, so its E = 15 holds numbers too.
@@ -122,7 +124,7 @@ E5M2 = Format(5, 2)
 def decode(codes: np.ndarray, form: Format) -> np.ndarray:
     """The values, float32, of `codes` in `form`; subnormals, −0, ±inf and NaN included.
 
-    `codes` have the dtype that `encode` gives.  The sign of a NaN isn't judged.
+    `codes` have the dtype that `encode` gives.  The sign of a NaN isn't tested.
     """
     raise NotImplementedError
 
@@ -131,7 +133,7 @@ def encode(values: np.ndarray, form: Format) -> np.ndarray:
     """The codes of `values` (float32) rounded to the nearest in `form`, ties to the even code.
 
     - −0, and what rounds to 0 from below, becomes −0.
-    - NaN becomes a NaN; which of them isn't judged.
+    - NaN becomes a NaN; which of them isn't tested.
     - With infinity: half a gap beyond ±`largest`, or more, becomes ±inf, and so does ±inf.  (It
       would round to the next value, if there were one.)
     - Without: all beyond ±`largest`, ±inf included, becomes ±`largest` ("saturation", as torch
@@ -158,11 +160,11 @@ def spacing(values: np.ndarray, form: Format) -> np.ndarray:
 def stochastic_round(values: np.ndarray, form: Format, rng: np.random.Generator) -> np.ndarray:
     """Round `values` at random to one of their two neighbours in `form`; float32 values, not codes.
 
-    - The neighbour at distance d of the gap g is taken with probability 1 − d/g, so the mean is the
+    - A neighbour d away, in a gap of g, is taken with probability 1 − d/g, so the mean is the
       value, and a value that `form` holds stays.
     - Every entry is drawn on its own.
     - All chance comes from `rng`, which moves on: the next call draws anew.
-    - The sign of a 0 isn't judged.
+    - The sign of a 0 isn't tested.
 
     `values` (float32) are finite and within ±`largest`.
     """

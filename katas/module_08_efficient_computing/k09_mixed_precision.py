@@ -62,9 +62,9 @@ device of their loss or parameter.
 **Steps.**
 
     autocast_dtype   10 min   float64 first; float16 with bfloat16 is float32
-    LossScaler       20 min   one flag with three states
+    LossScaler       20 min   one flag: not unscaled, good, or inf
     MasterWeights    10 min   copies, even of a float32 model
-    train            10 min   who divides by S, and in which dtype?
+    train            20 min   who divides by S, and in which dtype?
 
 Sources: Micikevicius et al. 2018, "Mixed Precision Training", sections 3.1-3.3;
 PyTorch's documentation of torch.amp, "Autocast Op Reference".
@@ -162,7 +162,7 @@ class LossScaler:
           `growth_factor`, and count from zero again.
         - The scale has no floor and no ceiling: it may fall below 1.
 
-        Not judged: an `update` with no `unscale_` or `step` since the last one.
+        Not tested: an `update` with no `unscale_` or `step` since the last one.
         """
         raise NotImplementedError
 
@@ -198,7 +198,7 @@ def train(
     make_optimizer: Callable[[list[Tensor]], Optimizer],
     scaler: LossScaler | None = None,
 ) -> list[float]:
-    """Train a float16 model with float32 master weights, one step a batch (x, y).
+    """Train a float16 model with float32 master weights, one step per batch (x, y).
 
     batches         x float16, y float32; taken one at a time, once
     make_optimizer  called once, with the list of master weights

@@ -1,7 +1,7 @@
 """Int8 quantization
 
 **Before you start.**  You need nn.Linear, buffers of a module, and integer dtypes.  No other kata.
-Quantization is new to you?  Read section 2 of Nagel et al. 2021.
+Is quantization new to you?  Read section 2 of Nagel et al. 2021.
 
 **The idea.**  A float32 weight takes four bytes, an int8 code one.  Quantization lays an even grid
 of 256 values over the range and stores the number of the nearest.  Here the range is −1 to 4.1:
@@ -22,9 +22,9 @@ range, such as that of activations.  *Symmetric* codes put z at 0, which suits w
     affine       s = (high − low) / 255           z = −128 − round(low / s)
     symmetric    s = max(|low|, |high|) / 127     z = 0
 
-Products are summed in integers:
+Products are summed in integers.  With codes q of x and p of w:
 
-    Σₖ x̂ₖ ŷₖ = s_x s_y · Σₖ (qₖ − z_x)(pₖ − z_y)
+    Σₖ x̂ₖ ŵₖ = s_x s_w · Σₖ (qₖ − z_x)(pₖ − z_w)
 
     x ▶ codes, z_x, s_x of a row ──┐
                                    ├─▶ int32 sums ▶ times s_x s_w ▶ + bias ▶ y
@@ -121,8 +121,8 @@ def calibrate(
     "minmax"      the least and the greatest value
     "percentile"  the (100 − percentile)-th and the percentile-th percentile of the values,
                   interpolated linearly between neighbours
-    "mse"         the least and the greatest value, both times one factor of 1.00, 0.99, 0.98, …,
-                  0.50: the one with the least mean squared error after quantizing and
+    "mse"         the least and the greatest value, multiplied by one factor of 1.00, 0.99, 0.98,
+                  …, 0.50: the one with the least mean squared error after quantizing and
                   dequantizing x.  `symmetric` codes are used for that if asked for; the other
                   methods don't look at it.
 
@@ -140,7 +140,7 @@ def int8_matmul(a: Tensor, b: Tensor, a_zero: int | Tensor = 0, b_zero: int | Te
     b_zero  the same for b: an int, or an int32 tensor (n,), one for each column of b
 
     - Exact for any codes while k ≤ 33,025: 255² · k still fits into an int32 there.
-    - Judged on the CPU alone: torch has no product of int32 on CUDA.
+    - Tested on the CPU alone: torch has no product of int32 on CUDA.
 
     Raises ValueError, naming both inner sizes, if a and b disagree on k; 1 isn't stretched.
     """
@@ -157,7 +157,7 @@ class DynamicQuantizedLinear(nn.Module):
     bias    (out,) as the linear has it, or None if it has none
 
     - The buffers are on the device of the linear's weight.
-    - Nothing else of the weight's size is held, or no memory is saved.
+    - Nothing else of the weight's size is held: that would save no memory.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -171,6 +171,6 @@ class DynamicQuantizedLinear(nn.Module):
           maximum, in each call anew: a row's answer depends on no other row.
         - Codes are multiplied and summed in integers, exactly.
         - Scales and bias come last and aren't quantized.
-        - Judged on the CPU alone, as int8_matmul is.
+        - Tested on the CPU alone, as int8_matmul is.
         """
         raise NotImplementedError

@@ -1,11 +1,11 @@
 """Weight-only quantization
 
 **Before you start.**  You need int8 quantization (scales, zero points, why per group), the Cholesky
-factor, and the normal distribution's quantiles.  No other kata is imported.  GPTQ is new to you?
+factor, and the normal distribution's quantiles.  No other kata is imported.  Is GPTQ new to you?
 Read section 3 of Frantar et al. 2022.
 
 **The idea.**  To write one token, a language model reads every weight and uses it once: the time
-goes into reading.  With 4 bits a weight in place of 16 it reads a quarter.  But 4 bits are 16
+goes into reading.  With 4 bits per weight in place of 16 it reads a quarter.  But 4 bits are 16
 values.  Where should they lie, and which of them should each weight become?  Here are four answers.
 
 **The formulas.**  *Groups.*  Each `group` consecutive weights of a row get an even grid of their
@@ -15,7 +15,7 @@ own, of 2ᵇ values for b bits:
     q = clamp(trunc((w − m) · (1/s) + ½), 0, 2ᵇ − 1)        ŵ = s · q + m
 
 *GGUF Q4_1* is that with groups of 32 and 4 bits.  A block has 20 bytes: s and m as float16, then
-two codes a byte (little-endian throughout):
+two codes per byte (little-endian throughout):
 
     byte     0   1    2   3      4        5               19
            ┌────────┬────────┬────────┬────────┬─────┬─────────┐
@@ -25,7 +25,8 @@ two codes a byte (little-endian throughout):
 
 *NF4.*  Trained weights look normally distributed, so an even grid wastes codes on the thin tails.
 NF4's 16 values in [−1, 1] are quantiles of the normal distribution.  With its inverse distribution
-function Φ⁻¹ and o = 0.9677083 they are, all divided by the largest, Φ⁻¹(o):
+function Φ⁻¹ (statistics.NormalDist().inv_cdf) and o = 0.9677083 they are, all divided by the
+largest, Φ⁻¹(o):
 
     8 positive    Φ⁻¹ of 8 numbers in equal steps from o down; the 9th would be ½
     0
@@ -53,10 +54,10 @@ column finer steps.  Take the α from 0, 1/grid, 2/grid, …, 1 with the least �
     a_j = max(mean |x_j|, 10⁻⁴)      s = a^α      Ŵ = dequantize(quantize(W · s)) / s
 
 **Why small groups?**  One large weight makes the steps coarse for its own group only.  The price is
-a scale and a minimum a group.
+a scale and a minimum per group.
 
 **Why one factorization in GPTQ?**  Row i of U is, up to a factor, the first row of the inverse of H
-without the columns 0 … i − 1.  That is what step i needs.
+without rows and columns 0 … i − 1.  That is what step i needs.
 
 **Worked by hand**, one group of 4 with 2 bits, s = 3 / 3 = 1 and m = −1:
 
@@ -125,7 +126,7 @@ def dequantize_groups(codes: np.ndarray, scales: np.ndarray, minima: np.ndarray)
 def pack_q4_1(w: np.ndarray) -> np.ndarray:
     """The Q4_1 blocks of w (..., n) as bytes: uint8 (..., n / 32 · 20), one block after the other.
 
-    - w may lie in memory in any order.  It is first cast to float32, and within float16's range.
+    - w may lie in memory in any order.  Cast it to float32 first; it is within float16's range.
     - Codes are found with s and m in float32; only what is stored is float16.
 
     Raises ValueError, naming n and 32, if n isn't a multiple of 32.
@@ -145,7 +146,7 @@ def unpack_q4_1(packed: np.ndarray) -> np.ndarray:
 
 
 def nf4_codebook() -> np.ndarray:
-    """NF4's 16 values, ascending, −1 first and 1 last: float64 (16,).  Judged to 1e-6."""
+    """NF4's 16 values, ascending, −1 first and 1 last: float64 (16,).  Tested to 1e-6."""
     raise NotImplementedError
 
 

@@ -1,7 +1,7 @@
 """Quantization-aware training
 
 **Before you start.**  You need scales and zero points (quantization), the chain rule, and either
-detach() or torch.autograd.Function.  No other kata is imported.  Custom gradients are new to you?
+detach() or torch.autograd.Function.  No other kata is imported.  Are custom gradients new to you?
 Read "Extending PyTorch" in torch's documentation.
 
 **The idea.**  Rounding weights after training works at 8 bits.  At 2 bits accuracy collapses.  So
@@ -50,8 +50,8 @@ t is the derivative of |w|: −1, +1, and 0 at exactly w = 0.
 **Why no gradient where x is clipped?**  Moving a clipped x doesn't change x̂.  With a gradient it
 would drift away for ever.
 
-**Why g?**  The step's gradient sums over all N numbers.  g brings its relative updates to about the
-size of the weights'.
+**Why g?**  The step's gradient sums over all N numbers.  With g, an update changes s by about the
+same fraction as the weights.
 
 **Worked by hand** (gradients under an upstream gradient of ones):
 

@@ -1,7 +1,7 @@
 """Pruning and lottery tickets
 
 **Before you start.**  You need boolean masks, norms, and a training loop with torch.optim.SGD.
-No other kata.  Tickets are new to you?  Read sections 1 and 2 of Frankle and Carbin 2019.
+No other kata.  Are tickets new to you?  Read sections 1 and 2 of Frankle and Carbin 2019.
 
 **The idea.**  You want a smaller network, and most weights of a trained one hardly matter.  Set 90
 % to 0, train a little more, and the accuracy is often nearly what it was.  A *mask* is a boolean
@@ -33,7 +33,7 @@ at t₁:
 
 *Lottery tickets.*  Train, prune, put what is left back to its *initial* values, and train again
 with the mask held.  A ticket of sparsity s is found in R rounds.  Each round keeps the same
-fraction of what is left, so after round r the fraction pruned in all is
+fraction of what is left, so after round r the fraction pruned in total is
 
     1 − (1 − s)^(r/R)
 
@@ -57,10 +57,10 @@ network learns more slowly and ends at a lower accuracy.
                    1 1 0 0     column norms .95 .81 .45 .70    1 1 0 0
 
     s(t) from 0 to 0.8 over steps 100 … 300, at 200: 0.8 − 0.8 · 0.5³ = 0.7
-    a ticket of 87.5 % in 3 rounds prunes 50 %, 75 % and 87.5 % in all
+    a ticket of 87.5 % in 3 rounds prunes 50 %, 75 % and 87.5 % in total
 
 **Shapes**: weights of any shape; every mask is bool, with the shape and device of its weights.
-Among equal magnitudes or norms any choice is right, but their number is not free.  Training goes on
+Among equal magnitudes or norms any choice is right, but the count must be exact.  Training goes on
 where the model is.  No function changes its arguments, but `train_masked` and `lottery_ticket`
 change the model.
 
@@ -100,7 +100,7 @@ def global_masks(weights: list[Tensor], amount: float) -> list[Tensor]:
 
     weights  one tensor or more, each of a shape of its own
 
-    round(amount · n) entries go, the smallest in magnitude of the n that the tensors have in all.
+    round(amount · n) entries go, the smallest in magnitude of the n that the tensors have in total.
 
     Raises ValueError, naming the amount given, if it isn't from 0 to 1.
     """
@@ -189,7 +189,7 @@ def lottery_ticket(
     dicts from the name of each to its mask.
 
     fit is called rounds + 1 times.  The first call gets the model as it is given, with masks that
-    keep everything.  Then comes one call a round.  Round r = 1 … rounds
+    keep everything.  Then comes one call per round.  Round r = 1 … rounds
 
     - prunes the trained weights, all layers ranked together, by the fraction
       1 − (1 − amount)^(r/rounds) of all prunable entries (those pruned before are 0 and so among

@@ -27,22 +27,22 @@ It needs few messages, so it is good for small arrays:
 rank sends one part to its right neighbour, gets another from its left, and adds its own to that
 (reduce-scatter).  n − 1 more steps pass the finished parts on (all-gather).
 
-**The formula.**  For an array of B bytes on n ranks, a latency of α seconds a message and a
-bandwidth of β bytes a second,
+**The formula.**  For an array of B bytes on n ranks, a latency of α seconds per message and
+a bandwidth of β bytes per second,
 
     bytes sent by a rank of the ring = 2 (n − 1)/n · B
 
     ring   2 (n − 1) (α + B/(n β))          tree and back   2 ⌈log₂ n⌉ (α + B/β)
 
-No all-reduce can send less than the ring: under 2 arrays, however many ranks there are.
+No all-reduce sends less than the ring, which sends under 2 arrays however many ranks there are.
 
 **Why does a ring hang that sends and then receives?**  `dist.send` may wait until the other side
 takes the message.  If all ranks send first, all may wait for ever.  Start the sending
 (`dist.isend`), receive, then wait for the sending.  Messages must be contiguous, and mustn't change
 until they are sent.
 
-**Worked by hand**, a reduce-scatter of three ranks.  Part r shall end on rank r, so part c starts
-on rank c + 1; ▶ is a message to the right, from rank 2 to rank 0:
+**Worked by hand**, a reduce-scatter of three ranks.  Part r is to end on rank r, so part c starts
+on rank c + 1; ▶ sends to the right neighbour, rank 2 to rank 0:
 
                   │ rank 0            │ rank 1            │ rank 2
     part          │ 0    1    2       │ 0    1    2       │ 0    1    2
@@ -52,7 +52,7 @@ on rank c + 1; ▶ is a message to the right, from rank 2 to rank 0:
     step 2 sends  │     202 ▶         │          33 ▶     │110 ▶
            has    │111                │     222           │          333
 
-After the all-gather, each has [111, 222, 333] and has sent 4 numbers, 2 · 2/3 of the three.
+After the all-gather, each has [111, 222, 333] and has sent 2 · 2/3 · 3 = 4 numbers.
 
 **Shapes**: x of any shape where a function says no more, the same on all ranks.
 
@@ -147,7 +147,7 @@ def ring_seconds(size: float, n: int, latency: float, bandwidth: float) -> float
     """Seconds that the ring needs to all-reduce `size` bytes over `n` ranks, 1 or more; a float.
 
     latency    seconds that each message takes however short it is
-    bandwidth  bytes a second that a rank can send, while it receives as many
+    bandwidth  bytes per second that a rank can send, while it receives as many
     """
     raise NotImplementedError
 

@@ -11,7 +11,7 @@ alike.  Four things make it right and fast.
 *Same start.*  Ranks may have drawn other initial weights.  Send rank 0's parameters and buffers
 (running means) to all.
 
-*Buckets, in reverse.*  One all-reduce a parameter pays the latency a hundred times.  One for all
+*Buckets, in reverse.*  One all-reduce per parameter pays the latency a hundred times.  One for all
 can only start after the backward pass.  So put gradients into buckets of some megabytes.  The
 backward pass reaches the last layer first, so fill them from the last parameter on.  Here with a
 limit of 50 bytes:
@@ -39,8 +39,8 @@ With equal N_r that is the mean over the ranks.  Else, first multiply each rank'
 another.  If one rank doesn't use a layer, its buckets are ready in another order, and gradients of
 different layers add up.
 
-**And with several backward passes a step?**  One all-reduce of the sum is enough, at the last pass:
-put `with model.no_sync():` around the others.
+**And with several backward passes per step?**  One all-reduce of the sum is enough, at the last
+pass: put `with model.no_sync():` around the others.
 
 **Worked by hand**, buckets of 50 bytes from the last parameter on, then a batch on two ranks:
 
@@ -60,7 +60,7 @@ put `with model.no_sync():` around the others.
     broadcast_parameters   5 min   in place, buffers too
     make_buckets          10 min   the bucket that is just full
     loss_factor            5 min   one small all-reduce
-    DataParallel          30 min   first without buckets and overlap; then read what is sent
+    DataParallel          45 min   first one all-reduce per gradient; then buckets; then overlap
 
 `train_gpt.py`, beside this file, trains a small GPT with it, also on several machines (torchrun's
 --nnodes and --rdzv-endpoint):
@@ -139,12 +139,12 @@ class DataParallel(nn.Module):
     def no_sync(self) -> Iterator[None]:
         """In the block, backward passes only add to this rank's gradients: nothing is sent.
 
-        An error in the block ends it, too.  Blocks may lie in one another: the outer one counts.
+        An error in the block ends it, too.  Blocks may be nested: the outermost counts.
         """
         raise NotImplementedError
 
     def synchronize(self) -> None:
-        """Wait until every .grad is the mean over the ranks; called once on all before each step.
+        """Wait until every .grad is the mean over the ranks; each rank calls it once before a step.
 
         - In the backward pass before it, each bucket's all-reduce was started (async_op=True) as
           soon as its gradients were there and the buckets before it had been started.

@@ -24,7 +24,7 @@ S:
     stage 2   ███  █––  █––    ███  –█–  –█–    ███  ––█  ––█
     stage 3   █––  █––  █––    –█–  –█–  –█–    ––█  ––█  ––█
 
-**The formula.**  Bytes a rank, of Ψ parameters on n ranks:
+**The formula.**  Bytes per rank, of Ψ parameters on n ranks:
 
     stage 0    2Ψ + 2Ψ + 12Ψ
     stage 1    2Ψ + 2Ψ + 12Ψ/n
@@ -72,8 +72,8 @@ gathers parameters twice: one and a half times as much.
 - Bytes are counted per rank, as on a ring: (n − 1)/n · B for a reduce-scatter of B bytes, for an
   all-gather of n parts of B/n bytes, for a broadcast and for a reduce; twice that for an
   all-reduce.  Use any collectives, of one tensor or several, async or not.
-- Memory is counted from all tensors that are alive.  Each limit allows 1 kB and two of the largest
-  parameters on top: what a collective carried may live a moment longer.
+- Memory is counted from all tensors that are alive.  To each limit the tests add 1 kB and twice
+  the largest parameter: what a collective carried may live a moment longer.
 
 **Steps.**  Good places to pause are after reduce_mean and after Zero2.
 
@@ -83,7 +83,7 @@ gathers parameters twice: one and a half times as much.
     reduce_mean        5 min   pad, reduce-scatter, divide
     Zero1             15 min   AdamW over the parts; what of a frozen parameter?
     Zero2             10 min   a hook on each parameter
-    Zero3             30 min   an autograd Function that gathers twice
+    Zero3             45 min   an autograd Function that gathers twice
 
 Source: Rajbhandari, Rasley, Ruwase & He 2020, "ZeRO: Memory Optimizations Toward Training
 Trillion Parameter Models", section 5 and figure 1.
@@ -208,7 +208,7 @@ class Zero2:
     def step(self) -> None:
         """Update the parameters, in place, from the sum of all backwards since the last step.
 
-        With one backward a step, a rank sends at most a reduce-scatter of the gradients and an
+        With one backward per step, a rank sends at most a reduce-scatter of the gradients and an
         all-gather of the parameters, padded, in backward and step together.
         """
         raise NotImplementedError
@@ -222,8 +222,8 @@ class Zero3:
 
     Flatten the parameters of a layer, keep the own part, and let go of the layer's whole
     parameters (`p.data = p.new_empty(0)`).  Gather a layer's parameters for its forward and free
-    them after it, so no graph may save them.  Gather them again in backward, and free them with
-    their gradients as soon as these are reduced.
+    them after it: run it without a graph, which would keep them.  Gather them again in backward,
+    and free them with their gradients as soon as these are reduced.
 
     The simplest way is a torch.autograd.Function that saves its input and the part.  Its backward
     gathers, runs the layer again under torch.enable_grad() and takes the gradients of that.
@@ -261,7 +261,8 @@ class Zero3:
     def step(self) -> None:
         """Update the own parts from the sum of all backwards since the last step.
 
-        With one forward and backward a step, a rank sends at most two all-gathers of the parameters
-        and a reduce-scatter of the gradients, padded, all together; step itself sends nothing.
+        With one forward and backward per step, a rank sends at most two all-gathers of the
+        parameters and a reduce-scatter of the gradients, padded, all together; step itself sends
+        nothing.
         """
         raise NotImplementedError

@@ -49,8 +49,8 @@ the output projection by row; here 6 heads on 2 ranks:
     columns of W_out        │ head 0  head 1  head 2 │ head 3  head 4  head 5 │
 
 A language model's last layer is column parallel, too: each rank has the logits of V/n words.
-Gathering them would send V numbers a token.  The cross-entropy of a token with logits z needs only
-three: m = max z, s = Σ exp(z − m) and the target's logit z_t.
+Gathering them would send V numbers per token.  The cross-entropy of a token with logits z needs
+only three: m = max z, s = Σ exp(z − m) and the target's logit z_t.
 
     loss = ln s + m − z_t        ∂loss/∂z = exp(z − m)/s − (1 at the target)
 
@@ -74,7 +74,7 @@ is already complete.  A sum would be n times too large.
 
     logits, target 1      [0, ln 3]    [ln 4, ln 2]     m = ln 4
     Σ exp(z − m)          1/4 + 3/4    1 + 1/2          s = 2.5
-    z_t                   ln 3                          loss = ln 10/3 = 1.204
+    z_t                   ln 3                          loss = ln(10/3) = 1.204
     gradient              [0.1, −0.7]  [0.4, 0.2]
 
 **What holds everywhere.**
@@ -85,7 +85,7 @@ is already complete.  A sum would be n times too large.
 - Bytes are counted per rank, as on a ring: 2(n − 1)/n · B for an all-reduce of B bytes, half of
   that for a reduce-scatter, (n − 1)·B for an all-gather of n parts of B bytes.
 - An all-reduce may be of one tensor or several, and padded to a multiple of n numbers.
-- The four layers keep what ColumnParallelLinear's list promises of parameters and memory.
+- ColumnParallelLinear's rules on parameters and memory hold for all four layers.
 
 **Steps.**  A good place to pause is after ParallelMLP.
 
@@ -131,7 +131,7 @@ def reduce_from_ranks(x: Tensor) -> Tensor:
 
 
 class ColumnParallelLinear(nn.Module):
-    """A Linear of which rank r computes part r, of n equal ones, of the outputs.
+    """A Linear with its outputs in n equal parts; rank r computes part r.
 
     weight   parameter (out/n, in): rows r·out/n … of the dense weight
     bias     parameter (out/n,): part r of the dense bias; None where that is None
@@ -163,7 +163,7 @@ class ColumnParallelLinear(nn.Module):
 
 
 class RowParallelLinear(nn.Module):
-    """A Linear to which rank r brings part r, of n equal ones, of the inputs.
+    """A Linear with its inputs in n equal parts; rank r has part r.
 
     weight   parameter (out, in/n): columns r·in/n … of the dense weight
     bias     parameter (out,): the whole dense bias, on every rank; None where that is None
@@ -245,7 +245,7 @@ class ParallelAttention(nn.Module):
         """x (..., t, in) to (..., t, out), both whole on every rank, and so is the gradient of x.
 
         Forward sends one all-reduce of the output's size.  Backward sends one of x's size:
-        one in all, as q, k and v use the same x.
+        one in total, as q, k and v use the same x.
         """
         raise NotImplementedError
 
@@ -258,8 +258,8 @@ def vocab_parallel_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
     - Differentiable: the gradient of `logits` is this rank's part of the dense gradient.
     - Finite for logits of ±1e4.
-    - Forward sends at most 3(n − 1) numbers a token, and 3(n − 1) more for padding: enough for
-      three all-reduces of one number a token.  Backward sends nothing.
+    - Forward sends at most 3(n − 1) numbers per token, and 3(n − 1) more for padding: enough
+      for three all-reduces of one number per token.  Backward sends nothing.
     - A second backward of the same loss (retain_graph) gives the same gradient or raises
       RuntimeError, never another gradient.
     """

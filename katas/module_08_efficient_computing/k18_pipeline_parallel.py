@@ -70,7 +70,7 @@ parameters.
     one_f_one_b_schedule   10 min   when can stage s do its first backward?
     simulate               15 min   who waits for whom, and who for ever
     in_flight               5 min   count up and down
-    run_pipeline           25 min   isend, and wait at the right time
+    run_pipeline           40 min   isend, and wait at the right time
 
 Sources: Huang et al. 2019, "GPipe: Efficient Training of Giant Neural Networks using Pipeline
 Parallelism", section 2; Narayanan et al. 2019, "PipeDream", section 3.2; Narayanan et al. 2021,
@@ -131,7 +131,7 @@ def simulate(
     - The backward of i needs that on stage s + 1 to be done, and its own stage's forward.
     - Time begins at 0; messages take none.
 
-    Raises ValueError where the schedules come to a stand before all is done.  It names the first
+    Raises ValueError where the schedules deadlock before all is done.  It names the first
     (lowest) stage that still has actions left, and the micro-batch of the action it waits to do.
     """
     raise NotImplementedError
@@ -165,8 +165,8 @@ def run_pipeline(
     loss_fn   loss_fn(out, target) is a mean over the samples of a micro-batch
     inputs    on rank 0 the m micro-batches, floats or whole numbers (token ids); elsewhere None
     targets   on the last rank the m targets; elsewhere None
-    arriving  a contiguous tensor of the shape, dtype and device of an activation that arrives at
-              this rank, as nobody sends them: its values mean nothing; on rank 0 None
+    arriving  a contiguous tensor of the shape, dtype and device of an activation that arrives
+              here (messages don't carry those); its values mean nothing; on rank 0 None
     returns   on the last rank the mean of the m losses, detached; None on the others
 
     *Gradients.*
@@ -180,8 +180,8 @@ def run_pipeline(
     - Each action runs when its turn in the schedule comes: the stage is called once for each "F",
       and its backward runs at "B".
     - From "B" on nothing of the micro-batch is kept: not its graph, not the activation that
-      arrived, not its output.  Its sending is long done by then, so wait for it: a request keeps
-      alive what it sends.  Only gradients on their way may stay.
+      arrived, not its output.  Its send is done by then: wait on the request, or it keeps the
+      tensor alive.  Only gradients on their way may stay.
 
     *Messages.*
 

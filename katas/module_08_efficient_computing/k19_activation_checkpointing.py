@@ -40,7 +40,7 @@ load is at most 4/3 of the best one's.
 dropout draws its mask.  So keep the generator's state with x, and set it for the second run.
 Afterwards restore the state from before the backward pass, or the next batch draws old numbers.
 
-**Why no greedy choice of what to recompute?**  Seconds per byte are only a good guide.  The best
+**Why no greedy choice of what to recompute?**  Seconds per byte are only a rule of thumb.  The best
 choice is a 0/1 knapsack: go through the layers once and remember, for each number of bytes kept,
 the least extra time.
 
@@ -63,7 +63,7 @@ without a checkpoint.  No function changes its arguments, nor whether they requi
 
 **Steps.**  A good place to pause is after checkpoint_sequential.
 
-    checkpoint              25 min   what if no argument needs a gradient?
+    checkpoint              45 min   what if no argument needs a gradient?
     checkpoint_sequential   10 min   lengths that differ by one at most
     best_segments            5 min   try them all, or think
     choose_recompute        15 min   a table over bytes
@@ -159,7 +159,7 @@ def choose_recompute(sizes: Sequence[int], seconds: Sequence[float], budget: int
 
     sizes    the bytes that each layer keeps unless it is recomputed: positive whole numbers, in any
              unit
-    seconds  the extra time of recomputing each, above 0, whatever becomes of the others
+    seconds  the extra time of recomputing each, above 0, independent of the others
     budget   a whole number, 0 or more
     returns  the layers to recompute, a list of ints in rising order
 
@@ -167,7 +167,7 @@ def choose_recompute(sizes: Sequence[int], seconds: Sequence[float], budget: int
       such lists, any will do.
     - It is exact for 40 layers and a budget of some hundreds, too, in under a second: 2⁴⁰ choices
       are too many to try.
-    - No layers need no choice: the list is empty.
+    - With no layers the list is empty.
     """
     raise NotImplementedError
 

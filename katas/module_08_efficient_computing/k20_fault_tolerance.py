@@ -89,13 +89,13 @@ from typing import Any
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write `state` of rank 0 to `path`.
 
-    path   its folder exists, and may be a disk of its own
+    path   its folder exists, and may be on a disk of its own
     state  tensors, numbers and text, and dicts, lists and tuples of them; those of other ranks
            aren't looked at
 
     - At every moment there is the old file or the new one at `path`, whole.
     - Nothing is written outside of the folder.
-    - What a killed process left behind is in nobody's way.
+    - A killed process's leftovers disturb nobody.
     - It returns, on each rank, only when the file is there.
     """
     raise NotImplementedError
@@ -113,12 +113,12 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
 def train(
     parts: Mapping[str, Any], step: Callable[[int], float], steps: int, path: Path, every: int
 ) -> list[float]:
-    """Do step(0), step(1), … step(steps − 1), or what a checkpoint in `path` leaves to do of it.
+    """Do step(0) … step(steps − 1), or what remains of them after the checkpoint in `path`.
 
     parts   what the training changes, by name and in any order: objects with state_dict() and
             load_state_dict(), such as the model and the optimizer, alike on all ranks
     step    does a step and returns its loss
-    steps   in all; a checkpoint in `path` has no more
+    steps   how many in total; a checkpoint in `path` has no more
     every   a checkpoint is saved after every so many steps (counted from the beginning of the
             training, not of this call), and after the last
     returns the losses of all `steps`: rank 0's up to the last checkpoint, then this rank's
@@ -162,8 +162,8 @@ def efficiency(n: int, compute: float, size: float, latency: float, bandwidth: f
 
     compute    seconds that each rank computes in a step
     size       bytes of the gradients
-    latency    seconds a message takes however short it is
-    bandwidth  bytes a second
+    latency    seconds that each message takes however short it is
+    bandwidth  bytes per second
     """
     raise NotImplementedError
 
