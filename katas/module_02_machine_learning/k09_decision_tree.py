@@ -100,7 +100,8 @@ def impurity(y: np.ndarray, criterion: str) -> float:
     """The impurity of targets `y` (n,), n ≥ 1.
 
     `criterion` is "gini" or "entropy", in bits (y holds labels: numbers or strings), or "squared",
-    the variance (y holds numbers).  Raises ValueError, naming the criterion, if it is another.
+    the variance (y holds numbers; far from 0, as 10⁶ ± 1, it loses no digits).
+    Raises ValueError, naming the criterion, if it is another.
     """
     raise NotImplementedError
 
@@ -115,11 +116,12 @@ def best_split(
     - Each side gets at least `min_leaf` ≥ 1 rows.
     - Only the columns whose numbers stand in `features` are looked at; None: all.
     - Where several splits are best, any of them is right.  A gain of 0 is fine.
+    - Targets far from 0, as 10⁶ ± 1, lose no digits of the gain.
     - None if all of `y` is equal, or if no split is allowed.
     - A loop over columns is fine.  A Python loop over rows or thresholds is too slow: the number
       of lines that run must not grow with n.
 
-    Raises ValueError, naming the criterion, if there is no such criterion.
+    Raises ValueError, naming the criterion, if there is no such criterion, whatever y is.
     """
     raise NotImplementedError
 
@@ -153,8 +155,9 @@ def grow(
 def leaf_rows(root: Node, x: np.ndarray) -> list[tuple[Node, np.ndarray]]:
     """Each leaf, from left to right, with the row numbers of `x` (n, d) that end in it, ascending.
 
-    A leaf that no row reaches comes with an empty array.  n may be 0.  Move all rows of a node at
-    once: the number of lines of Python that run must not grow with n.
+    A leaf that no row reaches comes with an empty array.  n may be 0.  Compare float32 values in
+    float64: rounded to float32, a threshold may equal a value.  Move all rows of a node at once:
+    the number of lines of Python that run must not grow with n.
     """
     raise NotImplementedError
 

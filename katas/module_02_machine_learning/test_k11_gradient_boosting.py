@@ -159,6 +159,8 @@ class TestSplitGain:
 
     def test_a_side_without_curvature(self):
         assert_close(split_gain(0.0, 0.0, 2.0, 1.0, 0.0, 0.0), 0.0)
+        assert_close(split_gain(2.0, 0.0, 3.0, 2.0, 0.0, 0.25), 9 / 4 - 25 / 4 - 0.25)
+        assert_close(split_gain(3.0, 2.0, 2.0, 0.0, 0.0, 0.25), 9 / 4 - 25 / 4 - 0.25)
         assert_close(split_gain(0.0, 0.0, 0.0, 0.0, 0.0, 0.25), -0.25)
 
 
@@ -207,6 +209,10 @@ class TestBoostingTree:
         root = boosting_tree(x, g, np.ones(60))
         assert_equal(depth(root), 3)
         assert_close(float(values(root, x).sum()), float(-g.sum()))
+
+    def test_a_depth_of_0_is_a_single_leaf(self):
+        root = boosting_tree(np.arange(4.0)[:, None], np.array([1.0, 2, 3, 6]), np.full(4, 0.5), 0, lam=1.0)
+        assert_close((root.left, root.value), (None, -4.0))
 
     def test_no_limit_of_depth(self):
         x = np.arange(12.0)[:, None]
