@@ -86,7 +86,7 @@ def majority_error(members: int, error: float, correlation: float = 0.0) -> floa
 def hard_vote(votes: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """The label with most votes for each row: (n,), for `votes` (m, n), one row of labels a member.
 
-    - `weights` (m,) ≥ 0: how many votes a member has; None: one each.  Integers are fine.
+    - `weights` (m,) ≥ 0, not all 0: how many votes a member has; None: one each.  Integers are fine.
     - Of labels with equally many votes, the first in sorted order.
     """
     raise NotImplementedError
