@@ -107,9 +107,13 @@ def impurity(y: np.ndarray, criterion: str) -> float:
 
 
 def best_split(
-    x: np.ndarray, y: np.ndarray, criterion: str, min_leaf: int = 1, features: np.ndarray | None = None
+    x: np.ndarray,
+    y: np.ndarray,
+    criterion: str,
+    min_leaf: int = 1,
+    features: np.ndarray | None = None,
 ) -> tuple[int, float, float] | None:
-    """(column, threshold, gain) of a split of `x` (n, d) with the largest gain; `y` as in `impurity`.
+    """(column, threshold, gain) of a split of `x` (n, d) with the largest gain; y as in `impurity`.
 
     - A threshold lies halfway between two neighbouring distinct values a < b of its column:
       (a + b)/2, or a itself where rounding makes (a + b)/2 equal to b.
@@ -198,7 +202,12 @@ class DecisionTreeRegressor:
     After `fit`, attribute `root` is the root Node.  A second `fit` forgets the first.
     """
 
-    def __init__(self, max_depth: int | None = None, min_leaf: int = 1, max_features: int | None = None) -> None:
+    def __init__(
+        self,
+        max_depth: int | None = None,
+        min_leaf: int = 1,
+        max_features: int | None = None,
+    ) -> None:
         """The arguments are those of `grow`."""
         raise NotImplementedError
 
@@ -211,7 +220,11 @@ class DecisionTreeRegressor:
         raise NotImplementedError
 
 
-def id3_split(x: np.ndarray, y: np.ndarray, ratio: bool = False) -> tuple[int, float, dict[object, np.ndarray]]:
+def id3_split(
+    x: np.ndarray,
+    y: np.ndarray,
+    ratio: bool = False,
+) -> tuple[int, float, dict[object, np.ndarray]]:
     """(column, score, groups) of the best split of categories `x` (n, d) into all groups at once.
 
     - `x` and the labels `y` (n,) hold numbers or strings; n ≥ 1, d ≥ 1.

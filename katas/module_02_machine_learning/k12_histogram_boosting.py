@@ -88,7 +88,9 @@ class BinNode:
 
 
 def bin_edges(column: np.ndarray, bins: int) -> np.ndarray:
-    """The edges between the bins of `column` (n,), n ≥ 1: float64, strictly ascending, at most bins - 1.
+    """The edges between the bins of `column` (n,), n ≥ 1: float64, strictly ascending.
+
+    There are at most bins - 1.
 
     - With at most `bins` distinct values: halfway between each two neighbouring ones.  You may
       assume that there is room between them.
@@ -111,7 +113,7 @@ def bin_rows(x: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
 
 
 def histograms(binned: np.ndarray, g: np.ndarray, h: np.ndarray, bins: int) -> np.ndarray:
-    """For each column and bin the sum of g, the sum of h and the number of rows: float64 (d, bins, 3).
+    """For each column and bin the sums of g and of h and the number of rows: float64 (d, bins, 3).
 
     `binned` is uint8 (n, d), with n ≥ 0.  The number of lines of Python that run must not grow
     with n.

@@ -104,12 +104,17 @@ def kernel_weight(d: int, size: int) -> float:
     raise NotImplementedError
 
 
-def kernel_shap(value: Value, d: int, samples: int | None = None, rng: np.random.Generator | None = None) -> np.ndarray:
+def kernel_shap(
+    value: Value,
+    d: int,
+    samples: int | None = None,
+    rng: np.random.Generator | None = None,
+) -> np.ndarray:
     """φ by KernelSHAP: float64 (d,); they sum to v(all) - v(∅), up to rounding.
 
     - Without `samples`: all coalitions, weighted by the kernel.  This gives the exact φ.
-    - With `samples` ≥ 1: so many coalitions are drawn from `rng`, neither empty nor whole: first a size
-      s with probability ∝ π(s) C(d, s), then a set of that size, all being equally likely.  Each
+    - With `samples` ≥ 1: so many coalitions are drawn from `rng`, neither empty nor whole: first a
+      size s with probability ∝ π(s) C(d, s), then a set of that size, all being equally likely.  Each
       one drawn counts once in the regression, as the kernel is in the draw already.
     - With fewer samples than the regression needs, any of its minima is right.
     - A single player gets v(all) - v(∅), with `samples` too.
@@ -120,9 +125,10 @@ def kernel_shap(value: Value, d: int, samples: int | None = None, rng: np.random
 
 
 def tree_value(root: Node, x: np.ndarray, mask: np.ndarray) -> float:
-    """v(S) of the tree of numbers at `root`, as in the lesson, for float64 `x` (d,) and `mask` (d,).
+    """v(S) of the tree of numbers at `root`, as in the lesson; `x` (d,) float64, `mask` (d,) bool.
 
-    A row goes left if its value is ≤ the threshold.  A side's share is its `rows` over its parent's.
+    A row goes left if its value is ≤ the threshold.  A side's share is its `rows` over its
+    parent's.
     """
     raise NotImplementedError
 

@@ -361,7 +361,9 @@ class TestGradientBoosting:
         # The first round hits the rows set aside, all others go on past them.
         x, y = np.array([[0.0], [1.0]]), np.array([-8.0, 8.0])
         model = fitted(GradientBoosting(trees=trees, rate=0.4, patience=50), x, y, (x, y * 0.4))
-        assert_equal((len(model.members), len(model.valid_losses), len(model.train_losses)), (best, 1 + trees, 1 + trees))
+        assert_equal(
+            (len(model.members), len(model.valid_losses), len(model.train_losses)), (best, 1 + trees, 1 + trees)
+        )
         assert_close(model.raw(x), y * 0.4)
 
     def test_patience_needs_rows_set_aside(self, rng):
