@@ -100,26 +100,32 @@ def impurity(y: np.ndarray, criterion: str) -> float:
     """The impurity of targets `y` (n,), n ≥ 1.
 
     `criterion` is "gini" or "entropy", in bits (y holds labels: numbers or strings), or "squared",
-    the variance (y holds numbers).  Raises ValueError, naming the criterion, if it is another.
+    the variance (y holds numbers; far from 0, as 10⁶ ± 1, it loses no digits).
+    Raises ValueError, naming the criterion, if it is another.
     """
     raise NotImplementedError
 
 
 def best_split(
-    x: np.ndarray, y: np.ndarray, criterion: str, min_leaf: int = 1, features: np.ndarray | None = None
+    x: np.ndarray,
+    y: np.ndarray,
+    criterion: str,
+    min_leaf: int = 1,
+    features: np.ndarray | None = None,
 ) -> tuple[int, float, float] | None:
-    """(column, threshold, gain) of a split of `x` (n, d) with the largest gain; `y` as in `impurity`.
+    """(column, threshold, gain) of a split of `x` (n, d) with the largest gain; y as in `impurity`.
 
     - A threshold lies halfway between two neighbouring distinct values a < b of its column:
       (a + b)/2, or a itself where rounding makes (a + b)/2 equal to b.
     - Each side gets at least `min_leaf` ≥ 1 rows.
     - Only the columns whose numbers stand in `features` are looked at; None: all.
     - Where several splits are best, any of them is right.  A gain of 0 is fine.
+    - Targets far from 0, as 10⁶ ± 1, lose no digits of the gain.
     - None if all of `y` is equal, or if no split is allowed.
     - A loop over columns is fine.  A Python loop over rows or thresholds is too slow: the number
       of lines that run must not grow with n.
 
-    Raises ValueError, naming the criterion, if there is no such criterion.
+    Raises ValueError, naming the criterion, if there is no such criterion, whatever y is.
     """
     raise NotImplementedError
 
@@ -153,8 +159,9 @@ def grow(
 def leaf_rows(root: Node, x: np.ndarray) -> list[tuple[Node, np.ndarray]]:
     """Each leaf, from left to right, with the row numbers of `x` (n, d) that end in it, ascending.
 
-    A leaf that no row reaches comes with an empty array.  n may be 0.  Move all rows of a node at
-    once: the number of lines of Python that run must not grow with n.
+    A leaf that no row reaches comes with an empty array.  n may be 0.  Compare float32 values in
+    float64: rounded to float32, a threshold may equal a value.  Move all rows of a node at once:
+    the number of lines of Python that run must not grow with n.
     """
     raise NotImplementedError
 
@@ -195,7 +202,12 @@ class DecisionTreeRegressor:
     After `fit`, attribute `root` is the root Node.  A second `fit` forgets the first.
     """
 
-    def __init__(self, max_depth: int | None = None, min_leaf: int = 1, max_features: int | None = None) -> None:
+    def __init__(
+        self,
+        max_depth: int | None = None,
+        min_leaf: int = 1,
+        max_features: int | None = None,
+    ) -> None:
         """The arguments are those of `grow`."""
         raise NotImplementedError
 
@@ -208,7 +220,11 @@ class DecisionTreeRegressor:
         raise NotImplementedError
 
 
-def id3_split(x: np.ndarray, y: np.ndarray, ratio: bool = False) -> tuple[int, float, dict[object, np.ndarray]]:
+def id3_split(
+    x: np.ndarray,
+    y: np.ndarray,
+    ratio: bool = False,
+) -> tuple[int, float, dict[object, np.ndarray]]:
     """(column, score, groups) of the best split of categories `x` (n, d) into all groups at once.
 
     - `x` and the labels `y` (n,) hold numbers or strings; n ≥ 1, d ≥ 1.

@@ -76,9 +76,9 @@ from .k09_decision_tree import Node
 
 
 def bootstrap(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, out): n row numbers drawn from 0…n-1 with replacement, in any order, and those never drawn.
+    """(rows, out): n row numbers drawn from 0…n-1 with replacement, and those never drawn.
 
-    Both hold integers; `out` is ascending and may be empty.  n ≥ 1.
+    `rows` come in any order.  Both hold integers; `out` is ascending and may be empty.  n ≥ 1.
     """
     raise NotImplementedError
 
@@ -139,7 +139,7 @@ class RandomForestClassifier:
 
 
 def impurity_importance(roots: Sequence[Node], d: int) -> np.ndarray:
-    """The impurity importance of each of `d` columns over the trees with these `roots`: float64 (d,).
+    """The impurity importance of each of `d` columns over the trees at `roots`: float64 (d,).
 
     - Each tree's gains are divided by their sum.  A tree whose gains sum to 0, such as a single
       leaf, contributes zeros.

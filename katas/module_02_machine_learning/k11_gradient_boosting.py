@@ -89,8 +89,8 @@ def gradients(loss: str, y: np.ndarray, raw: np.ndarray) -> tuple[np.ndarray, np
 def base_score(loss: str, y: np.ndarray) -> float:
     """The constant F with the lowest loss on `y`.
 
-    Raises ValueError, naming the loss, if it is another.  For "logistic" it raises ValueError naming
-    the labels if there are others than 0 and 1, and one saying "both" if only one of them occurs.
+    Raises ValueError, naming the loss, if it is another.  For "logistic" it raises ValueError
+    naming the labels if there are others than 0 and 1, and one saying "both" if only one occurs.
     """
     raise NotImplementedError
 
@@ -100,7 +100,14 @@ def leaf_weight(g: float, h: float, lam: float) -> float:
     raise NotImplementedError
 
 
-def split_gain(g_left: float, h_left: float, g_right: float, h_right: float, lam: float, gamma: float) -> float:
+def split_gain(
+    g_left: float,
+    h_left: float,
+    g_right: float,
+    h_right: float,
+    lam: float,
+    gamma: float,
+) -> float:
     """What a split takes off the loss, less `gamma`; it may be negative.
 
     A side, or the whole, where H + λ is 0 counts 0 in place of its G²/(H + λ).
@@ -109,7 +116,12 @@ def split_gain(g_left: float, h_left: float, g_right: float, h_right: float, lam
 
 
 def boosting_tree(
-    x: np.ndarray, g: np.ndarray, h: np.ndarray, max_depth: int | None = 3, min_leaf: int = 1, lam: float = 0.0
+    x: np.ndarray,
+    g: np.ndarray,
+    h: np.ndarray,
+    max_depth: int | None = 3,
+    min_leaf: int = 1,
+    lam: float = 0.0,
 ) -> Node:
     """The root of a tree for `x` (n, d): grown as in decision_tree, with "squared", on -g.
 
@@ -139,13 +151,18 @@ class GradientBoosting:
         lam: float = 0.0,
         patience: int | None = None,
     ) -> None:
-        """`trees` ≥ 0 is the largest number of trees, `rate` is η; the next three are boosting_tree's.
+        """`trees` ≥ 0 is the largest number of trees, `rate` η; the next three are boosting_tree's.
 
         Raises ValueError, naming the loss, if it is neither "squared" nor "logistic".
         """
         raise NotImplementedError
 
-    def fit(self, x: np.ndarray, y: np.ndarray, valid: tuple[np.ndarray, np.ndarray] | None = None) -> None:
+    def fit(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        valid: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> None:
         """Grow tree after tree on `x` (n, d) and `y` (n,); `valid` is (x, y) of rows set aside.
 
         - With `patience` p ≥ 1: stop after the first round that ends p rounds after the best one,

@@ -88,9 +88,12 @@ class BinNode:
 
 
 def bin_edges(column: np.ndarray, bins: int) -> np.ndarray:
-    """The edges between the bins of `column` (n,), n ≥ 1: float64, strictly ascending, at most bins - 1.
+    """The edges between the bins of `column` (n,), n ≥ 1: float64, strictly ascending.
 
-    - With at most `bins` distinct values: halfway between each two neighbouring ones.
+    There are at most bins - 1.
+
+    - With at most `bins` distinct values: halfway between each two neighbouring ones.  You may
+      assume that there is room between them.
     - With more: numpy's quantiles (its default method) at 1/bins, 2/bins, … (bins - 1)/bins, each
       value once.
 
@@ -102,14 +105,15 @@ def bin_edges(column: np.ndarray, bins: int) -> np.ndarray:
 def bin_rows(x: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
     """Each value's bin: uint8 (n, d); column j of `x` (n, d) has the edges `edges[j]`.
 
-    Values beyond all that were seen go into the first and last bin.
+    Values beyond all that were seen go into the first and last bin.  Compare in float64: float32
+    doesn't part 20000001 from 20000000.
     Raises ValueError, naming both numbers, if there aren't as many edges as columns.
     """
     raise NotImplementedError
 
 
 def histograms(binned: np.ndarray, g: np.ndarray, h: np.ndarray, bins: int) -> np.ndarray:
-    """For each column and bin the sum of g, the sum of h and the number of rows: float64 (d, bins, 3).
+    """For each column and bin the sums of g and of h and the number of rows: float64 (d, bins, 3).
 
     `binned` is uint8 (n, d), with n ≥ 0.  The number of lines of Python that run must not grow
     with n.

@@ -86,7 +86,7 @@ def majority_error(members: int, error: float, correlation: float = 0.0) -> floa
 def hard_vote(votes: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """The label with most votes for each row: (n,), for `votes` (m, n), one row of labels a member.
 
-    - `weights` (m,) ≥ 0: how many votes a member has; None: one each.  Integers are fine.
+    - `weights` (m,) ≥ 0, not all 0: how many votes a member has, integers or not; None: one each.
     - Of labels with equally many votes, the first in sorted order.
     """
     raise NotImplementedError
@@ -100,7 +100,13 @@ def soft_vote(probabilities: np.ndarray, weights: np.ndarray | None = None) -> n
     raise NotImplementedError
 
 
-def bag(fit: Fit, x: np.ndarray, y: np.ndarray, members: int, rng: np.random.Generator) -> list[Predict]:
+def bag(
+    fit: Fit,
+    x: np.ndarray,
+    y: np.ndarray,
+    members: int,
+    rng: np.random.Generator,
+) -> list[Predict]:
     """`members` models in a list, each fitted to its own n rows drawn with replacement from `rng`.
 
     A row keeps its label.  Generators in the same state give the same rows.
@@ -172,7 +178,8 @@ class Stacking:
     def fit(self, x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> None:
         """Fit the final model to `meta` and `y` (n,), and each member to all rows.
 
-        Raises ValueError, naming how many there are, if `folds` (n,) has fewer than 2 distinct ones.
+        Raises ValueError, naming how many there are, if `folds` (n,) has fewer than 2 distinct
+        ones.
         """
         raise NotImplementedError
 

@@ -81,7 +81,7 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 
 def shapley_values(value: Value, d: int) -> np.ndarray:
-    """The exact φ, float64 (d,); `value` maps a mask (d,) to a number.
+    """The exact φ, float64 (d,); `value` maps a mask, a bool array (d,), to a number.
 
     `value` is called at most once for each of the 2ᵈ coalitions.
     """
@@ -93,7 +93,8 @@ def coalition_value(predict: Predict, x: np.ndarray, background: np.ndarray) -> 
 
     `predict` maps rows (n, d) to n numbers.  Columns whose mask is True come from `x` (d,), the
     others from each row of `background` (n, d); both may be integers or floats, and no value is cut
-    off.  One call of v is one call of `predict`.
+    off.  One call of v is one call of `predict`.  You may assume that nobody changes x or
+    `background` later.
     """
     raise NotImplementedError
 
@@ -103,28 +104,37 @@ def kernel_weight(d: int, size: int) -> float:
     raise NotImplementedError
 
 
-def kernel_shap(value: Value, d: int, samples: int | None = None, rng: np.random.Generator | None = None) -> np.ndarray:
+def kernel_shap(
+    value: Value,
+    d: int,
+    samples: int | None = None,
+    rng: np.random.Generator | None = None,
+) -> np.ndarray:
     """φ by KernelSHAP: float64 (d,); they sum to v(all) - v(∅), up to rounding.
 
     - Without `samples`: all coalitions, weighted by the kernel.  This gives the exact φ.
-    - With `samples`: so many coalitions are drawn from `rng`, neither empty nor whole: first a size
-      s with probability ∝ π(s) C(d, s), then a set of that size, all being equally likely.  Each
+    - With `samples` ≥ 1: so many coalitions are drawn from `rng`, neither empty nor whole: first a
+      size s with probability ∝ π(s) C(d, s), then a set of that size, all being equally likely.  Each
       one drawn counts once in the regression, as the kernel is in the draw already.
-    - `value` is called for v(∅), v(all), and at most once for each coalition drawn.
+    - With fewer samples than the regression needs, any of its minima is right.
+    - A single player gets v(all) - v(∅), with `samples` too.
+    - `value`, as in `shapley_values`, is called for v(∅), v(all), and at most once for each
+      coalition drawn.
     """
     raise NotImplementedError
 
 
 def tree_value(root: Node, x: np.ndarray, mask: np.ndarray) -> float:
-    """v(S) of the tree of numbers at `root`, as in the lesson, for `x` (d,) and `mask` (d,).
+    """v(S) of the tree of numbers at `root`, as in the lesson; `x` (d,) float64, `mask` (d,) bool.
 
-    A row goes left if its value is ≤ the threshold.  A side's share is its `rows` over its parent's.
+    A row goes left if its value is ≤ the threshold.  A side's share is its `rows` over its
+    parent's.
     """
     raise NotImplementedError
 
 
 def tree_shap(root: Node, x: np.ndarray, d: int) -> np.ndarray:
-    """The exact φ of `tree_value`: float64 (d,), for `x` (d,).
+    """The exact φ of `tree_value`: float64 (d,), for float64 `x` (d,).
 
     - A column may come up more than once on a path.  One that never comes up has φ = 0.
     - The time must not grow like 2ᵈ: d may be 25, with all columns on one path.
@@ -139,6 +149,7 @@ def partial_dependence(
 
     - With `individual`, the curve of each row (n, g) in place of their mean.
     - x may be integers, and the grid between them.
+    - One call of `predict` for each point or one for all: as you like.
     """
     raise NotImplementedError
 

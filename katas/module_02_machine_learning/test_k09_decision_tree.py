@@ -128,6 +128,11 @@ class TestImpurity:
     def test_equal_targets_are_pure(self, criterion):
         assert_close(impurity(np.array([4, 4, 4]), criterion), 0.0)
 
+    @pytest.mark.parametrize("shift", [1e3, 1e6])
+    def test_targets_far_from_zero_lose_no_digits(self, shift, rng):
+        y = shift + rng.integers(-8, 9, 30) / 8  # exact in binary
+        assert_close(impurity(y, "squared"), impurity_oracle((y - shift).tolist(), "squared"), rtol=1e-9)
+
     def test_squared_takes_integers(self):
         assert_close(impurity(np.array([200, 100], np.uint8), "squared"), 2500.0)
 
@@ -237,8 +242,9 @@ class TestBestSplit:
             )
 
     def test_rejects_another_criterion(self):
-        with raises(ValueError, "mse"):
-            best_split(np.array([[1.0], [2.0]]), np.array([0, 1]), "mse")
+        for y in ([0, 1], [1, 1]):
+            with raises(ValueError, "mse"):
+                best_split(np.array([[1.0], [2.0]]), np.array(y), "mse")
 
 
 class TestGrow:
@@ -349,6 +355,13 @@ class TestLeafRows:
         [(got, rows)] = leaf_rows(leaf, np.ones((4, 2)))
         assert got is leaf
         assert_equal(rows.tolist(), [0, 1, 2, 3])
+
+    def test_float32_values_are_compared_in_float64(self):
+        # float32's 0.1 is larger than 0.1, its 0.3 larger than 0.3, its 0.7 smaller than 0.7.
+        for value, rows in ((0.1, [[], [0]]), (0.3, [[], [0]]), (0.7, [[0], []])):
+            root = Node(1.0, 2, 0.25, 0, value, Node(0.5, 1, 0.0), Node(1.5, 1, 0.0))
+            got = leaf_rows(root, np.array([[value]], np.float32))
+            assert_equal([part.tolist() for _, part in got], rows)
 
     def test_matches_a_walk_of_each_row(self, rng):
         x, y = rng.normal(size=(80, 3)), rng.normal(size=80)
@@ -674,6 +687,13 @@ class TestPruningPath:
         assert_equal([count for _, count in path], [len(leaves(prune(root, alpha * (1 + 1e-9)))) for alpha, _ in path])
         assert len(path) > 4
         assert all(a < b for (a, _), (b, _) in pairwise(path)), "the α don't ascend"
+
+    def test_at_each_alpha_of_the_path_that_branch_is_gone(self, rng):
+        # To the last bit: there are enough trees and branches for rounding to go either way.
+        for _ in range(16):
+            root = grow(rng.normal(size=(40, 3)), rng.normal(size=40), "squared", 5, 2)
+            path = pruning_path(root)
+            assert_equal([len(leaves(prune(root, alpha))) for alpha, _ in path], [count for _, count in path])
 
     def test_equal_links_go_together(self):
         # Two branches alike: both go at the same α.

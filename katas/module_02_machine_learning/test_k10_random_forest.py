@@ -96,6 +96,10 @@ def depth(node):
     return 0 if node.left is None else 1 + max(depth(node.left), depth(node.right))
 
 
+def columns(node):
+    return set() if node.left is None else {int(node.feature)} | columns(node.left) | columns(node.right)
+
+
 def leaves(node):
     return [node] if node.left is None else leaves(node.left) + leaves(node.right)
 
@@ -200,6 +204,18 @@ class TestRandomForestClassifier:
         assert abs(grown - share) < 0.12, (
             f"with {max_features} of 5 columns, {grown:.0%} of the roots drew the one that varies, expected {share:.0%}"
         )
+
+    @pytest.mark.parametrize("max_features", [1, 2])
+    def test_each_node_draws_anew(self, max_features, rng):
+        # Pure noise: a tree of some 30 splits comes upon all four columns.
+        model = RandomForestClassifier(4, max_features)
+        model.fit(rng.normal(size=(80, 4)), np.arange(80) % 2, rng)
+        for tree in model.members:
+            used = columns(tree.root)
+            assert len(used) > max_features, (
+                f"with max_features {max_features}, a whole tree splits on columns {sorted(used)} alone: "
+                "each node draws anew"
+            )
 
     @pytest.mark.parametrize("max_depth", [0, 1, 3])
     def test_max_depth_is_handed_to_the_trees(self, max_depth, rng):
@@ -396,6 +412,17 @@ class TestPermutationImportance:
         x, y = rng.normal(size=(30, 2)), rng.normal(size=30)
         drops = permutation_importance(lambda table: table[:, 0], x, y, lambda a, b: float(a @ b), 5, rng)
         assert_equal(len(set(drops[0].tolist())), 5)
+
+    def test_each_entry_has_a_shuffle_of_its_own(self, rng):
+        # All columns are alike, so equal shuffles would show.
+        x, y, seen = np.repeat(np.arange(30.0)[:, None], 3, axis=1), np.arange(30.0), []
+
+        def predict(table):
+            seen.extend(tuple(column) for column in table.T.tolist() if column != y.tolist())
+            return table[:, 0]
+
+        permutation_importance(predict, x, y, lambda a, b: float(a @ b), 4, rng)
+        assert_equal((len(seen), len(set(seen))), (12, 12))
 
     def test_the_generator_decides(self, rng):
         x, y = rng.normal(size=(30, 2)), rng.normal(size=30)

@@ -159,6 +159,8 @@ class TestSplitGain:
 
     def test_a_side_without_curvature(self):
         assert_close(split_gain(0.0, 0.0, 2.0, 1.0, 0.0, 0.0), 0.0)
+        assert_close(split_gain(2.0, 0.0, 3.0, 2.0, 0.0, 0.25), 9 / 4 - 25 / 4 - 0.25)
+        assert_close(split_gain(3.0, 2.0, 2.0, 0.0, 0.0, 0.25), 9 / 4 - 25 / 4 - 0.25)
         assert_close(split_gain(0.0, 0.0, 0.0, 0.0, 0.0, 0.25), -0.25)
 
 
@@ -207,6 +209,11 @@ class TestBoostingTree:
         root = boosting_tree(x, g, np.ones(60))
         assert_equal(depth(root), 3)
         assert_close(float(values(root, x).sum()), float(-g.sum()))
+
+    def test_a_depth_of_0_is_a_single_leaf(self):
+        x = np.arange(4.0)[:, None]
+        root = boosting_tree(x, np.array([1.0, 2, 3, 6]), np.full(4, 0.5), 0, lam=1.0)
+        assert_close(values(root, x), np.full(4, -4.0))
 
     def test_no_limit_of_depth(self):
         x = np.arange(12.0)[:, None]
@@ -349,6 +356,16 @@ class TestGradientBoosting:
         x, y = data(rng, "squared")
         model = fitted(GradientBoosting(trees=4, patience=4), x, y, (x, y))
         assert_equal((len(model.members), len(model.valid_losses)), (4, 5))
+
+    @pytest.mark.parametrize(("trees", "best"), [(1, 1), (2, 1), (5, 1)])
+    def test_members_are_cut_back_though_patience_never_ran_out(self, trees, best):
+        # The first round hits the rows set aside, all others go on past them.
+        x, y = np.array([[0.0], [1.0]]), np.array([-8.0, 8.0])
+        model = fitted(GradientBoosting(trees=trees, rate=0.4, patience=50), x, y, (x, y * 0.4))
+        assert_equal(
+            (len(model.members), len(model.valid_losses), len(model.train_losses)), (best, 1 + trees, 1 + trees)
+        )
+        assert_close(model.raw(x), y * 0.4)
 
     def test_patience_needs_rows_set_aside(self, rng):
         with raises(ValueError, "valid"):

@@ -86,6 +86,17 @@ class TestBinRows:
     def test_values_beyond_all_seen(self):
         assert_close(bin_rows(np.array([[-1e300], [1e300]]), [np.arange(255.0)]), np.array([[0], [255]], np.uint8))
 
+    @pytest.mark.parametrize("kind", [np.int64, np.float64])
+    def test_large_values_are_told_apart(self, kind):
+        x = np.array([[20000001], [20000000], [20000002]], kind)
+        got = bin_rows(x, [np.array([20000000.5, 20000001.5])])
+        assert_close(got, np.array([[1], [0], [2]], np.uint8))
+
+    def test_float32_values_are_compared_in_float64(self):
+        # float32's 0.1 is larger than 0.1, its 0.7 smaller than 0.7.
+        got = bin_rows(np.array([[0.1], [0.7]], np.float32), [np.array([0.1, 0.7])])
+        assert_close(got, np.array([[1], [1]], np.uint8))
+
     def test_a_bin_takes_one_byte(self):
         assert_equal(str(bin_rows(X, [np.array([1.5])]).dtype), "uint8")
 
@@ -189,6 +200,12 @@ class TestBestBinSplit:
         assert best_bin_split(np.array([[[1.0, 1, 1], [2, 2, 2]]])) is None, (
             "both sides have the same G/H: nothing is gained"
         )
+
+    @pytest.mark.parametrize(("difference", "found"), [(2e-4, True), (1e-5, False)])
+    def test_a_gain_of_1e_9_or_less_is_rounding(self, difference, found):
+        # The gain is a quarter of the squared difference: 1e-8 and 2.5e-11.
+        histogram = np.array([[[1.0, 1, 1], [1 + difference, 1, 1]]])
+        assert_equal(best_bin_split(histogram) is not None, found)
 
     @pytest.mark.parametrize(("min_leaf", "place"), [(1, 0), (2, 1), (3, 1), (4, None)])
     def test_exactly_min_leaf_rows_are_enough(self, min_leaf, place):
@@ -429,7 +446,7 @@ class TestHistogramBoosting:
         x = rng.normal(size=(80, 2))
         y = x[:, 0] + rng.normal(size=80)
         y = y if loss == "squared" else (y > 0.3).astype(int)
-        model = fitted(HistogramBoosting(loss, 4, 0.25, bins, 5, 6, 0.5, 0.01), x, y)
+        model = fitted(HistogramBoosting(loss, 4, 0.25, bins, 5, 6, 0.5, 0.8), x, y)
         for column, edges in zip(x.T, model.edges, strict=True):
             assert_close(edges, np.quantile(column, np.arange(1, bins) / bins))
         assert_close(model.base, float(y.mean()) if loss == "squared" else float(np.log(y.mean() / (1 - y.mean()))))
@@ -438,7 +455,7 @@ class TestHistogramBoosting:
         for root in model.members:
             p = 1 / (1 + np.exp(-raw))
             g, h = (raw - y, np.ones(80)) if loss == "squared" else (p - y, p * (1 - p))
-            check_leafwise(root, binned, g, h, bins, 5, 6, 0.5, 0.01)
+            check_leafwise(root, binned, g, h, bins, 5, 6, 0.5, 0.8)
             raw = raw + 0.25 * tree_values(root, binned)
         assert_close(model.raw(x), raw)
 

@@ -328,10 +328,11 @@ class TestAdaBoost:
         assert_equal(model.predict(x).tolist(), fresh.predict(x).tolist())
 
     def test_stumps_tell_tumours_apart(self, cancer):
-        x, y = cancer
+        # A few columns: a stump may loop over the thresholds.
+        x, y = cancer[0][:, [1, 7, 21, 22, 23, 27]], cancer[1]
         train = np.arange(len(y)) % 3 > 0
         one = fit_stump(x[train], y[train], np.ones(int(train.sum())))
-        model = fitted(AdaBoost(fit_stump, 25), x[train], y[train])
+        model = fitted(AdaBoost(fit_stump, 12), x[train], y[train])
         right = float((model.predict(x[~train]) == y[~train]).mean())
         alone = float((one(x[~train]) == y[~train]).mean())
         assert right > alone + 0.02, f"{right:.1%} of the tumours are right; a single stump gets {alone:.1%}"

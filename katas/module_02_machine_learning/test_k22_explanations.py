@@ -77,6 +77,11 @@ class TestShapleyValues:
         if len(asked) > 2**d:
             fail(f"{len(asked)} calls for {2**d} coalitions: keep the answers", evidence=len(asked))
 
+    def test_a_mask_is_an_array_of_bools(self):
+        # ~ of a bool is its opposite; of the number 1 it is -2, which is as true as 1.
+        got = shapley_values(lambda mask: float(np.where(~mask, [1.0, 2.0, 4.0], 0).sum()), 3)
+        assert_close(got, np.array([-1.0, -2.0, -4.0]))
+
     def test_a_sum_of_games_has_the_sum_of_values(self, rng):
         (one, _), (other, _) = game(rng, 4), game(rng, 4)
         both = shapley_values(lambda mask: 2 * one(mask) - other(mask), 4)
@@ -157,37 +162,49 @@ class TestKernelShap:
         inner = [mask for mask in asked if 0 < sum(mask) < 6]
         assert len(asked) - len(inner) <= 2, "the empty or the whole coalition was drawn"
 
-    @pytest.mark.parametrize("d", [4, 7])
-    def test_samples_still_add_up_to_the_whole(self, d, rng):
+    @pytest.mark.parametrize(("d", "samples"), [(4, 25), (7, 25), (7, 3), (5, 1)])
+    def test_samples_still_add_up_to_the_whole(self, d, samples, rng):
         value, _ = game(rng, d)
         whole = value((True,) * d) - value((False,) * d)
-        assert_close(float(kernel_shap(value, d, 25, rng).sum()), whole)
+        assert_close(float(kernel_shap(value, d, samples, rng).sum()), whole)
 
     def test_sizes_are_drawn_by_the_kernel(self, rng):
-        counts = np.zeros(7)
-        sets = np.zeros(6)
+        # Judged by what was drawn at least once: a solution may keep the answers.
+        d, n, drawn = 16, 3000, set()
 
         def value(mask):
-            counts[int(np.sum(mask))] += 1
-            sets[:] += np.asarray(mask, dtype=float) * (np.sum(mask) == 1)
+            drawn.add(tuple(bool(m) for m in mask))
             return float(np.sum(mask))
 
-        kernel_shap(value, 6, 3000, rng)
-        # π(s) C(6, s) ∝ 1/(s (6 - s)).
-        chances = np.array([1 / (s * (6 - s)) for s in range(1, 6)])
-        expected = 3000 * chances / chances.sum()
-        # Standard deviations are below 28.
-        if (np.abs(counts[1:6] - expected) > 160).any():
-            sizes = counts[1:6].astype(int).tolist()
-            wanted = np.round(expected).astype(int).tolist()
+        kernel_shap(value, d, n, rng)
+        masks = np.array(sorted(drawn))
+        sizes = np.bincount(masks.sum(axis=1), minlength=d + 1)[1:d]
+        # π(s) C(d, s) ∝ 1/(s (d - s)); each of C(d, s) sets comes up at least once with 1 - (1 - p/C)ⁿ.
+        s = np.arange(1, d)
+        chances = 1 / (s * (d - s)) / (1 / (s * (d - s))).sum()
+        sets = np.array([math.comb(d, int(k)) for k in s])
+        expected = sets * (1 - (1 - chances / sets) ** n)
+        # Standard deviations are below 13; of the sum of sizes 6 to 10, 22.
+        if (np.abs(sizes - expected) > 75).any() or abs(sizes[5:10].sum() - expected[5:10].sum()) > 120:
             fail(
-                f"of 3000 coalitions, {sizes} have sizes 1 to 5; expected about {wanted}",
-                evidence=("ones", round(sizes[0] / 3000, 1)),
+                f"{n} draws of {d} players gave {sizes.tolist()} different coalitions of sizes 1 to {d - 1}; "
+                f"expected about {np.round(expected).astype(int).tolist()}",
+                evidence=("middle", round(sizes[5:10].sum() / n, 1)),
             )
-        # 876 of size 1: 146 of each, standard deviation 12.
-        assert (np.abs(sets - 146) < 75).all(), (
-            f"coalitions of one were drawn {sets.astype(int).tolist()} times, expected about 146 each"
+        # Some 590 of these sizes, half of them with a given column: standard deviation 12.
+        middle = masks[(masks.sum(axis=1) >= 6) & (masks.sum(axis=1) <= 10)]
+        assert (np.abs(middle.sum(axis=0) - len(middle) / 2) < 75).all(), (
+            f"of {len(middle)} coalitions of sizes 6 to 10, the columns are in {middle.sum(axis=0).tolist()}, expected half"
         )
+
+    def test_a_mask_is_an_array_of_bools(self, rng):
+        w = np.array([1.0, 2.0, 4.0])
+        assert_close(kernel_shap(lambda mask: float(np.where(~mask, w, 0).sum()), 3), -w)
+        assert_close(kernel_shap(lambda mask: float(np.where(~mask, w, 0).sum()), 3, 40, rng), -w)
+
+    @pytest.mark.parametrize("samples", [1, 4])
+    def test_a_single_player_gets_all(self, samples, rng):
+        assert_close(kernel_shap(lambda mask: 7.0 if mask[0] else 2.0, 1, samples, rng), np.array([5.0]))
 
     def test_many_samples_come_near_the_exact_values(self, rng):
         # Player 0 earns 10 in coalitions of two to four; so sizes must have their due weights.
@@ -340,7 +357,7 @@ class TestTreeShap:
         explainer = shap.TreeExplainer(theirs, feature_perturbation="tree_path_dependent")
         for row, expected in zip(x[:4], explainer.shap_values(x[:4]), strict=True):
             assert_close(
-                tree_shap(copied(), row, 5), np.asarray(expected, dtype=float), rtol=1e-4, atol=1e-4
+                tree_shap(copied(), row.astype(np.float64), 5), np.asarray(expected, dtype=float), rtol=1e-4, atol=1e-4
             )  # float32
 
 

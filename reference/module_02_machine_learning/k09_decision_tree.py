@@ -122,6 +122,8 @@ def leaf_rows(root: Node, x: np.ndarray) -> list[tuple[Node, np.ndarray]]:
             yield from walk(node.left, rows[goes_left])
             yield from walk(node.right, rows[~goes_left])
 
+    # A float32 column would round the threshold, perhaps up to the larger of its two neighbours.
+    x = np.asarray(x, np.float64)
     return list(walk(root, np.arange(len(x))))
 
 
