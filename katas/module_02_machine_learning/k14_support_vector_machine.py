@@ -55,7 +55,8 @@ where they meet.
         with C = ¼: α = [¼ ¼]
 
 **Shapes**: x (n, d), y (n,) of -1 and 1, alpha (n,), k (n, n), new rows (m, d).  Numbers may be
-integers, int8 too; answers are float64.  C > 0 is the argument `c`.  No function changes its arguments.
+integers, int8 too; answers are float64.  C > 0 is the argument `c`.  No function changes its
+arguments.
 
 **Steps.**  A good place to pause is after rbf_kernel.
 
