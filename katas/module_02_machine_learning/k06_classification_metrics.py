@@ -57,8 +57,8 @@ straight line.  Trapezoids are too optimistic (Davis and Goadrich 2006).
         ECE with 2 bins: |1/2 - .7| = .2     with 10: ½|1 - .8| + ½|0 - .6| = .4
 
 **Shapes**: each function says its own.  A binary truth `y` (n,) is of 0 and 1 or of False and
-True, and n ≥ 1 unless said otherwise.  Scores may be integers.  All numbers that come out are
-float64.  No function changes its arguments.
+True, and n ≥ 1 unless said otherwise.  Scores may be integers, unsigned ones too.  All numbers
+that come out are float64.  No function changes its arguments.
 
 **Steps.**
 
@@ -174,6 +174,7 @@ def expected_calibration_error(y: np.ndarray, proba: np.ndarray, bins: int = 10)
     - A row is right if its most probable class is the true one; of equally probable classes the
       first is predicted.
     - The bins are (0, 1/bins], (1/bins, 2/bins], …, (1 - 1/bins, 1]: the upper edge belongs to it.
+      Compare with edges that you divide, b/bins: 0.56 is 14/25, but 0.56·25 is rounded to above 14.
     - An empty bin counts 0.
     """
     raise NotImplementedError

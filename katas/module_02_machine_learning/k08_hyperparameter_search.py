@@ -116,7 +116,7 @@ def successive_halving(
     - A rung calls evaluate(config, budget) once for each configuration that is still in.
     - If there were n > 1, the n // eta of lowest loss stay, but at least one, and the budget is
       multiplied by `eta` for the next rung.  If there was one, it ends.
-    - Of equal losses the earlier in `configs` stays.  A loss of NaN is the worst.
+    - Of equal losses the earlier in `configs` stays.  A loss of NaN is the worst, above inf.
 
     Raises ValueError, naming eta, if eta < 2.
     """
@@ -178,7 +178,7 @@ def bayesian_search(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(rows, losses) of the start + steps points tried, in order: which of `candidates` (m, d).
 
-    - `start` different rows are drawn by `rng`.
+    - `start` different rows are drawn by `rng`.  Equal points in different rows count each.
     - Each step calls acquisition(x, y, new) once, with the points tried so far in their order,
       their losses (float64), and the candidates not yet tried in theirs.  It tries the one with
       the highest score; of equal ones any.
@@ -208,7 +208,7 @@ def automl(
       `splits`, pairs (train, test) of row numbers; `fit` is called once a split, in their order.
     - None is begun once `seconds` or more have gone by since the call, as clock() tells.  One
       that is begun is finished, whatever it takes.
-    - A candidate whose fit, predict or score raises an Exception is left out.
+    - A candidate whose fit, predict or score raises an Exception, on any split, is left out.
     - The highest mean wins, of equal ones the first.  It is fitted again, to all rows: `predict`.
     - `means` has the candidates that were scored, by name, in their order.
 

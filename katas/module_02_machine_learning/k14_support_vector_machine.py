@@ -55,7 +55,8 @@ where they meet.
         with C = ¼: α = [¼ ¼]
 
 **Shapes**: x (n, d), y (n,) of -1 and 1, alpha (n,), k (n, n), new rows (m, d).  Numbers may be
-integers; answers are float64.  C > 0 is the argument `c`.  No function changes its arguments.
+integers, int8 too; answers are float64.  C > 0 is the argument `c`.  No function changes its
+arguments.
 
 **Steps.**  A good place to pause is after rbf_kernel.
 
@@ -126,7 +127,7 @@ def dual_objective(alpha: np.ndarray, y: np.ndarray, k: np.ndarray) -> float:
 def kkt_violation(alpha: np.ndarray, b: float, y: np.ndarray, k: np.ndarray, c: float) -> np.ndarray:
     """How far each row's margin is from what its α asks for: (n,), ≥ 0, and 0 where KKT holds.
 
-    An α is taken for 0 or for C where it is so exactly.
+    An α is taken for 0 or for C where it is so exactly, not where it is near.
     """
     raise NotImplementedError
 

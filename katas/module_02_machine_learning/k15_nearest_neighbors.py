@@ -49,8 +49,8 @@ nearest, in 500 it is 15% farther.  Then gap ≤ r almost everywhere, and the tr
     contrast from 2: (5 - 1)/1 = 4
     [1 0] and [1 1]: θ is 45°, p = ¾; 2 bits and 3 tables: 1 - (1 - 9/16)³ = 0.916
 
-**Shapes**: x (n, d), y (n,), new rows (m, d), a point (d,).  Features may be integers; distances
-are float64.  No function changes its arguments.
+**Shapes**: x (n, d), y (n,), new rows (m, d), a point (d,).  Features may be integers, bytes too;
+distances are float64.  No function changes its arguments.
 
 **Steps.**  A good place to pause is after knn_regress.
 
@@ -105,7 +105,7 @@ def neighbor_weights(distances: np.ndarray, kind: str = "uniform") -> np.ndarray
     """The lesson's weights, (m, k), "uniform" or by "distance"; each row sums to 1.
 
     - Where a row of `distances` has zeros, these share the weight, and all others have 0.
-    - Only a distance of exactly 0 is one.
+    - Only a distance of exactly 0 is one.  For 1e-310, too, weights are finite: scale first.
 
     Raises ValueError, naming the kind, if it is another.
     """
@@ -141,7 +141,7 @@ class KDTree:
         distance    measures euclidean distances: distance(rows (j, d), point (d,)) gives (j,).
                     All distances from a query to rows are measured by it.
 
-        - The depth grows with log n, also where rows are sorted.
+        - The depth grows with log n, however the rows lie: sorted, or powers of 2.
         - Any number of rows may be equal.
         - `x` may change afterwards without an effect on the tree.
         """
@@ -153,7 +153,7 @@ class KDTree:
         - Exact: the distances are those of brute force.  Of rows equally far away any will do.
         - Of 2,000 uniform rows with 1 or 2 features and leaf_size 8, a query from among them
           measures at most 90 for k = 1 and 140 for k = 5, on average; one from far outside at
-          most half.
+          most half of the rows.
 
         Raises ValueError, naming k and n, unless 1 ≤ k ≤ n.
         """
@@ -198,6 +198,6 @@ class HyperplaneLSH:
 def relative_contrast(x: np.ndarray, new: np.ndarray) -> np.ndarray:
     """The lesson's contrast of each new row's distances to all rows of `x`: (m,).
 
-    It is inf where the smallest distance is 0.
+    It is inf where the smallest distance is 0, also if all are.
     """
     raise NotImplementedError

@@ -51,8 +51,8 @@ all rows are fraud.  Its probabilities are too high until you put the true share
         with costs 1 and ¼: from .9 on ¼
     p = .9 at π₀ = ½, used at π = .1:  .18/(.18 + .18) = ½
 
-**Shapes**: x (n, d), y (n,), new rows (m, d).  Numbers may be integers; answers are float64.  A
-*tree* is a dict, either a leaf or an inner node:
+**Shapes**: x (n, d), y (n,), new rows (m, d).  Numbers may be of any type, int8 and float32 too;
+answers are float64.  A *tree* is a dict, either a leaf or an inner node:
 
     {"size": s}      {"feature": j, "threshold": t, "left": tree, "right": tree}
 
@@ -95,7 +95,7 @@ def grow_tree(x: np.ndarray, limit: int, rng: np.random.Generator) -> Tree:
     - A node is a leaf if the limit is reached, or it holds one row, or all its rows are equal;
       and only then.
     - Else `rng` draws a feature, each that varies in the node as likely, and a threshold, uniform
-      from that feature's smallest value in the node to its largest.
+      from that feature's smallest value in the node to its largest, also where these are integers.
     - The sizes of the leaves, the feature and the threshold are Python numbers or numpy's.
     """
     raise NotImplementedError
@@ -138,6 +138,7 @@ def smote(x: np.ndarray, count: int, k: int, rng: np.random.Generator) -> np.nda
 
     For each, `rng` draws a row of `x`, one of the k rows nearest to it (euclidean), and u, each as
     likely as any other.  A row isn't its own neighbour, but another one that is equal to it is.
+    The nearest are right far from the origin, too: there |x|² - 2 x·x′ + |x′|² loses all digits.
 
     Raises ValueError, naming k and n, unless 1 ≤ k ≤ n - 1.
     """

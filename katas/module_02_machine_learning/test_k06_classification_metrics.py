@@ -170,6 +170,10 @@ class TestRocCurve:
         got = roc_curve(np.array([0, 1, 1]), np.array([30, 20, 40]))
         assert_close(got, (np.array([0.0, 0, 1, 1]), np.array([0, 0.5, 0.5, 1]), np.array([np.inf, 40, 30, 20])))
 
+    def test_scores_without_a_sign(self):
+        got = roc_curve(np.array([1, 0, 1]), np.array([0, 200, 7], dtype=np.uint8))
+        assert_close(got, (np.array([0.0, 1, 1, 1]), np.array([0, 0, 0.5, 1]), np.array([np.inf, 200, 7, 0])))
+
     def test_scores_that_almost_tie_are_two_thresholds(self):
         got = roc_curve(np.array([True, False]), np.array([1.0, 1.0 + 1e-12]))
         assert_close(got[:2], (np.array([0.0, 1, 1]), np.array([0.0, 0, 1])))
@@ -228,6 +232,10 @@ class TestPrecisionRecallCurve:
     def test_a_false_alarm_on_top_has_precision_zero(self):
         got = precision_recall_curve(np.array([1, 0]), np.array([2, 5]))
         assert_close(got, (np.array([0, 0.5]), np.array([0.0, 1]), np.array([5.0, 2])))
+
+    def test_scores_without_a_sign(self):
+        got = precision_recall_curve(np.array([1, 0, 1]), np.array([0, 200, 7], dtype=np.uint8))
+        assert_close(got, (np.array([0.0, 1 / 2, 2 / 3]), np.array([0.0, 0.5, 1]), np.array([200.0, 7, 0])))
 
     def test_without_negatives_precision_is_one(self):
         got = precision_recall_curve(np.array([1, 1, 1]), np.array([2.0, 5, 2]))
@@ -288,15 +296,23 @@ class TestLogLoss:
     def test_a_probability_below_1e_15_counts_as_1e_15(self, p, expected):
         assert_close(log_loss(np.array([0]), np.array([[p, 1 - p]])), -math.log(expected))
 
-    @pytest.mark.parametrize(("row", "off"), [(0, 1e-3), (2, -1e-3), (2, 0.4)])
+    @pytest.mark.parametrize(("row", "off"), [(0, 1e-3), (2, -1e-3), (2, 0.4), (2, 2e-6), (0, -2e-6)])
     def test_rejects_a_row_that_does_not_sum_to_one(self, row, off):
         proba = np.full((3, 4), 0.25)
         proba[row, 1] += off
         with raises(ValueError, row):
             log_loss(np.array([0, 3, 2]), proba)
 
-    def test_rounding_is_no_error(self):
-        assert_close(log_loss(np.array([0, 1]), np.full((2, 2), 0.5 + 2e-8)), math.log(2))
+    def test_the_first_such_row_is_named(self):
+        proba = np.full((8, 4), 0.25)
+        proba[[4, 6], 1] += 0.125
+        with raises(ValueError, 4):
+            log_loss(np.zeros(8, dtype=int), proba)
+
+    @pytest.mark.parametrize("off", [4e-8, 8e-7, -8e-7])
+    def test_rounding_is_no_error(self, off):
+        p = (1 + off) / 2
+        assert_close(log_loss(np.array([0, 1]), np.full((2, 2), p)), -math.log(p))
 
 
 def calibration_loop(y, proba, bins):
@@ -331,6 +347,11 @@ class TestExpectedCalibrationError:
         proba = np.array([[0.75, 0.25], [0.3125, 0.6875], [0.1875, 0.8125], [1.0, 0.0]])
         y = np.array([0, 0, 1, 1])
         assert_close(expected_calibration_error(y, proba, 4), (abs(1 - 1.4375) + abs(1 - 1.8125)) / 4)
+
+    def test_rounding_lifts_no_row_over_an_edge(self):
+        # 0.56 is 14/25, but 0.56·25 is a little above 14.  0.59 is in the next bin.
+        proba = np.array([[0.56, 0.44], [0.41, 0.59]])
+        assert_close(expected_calibration_error(np.array([0, 0]), proba, 25), (0.44 + 0.59) / 2)
 
     def test_half_belongs_to_the_lower_half(self):
         proba = np.array([[0.25, 0.25, 0.5], [0.25, 0.625, 0.125]])

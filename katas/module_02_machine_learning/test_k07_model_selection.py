@@ -244,6 +244,18 @@ class TestNestedCrossValidate:
         assert_equal([rows for rows in recorder.seen if len(rows) == 4], [shown[2], shown[5]])
         assert_equal([rows for rows in recorder.seen if rows not in shown], [])
 
+    def test_all_candidates_are_judged_on_the_same_inner_splits(self):
+        x, y = numbered(9)
+        calls = []
+
+        def inner(x, y):
+            calls.append(len(x))
+            return [(np.arange(2), np.arange(2, len(x)))]
+
+        outer = [(np.arange(5), np.arange(5, 9)), (np.arange(3, 9), np.arange(3))]
+        nested_cross_validate([Recorder(), Recorder(), Recorder()], error, x, y, outer, inner)
+        assert_equal(calls, [5, 6])
+
     def test_of_equal_candidates_the_first_is_chosen(self, rng):
         x, y = regression(rng, n=12)
         splits = [(np.arange(6), np.arange(6, 12)), (np.arange(6, 12), np.arange(6))]
@@ -325,6 +337,10 @@ class TestOneStandardError:
             means = scores.mean(axis=1)
             floor = means.max() - sem(scores[means.argmax()])
             assert_equal(one_standard_error(scores), next(i for i in range(7) if means[i] >= floor))
+
+    @pytest.mark.parametrize(("second", "third", "expected"), [([4, 4, 4], [0, 4, 8], 1), ([0, 4, 8], [4, 4, 4], 0)])
+    def test_of_equally_good_models_the_first_has_the_error_that_counts(self, second, third, expected):
+        assert_equal(one_standard_error(np.array([[3, 3, 3], second, third])), expected)
 
     def test_without_spread_the_best_wins(self):
         assert_equal(one_standard_error(np.array([[2, 2], [4, 4], [3, 3], [4, 4]])), 1)

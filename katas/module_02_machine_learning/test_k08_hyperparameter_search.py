@@ -160,6 +160,10 @@ class TestSuccessiveHalving:
         assert_close(successive_halving(configs(4), race, eta=2), (1, 3.0))
         assert_equal(sorted(race.calls[4:6]), [(1, 2), (3, 2)])
 
+    def test_nan_is_worse_than_infinity(self):
+        losses = {"a": math.nan, "b": math.inf}
+        assert_equal(successive_halving(["a", "b"], lambda config, budget: losses[config], eta=2), (1, math.inf))
+
     @pytest.mark.parametrize("eta", [1, 0])
     def test_rejects_an_eta_that_keeps_all(self, eta):
         with raises(ValueError, eta):
@@ -253,6 +257,11 @@ class TestGpScores:
         z = (scaled.min() - mean) / deviation
         expected = deviation * (z * norm.cdf(z) + norm.pdf(z))
         assert_close(gp_scores(x, y, new, length, noise), expected)
+
+    def test_equal_losses_whose_mean_is_rounded(self):
+        # The mean of three times 0.1 is a little above 0.1.
+        got = gp_scores(np.arange(3.0)[:, None], np.full(3, 0.1), np.array([[90.0]]), 1.0)
+        assert_close(got, np.array([1 / math.sqrt(2 * math.pi)]))
 
     def test_equal_losses_are_only_shifted(self):
         got = gp_scores(np.array([[0.0], [1.0]]), np.array([7.0, 7.0]), np.array([[90.0], [0.0]]), 1.0)
@@ -389,6 +398,11 @@ class TestBayesianSearch:
         with raises(ValueError, 0):
             bayesian_search(branin, square(3), lambda x, y, new: new[:, 0], 0, 2, rng)
 
+    def test_equal_candidates_are_tried_each(self, rng):
+        points = np.array([[1.0], [1.0], [2.0], [2.0], [2.0]])
+        rows, _ = bayesian_search(lambda p: float(p[0]), points, lambda x, y, new: new[:, 0], 2, 3, rng)
+        assert_equal(sorted(rows.tolist()), list(range(5)))
+
     def test_all_candidates_may_be_used_up(self, rng):
         rows, _ = bayesian_search(branin, square(3), lambda x, y, new: new[:, 0], 4, 5, rng)
         assert_equal(sorted(rows.tolist()), list(range(9)))
@@ -453,6 +467,29 @@ class TestAutoml:
         }
         name, _, means = lab.run(models, 99.0)
         assert_equal((name, list(means)), ("works", ["works", "worse"]))
+
+    @pytest.mark.parametrize("where", ["predict", "score", "second split"])
+    def test_it_may_fail_anywhere(self, where):
+        def breaks(x, y):
+            if where == "second split" and len(x) == 2:
+                raise ValueError("two rows are too few")
+
+            def predict(new):
+                if where == "predict":
+                    raise ValueError("no prediction")
+                return np.full(len(new), -1.0)
+
+            return predict
+
+        def score(y, guess):
+            if where == "score" and guess[0] < 0:
+                raise ValueError("no score")
+            return -float(guess[0])
+
+        x, y, splits = np.arange(5.0)[:, None], np.zeros(5), [(np.arange(3), np.arange(3, 5)), (np.arange(2), [4])]
+        models = {"breaks": breaks, "works": lambda x, y: lambda new: np.full(len(new), 2.0)}
+        name, _, means = automl(models, score, x, y, splits, 9.0, lambda: 0.0)
+        assert_equal((name, means), ("works", {"works": -2.0}))
 
     def test_the_time_of_a_failure_counts(self):
         lab = Lab()

@@ -137,6 +137,10 @@ class TestPolynomialKernel:
         a, b = rng.normal(size=(4, 3)), rng.normal(size=(6, 3))
         assert_close(polynomial_kernel(a, b, degree, constant), oracle(a, b, degree, 1.0, constant))
 
+    def test_integers_do_not_overflow(self):
+        a = np.array([[3000, 1]])
+        assert_close(polynomial_kernel(a, a), np.array([[9_000_002.0**3]]))
+
 
 class TestRbfKernel:
     def test_one_by_default(self):
@@ -148,6 +152,10 @@ class TestRbfKernel:
 
         a, b = rng.normal(size=(4, 3)), rng.normal(size=(6, 3))
         assert_close(rbf_kernel(a, b, gamma), oracle(a, b, gamma))
+
+    def test_small_integers_do_not_wrap_around(self):
+        a, b = np.array([[100, 3]], dtype=np.int8), np.array([[-100, 3], [90, 3]], dtype=np.int8)
+        assert_close(rbf_kernel(a, b, 1e-4), np.exp(np.array([[-4.0, -0.01]])))
 
     @pytest.mark.parametrize("far", [1e7, -1e8])
     def test_far_from_the_origin_distances_keep_their_digits(self, far):
@@ -177,6 +185,7 @@ class TestKktViolation:
         (0.0, 0.25, 0.75), (0.0, 1.0, 0.0), (0.0, 3.0, 0.0),
         (2.0, -1.75, 0.0), (2.0, -1.0, 0.0), (2.0, 1.0, 2.0),
         (0.5, 0.0, 0.5), (0.5, 1.0, 0.5), (0.5, 0.5, 0.0),
+        (1e-10, 3.0, 2.0), (2 - 1e-10, -1.75, 0.75),
     ])  # fmt: skip
     def test_each_case_by_itself(self, alpha, b, expected):
         # One row of class 1 with K = 1 and c = 2: its margin is alpha + b.
@@ -232,6 +241,15 @@ class TestSmoStep:
         new = smo_step(alpha, y, x @ x.T + np.eye(9), 1.0, 3, 8)
         assert_close(np.delete(new, [3, 8]), np.delete(alpha, [3, 8]))
         assert_close(float(new @ y), float(alpha @ y))
+
+    @pytest.mark.parametrize("first", [0.2208, 0.2832])
+    @pytest.mark.parametrize(("i", "j"), [(0, 1), (1, 0)])
+    def test_rounding_leads_no_alpha_past_its_bound(self, i, j, first):
+        # Here 0.2208 + (1.3 - 0.2208) is a little above 1.3, and 0.2832 + (1.3 - 0.2832) a little below.
+        start, y = np.array([first, 0.125]), np.array([1, -1])
+        got = smo_step(start, y, np.eye(2) / 100, 1.3, i, j)
+        assert_equal(float(got[0]), 1.3)
+        assert_close(float(got[1]), 1.3 - first + 0.125)
 
     def test_a_clipped_alpha_is_exactly_at_its_bound(self, rng):
         for _ in range(50):

@@ -45,6 +45,11 @@ class TestSquaredDistances:
         got = squared_distances(np.array([[1, 2]]), np.array([[4, 6], [1, 0]]))
         assert_close(got, np.array([[25.0, 4.0]]))
 
+    @pytest.mark.parametrize("kind", [np.uint8, np.int8])
+    def test_small_integers_do_not_wrap_around(self, kind):
+        a, b = np.array([[1, 2]], dtype=kind), np.array([[4, 120], [0, 2]], dtype=kind)
+        assert_close(squared_distances(a, b), np.array([[9.0 + 118**2, 1.0]]))
+
     @pytest.mark.parametrize("far", [0.1, 1e7, 1e8])
     def test_equal_rows_are_at_distance_zero_exactly(self, far):
         x = np.array([[far, 0.3, 0.7], [far, 0.3, 0.7], [far + 1, 0.3, 0.7]])
@@ -104,8 +109,10 @@ class TestNeighborWeights:
         got = neighbor_weights(np.array([[0, 1, 3], [0, 0, 2], [1, 1, 1]]), "distance")
         assert_close(got, np.array([[1.0, 0, 0], [0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3]]))
 
-    def test_a_near_miss_is_no_hit(self):
-        got = neighbor_weights(np.array([[1e-12, 3e-12]]), "distance")
+    # At 1e-310 even 1/d overflows.
+    @pytest.mark.parametrize("near", [1e-12, 1e-200, 1e-310])
+    def test_a_near_miss_is_no_hit(self, near):
+        got = neighbor_weights(np.array([[near, 3 * near]]), "distance")
         assert_close(got, np.array([[0.75, 0.25]]))
 
     @pytest.mark.parametrize("kind", ["gaussian", "Distance"])
@@ -221,6 +228,17 @@ class TestKDTree:
         distances, rows = KDTree(x, 1).query(np.array([1234.2]), 2)
         assert_close((distances, rows), (np.array([0.2, 0.8]), np.array([1234, 1235])))
 
+    def test_the_depth_does_not_depend_on_how_the_rows_lie(self):
+        # Cut halfway between the lowest and the highest value, powers of 2 lose one row a level.
+        even, skewed = np.arange(1000.0)[:, None], 2.0 ** np.arange(-500, 500)[:, None]
+        steps = []
+        for x in (even, skewed):
+            tree = KDTree(x, 1)
+            assert_close(tree.query(x[0], 1), (np.zeros(1), np.array([0])))
+            steps.append(python_steps(tree.query, x[0], 1))
+        if steps[1] > 4 * steps[0] + 200:
+            fail("a query among powers of 2 takes as many steps as there are rows; halve by number", evidence="deep")
+
     @pytest.mark.parametrize(("d", "k", "limit"), [(1, 1, 90), (2, 1, 90), (2, 5, 140)])
     def test_measures_few_rows(self, rng, d, k, limit):
         counter = Counter()
@@ -326,6 +344,15 @@ class TestHyperplaneLSH:
         expected = 1 - (1 - 0.75**bits) ** tables
         assert_close(hits / 600, expected, atol=5.5 * math.sqrt(expected * (1 - expected) / 600), rtol=0)
 
+    @pytest.mark.parametrize("n", [9, 40])
+    def test_a_second_fit_of_as_many_features_forgets_the_first(self, rng, n):
+        x, other = rng.normal(size=(20, 3)), rng.normal(size=(n, 3))
+        index = HyperplaneLSH(2, 3, rng)
+        index.fit(x)
+        index.fit(other)
+        same = [((other @ p.T >= 0) == (p @ other[4] >= 0)).all(axis=1) for p in np.asarray(index.planes)]
+        assert_equal(index.candidates(other[4]).tolist(), np.flatnonzero(np.any(same, axis=0)).tolist())
+
     def test_equal_generators_agree_and_a_second_fit_forgets_the_first(self, rng):
         x, other = rng.normal(size=(40, 3)), rng.normal(size=(70, 3))
         first, again = (HyperplaneLSH(2, 2, np.random.default_rng(5)) for _ in range(2))
@@ -355,6 +382,9 @@ class TestRelativeContrast:
         x, new = rng.normal(size=(n, d)), rng.normal(size=(m, d))
         all_distances = brute(x, new, n)[0]
         assert_close(relative_contrast(x, new), all_distances[:, -1] / all_distances[:, 0] - 1)
+
+    def test_it_is_infinite_where_all_distances_are_zero(self):
+        assert_close(relative_contrast(np.ones((3, 2)), np.ones((1, 2))), np.array([np.inf]))
 
     def test_fades_as_dimensions_grow(self, rng):
         means = [float(relative_contrast(rng.random((200, d)), rng.random((20, d))).mean()) for d in (2, 20, 500)]

@@ -88,9 +88,14 @@ class TestGrowTree:
     def test_a_leaf_alone(self, rng, x, limit):
         assert_equal(grow_tree(x, limit, rng), {"size": len(x)})
 
-    def test_the_threshold_is_uniform_between_the_ends(self, rng):
-        x = np.array([[2.0], [2.0], [2.1], [12.0]])
-        shares = [(grow_tree(x, 1, rng)["threshold"] - 2) / 10 for _ in range(900)]
+    @pytest.mark.parametrize(
+        "column",
+        [np.array([2.0, 2.0, 2.1, 12.0]), np.array([3, 4, 3]), np.array([-100, 100, -99, -99], dtype=np.int8)],
+        ids=["floats", "integers", "int8"],
+    )
+    def test_the_threshold_is_uniform_between_the_ends(self, rng, column):
+        low, high = float(column.min()), float(column.max())
+        shares = [(grow_tree(column[:, None], 1, rng)["threshold"] - low) / (high - low) for _ in range(900)]
         # The deviations of mean and deviation are 0.0096 and 0.0044.
         assert_close((float(np.mean(shares)), float(np.std(shares))), (0.5, 12**-0.5), atol=0.055, rtol=0)
 
@@ -166,6 +171,15 @@ class TestIsolationForest:
         if np.ptp(x) * 0.02 > np.ptp(thresholds):
             fail("all trees split at the same place", evidence="same")
 
+    def test_equal_generators_agree(self, rng):
+        x, trees = rng.normal(size=(64, 2)), []
+        for _ in range(2):
+            forest = IsolationForest(3, 8, np.random.default_rng(5))
+            forest.fit(x)
+            trees.append(forest.trees)
+        if trees[0] != trees[1]:
+            fail("two equal generators give different trees; draw the rows with `rng`, too", evidence="two streams")
+
     def test_the_samples_differ(self, rng):
         # Two rows a tree: its threshold is as large as the larger of the two, and rows grow fourfold.
         x = 4.0 ** np.arange(16)[:, None]
@@ -213,7 +227,7 @@ class TestIsolationForest:
             IsolationForest(3, 8, rng).fit(np.zeros((n, 2)))
 
 
-def segments(x, k, point):
+def segments(x, k, point, margin=1e-9):
     """The pairs (row, one of its k nearest others) between which `point` lies."""
     found = set()
     for i in range(len(x)):
@@ -221,7 +235,7 @@ def segments(x, k, point):
         for j in others:
             step = x[j] - x[i]
             t = (point - x[i]) @ step / (step @ step)
-            if -1e-9 <= t <= 1 + 1e-9 and np.abs(x[i] + t * step - point).max() < 1e-9:
+            if -margin <= t <= 1 + margin and np.abs(x[i] + t * step - point).max() < margin:
                 found.add((i, j))
     return found
 
@@ -245,6 +259,22 @@ class TestSmote:
                 evidence=("unused", sorted(everything - used)),
             )
 
+    @pytest.mark.parametrize(
+        ("x", "margin"),
+        [
+            (np.array([[-100, 90], [100, 90], [-60, -100], [120, -120]], dtype=np.int8), 1e-9),
+            # Here floats are 1e-7 apart, and their squares 128.
+            (1e9 + np.array([[0.0, 0.0], [1.0, 0.0], [3.0, 2.0], [3.0, 5.0]]), 1e-5),
+        ],
+        ids=["int8", "far from the origin"],
+    )
+    def test_the_nearest_are_told_exactly(self, rng, x, margin):
+        made = smote(x, 60, 1, rng)
+        x = x.astype(float)
+        wrong = [not segments(x, 1, point, margin) for point in made]
+        if any(wrong):
+            fail(f"{sum(wrong)} of 60 new rows lie on no line from a row to the one nearest to it", evidence=wrong)
+
     def test_new_rows_are_new(self, rng):
         x = np.array([[0.0, 0.0], [1.0, 7.0], [5.0, 3.0]])
         made = smote(x, 300, 2, rng)
@@ -261,9 +291,10 @@ class TestSmote:
         # Uniform from 0 to 1, from either end: the deviation of the mean is 0.0096.
         assert_close((float(shares.mean()), float(shares.std())), (0.5, 12**-0.5), atol=0.055, rtol=0)
 
-    def test_every_row_is_as_likely(self, rng):
+    @pytest.mark.parametrize("calls", [1, 450])
+    def test_every_row_is_as_likely(self, rng, calls):
         x = np.array([[0.0], [1.0], [100.0], [101.0], [102.0]])
-        made = smote(x, 900, 1, rng)
+        made = np.concatenate([smote(x, 900 // calls, 1, rng) for _ in range(calls)])
         assert_close(float((made < 50).mean()), 0.4, atol=0.1, rtol=0)  # the deviation is 0.016
 
     def test_an_equal_row_is_a_neighbour(self, rng):
@@ -357,6 +388,13 @@ class TestCorrectedProbability:
         p = trained * of_positive / (trained * of_positive + (1 - trained) * of_negative)
         expected = true * of_positive / (true * of_positive + (1 - true) * of_negative)
         assert_close(corrected_probability(p, trained, true), expected)
+
+    def test_float32_becomes_float64(self):
+        p = np.array([0.9, 0.3], dtype=np.float32)
+        # Odds are divided by 1/3, those of 0.25, and multiplied by 1/24, those of 0.04.
+        odds = [float(v) / (1 - float(v)) / 8 for v in p]
+        expected = np.array([o / (1 + o) for o in odds])
+        assert_close(corrected_probability(p, 0.25, 0.04), expected)
 
     def test_certainty_stays(self):
         assert_close(corrected_probability(np.array([0, 1]), 0.5, 0.01), np.array([0.0, 1.0]))

@@ -106,8 +106,9 @@ def log_loss(y: np.ndarray, proba: np.ndarray, weights: np.ndarray | None = None
 def expected_calibration_error(y: np.ndarray, proba: np.ndarray, bins: int = 10) -> float:
     confidence = proba.max(axis=1)
     correct = proba.argmax(axis=1) == y
-    # Bin b holds ((b - 1)/bins, b/bins]; a confidence is above 0, so b starts at 1.
-    which = np.ceil(confidence * bins).astype(int)
+    # Edges are divided: ⌈confidence · bins⌉ may round up, 0.56 · 25 to just above 14.  An edge falls
+    # into the bin below it, as searchsorted takes the first place.
+    which = np.searchsorted(np.arange(1, bins) / bins, confidence)
     gaps = np.bincount(which, weights=correct) - np.bincount(which, weights=confidence)
     # |accuracy - mean confidence| times the bin's share of rows: the bin's size cancels.
     return float(np.abs(gaps).sum() / len(y))

@@ -80,7 +80,8 @@ def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -
 
 def gp_scores(x: np.ndarray, y: np.ndarray, new: np.ndarray, length: float, noise: float = 1e-6) -> np.ndarray:
     # The process has mean 0 and variance 1, so the losses must have them, too.
-    scaled = (y - y.mean()) / (y.std() or 1.0)
+    # Not y.std() == 0: rounding leaves [0.1, 0.1, 0.1] one of 1e-17.
+    scaled = (y - y.mean()) / (y.std() if y.min() < y.max() else 1.0)
     mean, deviation = gp_posterior(x, scaled, new, length, noise)
     return expected_improvement(mean, deviation, scaled.min())
 

@@ -35,7 +35,7 @@ def polynomial_kernel(a: np.ndarray, b: np.ndarray, degree: int = 3, constant: f
 
 def rbf_kernel(a: np.ndarray, b: np.ndarray, gamma: float = 1.0) -> np.ndarray:
     # ‖a‖² + ‖b‖² - 2 a·b would be faster, but loses the digits of small distances far from 0.
-    squares = ((a[:, None] - b[None, :]) ** 2).sum(axis=2)
+    squares = ((np.asarray(a, dtype=float)[:, None] - b[None, :]) ** 2).sum(axis=2)
     return np.exp(-gamma * squares)
 
 

@@ -33,8 +33,11 @@ def neighbor_weights(distances: np.ndarray, kind: str = "uniform") -> np.ndarray
         weights = np.ones(distances.shape)
     elif kind == "distance":
         hit = distances == 0
+        # Only ratios count, and 1/1e-310 would overflow.
+        least = distances.min(axis=1, keepdims=True)
+        scaled = distances / np.where(least > 0, least, 1)
         # 1/0 would win by infinity: where there are hits, they share the weight alone.
-        weights = np.where(hit.any(axis=1, keepdims=True), hit, 1 / np.where(hit, 1, distances))
+        weights = np.where(hit.any(axis=1, keepdims=True), hit, 1 / np.where(hit, 1, scaled))
     else:
         raise ValueError(f"kind must be 'uniform' or 'distance', got {kind!r}")
     return weights / weights.sum(axis=1, keepdims=True)

@@ -98,6 +98,7 @@ def best_threshold(y: np.ndarray, scores: np.ndarray, false_alarm: float, miss: 
 
 
 def corrected_probability(p: np.ndarray, trained_share: float, true_share: float) -> np.ndarray:
+    p = np.asarray(p, dtype=float)
     positive = p * true_share / trained_share
     negative = (1 - p) * (1 - true_share) / (1 - trained_share)
     return positive / (positive + negative)
