@@ -101,7 +101,6 @@ class TestLeastSquares:
         with raises(ValueError, *x, *y):
             least_squares(np.arange(np.prod(x)).reshape(x) ** 2.0, np.ones(y))
 
-
     def test_calls_of_different_shapes_in_a_row(self, rng):
         for n, d in [(12, 3), (7, 2)]:
             least_squares(*noisy(rng, n, d))

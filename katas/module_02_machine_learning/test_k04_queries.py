@@ -289,7 +289,27 @@ def prices(trades, quotes):
 
 SEEDS = [1, 2, 3]
 SEXES = ["male", "female", NASTY, "none", ""]
-SEARCHES = ["off", "5%", "%", "_", "a.c", "AND", "and", "", ".", "x' OR", NASTY, DROP, "(", "ab", "[", "[b]", "*", "?", "^"]
+SEARCHES = [
+    "off",
+    "5%",
+    "%",
+    "_",
+    "a.c",
+    "AND",
+    "and",
+    "",
+    ".",
+    "x' OR",
+    NASTY,
+    DROP,
+    "(",
+    "ab",
+    "[",
+    "[b]",
+    "*",
+    "?",
+    "^",
+]
 
 
 class TestNotOfSexPandas:
