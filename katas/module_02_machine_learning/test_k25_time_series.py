@@ -115,7 +115,7 @@ class TestRollingFeatures:
 class TestSeasonalNaive:
     @pytest.mark.parametrize(
         ("period", "steps", "expected"),
-        [(2, 5, [5, 9, 5, 9, 5]), (3, 2, [7, 5]), (1, 3, [9, 9, 9]), (6, 6, Y), (4, 0, [])],
+        [(2, 5, [5, 9, 5, 9, 5]), (3, 2, [7, 5]), (1, 3, [9, 9, 9]), (6, 6, Y), (4, 0, []), (4, 5, [3, 7, 5, 9, 3])],
     )
     def test_repeats_the_last_season(self, period, steps, expected):
         assert_close(seasonal_naive(Y, period, steps), np.array(expected, dtype=float))
