@@ -45,7 +45,8 @@ divisor corrects it.  With n = d + 1 the line goes through every point and s² i
     descent, η = ½  from 0: w = ½·14/3 = 7/3, b = ½·3 = 3/2; the loss was 41/6
 
 **Shapes**: x (n, d) with n ≥ 1 and d ≥ 1, y (n,), weights (d,).  Answers are float64, the intercept
-is a float.  Integers of any width are fine as input.  No function changes its arguments.
+is a float.  Integers of any width and float32 are fine as input: compute in float64.  No function
+changes its arguments.
 
 **Steps.**
 
@@ -102,7 +103,8 @@ def ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, flo
 
     - The sum isn't divided by n, and the intercept isn't penalised.
     - With penalty > 0 there is always one answer: columns may be constant, repeated, or more than
-      the rows.  With penalty 0 the answer is that of least squares, where it has only one.
+      the rows, and their scales may differ by 10⁵.
+    - With penalty 0 the answer is that of least squares, where it has only one.
 
     Raises ValueError, naming the value, if the penalty is negative; and naming both shapes, if `x`
     isn't (n, d) or `y` isn't (n,).

@@ -149,7 +149,10 @@ def elastic_net(
 
 
 def largest_penalty(x: np.ndarray, y: np.ndarray, l1_ratio: float = 1.0) -> float:
-    """The smallest penalty for which all weights of `elastic_net` are 0: the path begins there."""
+    """The smallest penalty for which all weights of `elastic_net` are 0: the path begins there.
+
+    Where all targets are equal it is exactly 0, even if rounding leaves something of y - ȳ.
+    """
     raise NotImplementedError
 
 

@@ -139,7 +139,8 @@ class Imputer:
     def transform(self, x: np.ndarray) -> np.ndarray:
         """`x` (n, d) with its gaps filled; with `indicator` (n, 2 d).
 
-        - The second d columns are 1.0 where x has a gap, and 0.0 elsewhere.
+        - The second d columns are 1.0 where x has a gap, and 0.0 elsewhere: one for each column, even
+          if fit saw no gap in it.
         - Values that are there, infinite ones too, stay as they are.
 
         Raises ValueError, naming both numbers, if x has another number of columns than fit saw.

@@ -17,11 +17,11 @@ database.  The two must agree.  Where they would not, one of them hides a trap:
 
 The tables (`?` marks columns where values may be missing):
 
-    penguins   id, species?, island?, sex?, mass?      mass in grams
+    penguins   id, species?, island?, sex?, mass?      mass in grams, whole or not
     islands    island?, area?                          in square kilometres
     reviews    id, text?
-    payments   id, user, at, amount                    at is a time, an integer
-    events     user, at
+    payments   id, user, at, amount                    at is a time, an integer: minutes, or
+    events     user, at                                nanoseconds since 1970
     trades     id, symbol, at
     quotes     symbol, at, price                       one price for a symbol and time
 
@@ -51,8 +51,8 @@ the nearest quote would look into the future.
 
 - A `…_pandas` function takes data frames, and gives a data frame with exactly the columns named, in
   this order.  Missing values are NaN or None, in what comes and in what goes.
-- A `…_sql` function takes a connection to a database with tables of the same names, and gives a
-  list of tuples, the same columns in the same order.  Missing values are None.
+- A `…_sql` function takes a connection (that has no row_factory) to a database with tables of the
+  same names, and gives a list of tuples, the same columns in the same order.  Missing values are None.
 - The order of rows and the index don't matter.  Tables come in any order of rows, and tables of a
   database stay as they are.
 - SQL statements are the same text for every value of a parameter.
@@ -108,6 +108,7 @@ def containing_pandas(reviews: pd.DataFrame, text: str) -> pd.DataFrame:
 
     - Capitals count, and no sign has a special meaning: "a.c" is in "a.c" and not in "abc".
     - "" is in every text.  A missing text contains nothing, not even "".
+    - All texts may be missing: pandas then makes it a column of floats.
     """
     raise NotImplementedError
 

@@ -125,7 +125,8 @@ def newton_step(
 ) -> tuple[np.ndarray, float]:
     """H⁻¹ times the gradient, its part for w (d,) and that for b; to be taken away from them.
 
-    `penalty` is above 0.  The curvature of a row counts even where its p rounds to 1.
+    `penalty` is above 0.  The curvature of a row counts even where its p rounds to 1; its p - y may
+    round to 0.
     """
     raise NotImplementedError
 
@@ -164,7 +165,7 @@ class LogisticRegression:
         raise NotImplementedError
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """The more probable class of each row: (n,), a value of `classes`."""
+        """The more probable class of each row, either at exactly ½: (n,), a value of `classes`."""
         raise NotImplementedError
 
 

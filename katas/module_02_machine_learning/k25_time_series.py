@@ -154,7 +154,7 @@ def decompose(y: np.ndarray, period: int) -> tuple[np.ndarray, np.ndarray, np.nd
     - The seasonal part of a place in the season is the mean of y less trend over its rows, those
       with a trend.  Then the mean of the m places is taken away, so that a season sums to 0.
 
-    Raises ValueError, naming both numbers, if y is shorter than two periods.
+    Raises ValueError, naming n and the period, if y is shorter than two periods.
     """
     raise NotImplementedError
 
@@ -172,7 +172,7 @@ def holt_winters(
     - ŷₜ is the forecast of yₜ made at t - 1, from the lesson's start on.
     - Steps may be more than a period.
 
-    Raises ValueError, naming both numbers, if y is shorter than two periods; and naming the value,
+    Raises ValueError, naming n and the period, if y is shorter than two periods; and naming the value,
     if alpha, beta or gamma isn't in [0, 1].
     """
     raise NotImplementedError
@@ -181,7 +181,8 @@ def holt_winters(
 def fit_ar(y: np.ndarray, order: int) -> tuple[float, np.ndarray]:
     """c and φ (order,) of an AR process by least squares; φ[0] belongs to the value before.
 
-    All rows count that have `order` values before them.
+    All rows count that have `order` ≥ 1 values before them.  Where many c and φ are equally good, as
+    for a straight line, any of them will do.
     Raises ValueError, naming n and 2 · order + 1, if y has fewer values than that: there would be
     fewer rows than unknowns.
     """

@@ -101,6 +101,13 @@ class TestLeastSquares:
         with raises(ValueError, *x, *y):
             least_squares(np.arange(np.prod(x)).reshape(x) ** 2.0, np.ones(y))
 
+    def test_calls_of_different_shapes_in_a_row(self, rng):
+        for n, d in [(12, 3), (7, 2)]:
+            least_squares(*noisy(rng, n, d))
+        for x, y in SHAPES:
+            with raises(ValueError, *x, *y):
+                least_squares(np.ones(x), np.ones(y))
+
 
 class TestGradientDescent:
     def test_the_example_worked_by_hand(self):
@@ -173,6 +180,19 @@ class TestRidge:
         x, y = diabetes
         model = Ridge(alpha=1000.0, solver="svd").fit(x, y)
         assert_close(ridge(x, y, 1000.0), (model.coef_, float(model.intercept_)), rtol=1e-5, atol=1e-5)
+
+    @pytest.mark.parametrize("scales", [[1.0, 30.0, 1e5], [1e5, 1.0, 30.0]])
+    def test_columns_of_different_scales_keep_their_weights(self, rng, scales):
+        from sklearn.linear_model import Ridge
+
+        x, y = rng.normal(size=(12, 3)) * scales, rng.normal(size=12)
+        model = Ridge(alpha=0.7, solver="svd").fit(x, y)
+        # XᵀX holds 1 beside 1e10: who takes its eigenvalues has six digits left of the small one.
+        assert_close(ridge(x, y, 0.7), (model.coef_, float(model.intercept_)), rtol=1e-4, atol=1e-4)
+
+    def test_of_float32(self, rng):
+        x, y = (1000 + rng.normal(size=(9, 2))).astype(np.float32), (7000 + rng.normal(size=9)).astype(np.float32)
+        assert_close(ridge(x, y, 0.5), ridge(x.astype(float), y.astype(float), 0.5), rtol=1e-8, atol=1e-8)
 
     def test_without_a_penalty_it_is_least_squares(self, rng):
         x, y = noisy(rng)
@@ -257,13 +277,23 @@ class TestRSquared:
         predicted = y + noise * rng.normal(size=15)
         assert_close(r_squared(y, predicted), float(r2_score(y, predicted)))
 
-    @pytest.mark.parametrize(("predicted", "expected"), [([0.1, 0.1, 0.1], 1.0), ([0.1, 0.2, 0.1], 0.0)])
-    def test_of_targets_that_are_all_the_same(self, predicted, expected):
-        assert_close(r_squared(np.array([0.1, 0.1, 0.1]), np.array(predicted)), expected)
+    @pytest.mark.parametrize("value", [0.1, 4.0])
+    @pytest.mark.parametrize(("off", "expected"), [(0.0, 1.0), (0.5, 0.0)])
+    def test_of_targets_that_are_all_the_same(self, value, off, expected):
+        predicted = np.array([value, value + off, value])
+        assert_close(r_squared(np.full(3, value), predicted), expected)
 
     def test_targets_that_vary_a_little_are_not_all_the_same(self):
         assert_close(r_squared(np.array([0.0, 2e-9]), np.array([1e-9, 1e-9])), 0.0)
         assert_close(r_squared(np.array([0.0, 2e-9]), np.array([0.0, 1e-9])), 0.5)
+
+    def test_calls_of_different_shapes_in_a_row(self):
+        for n in (3, 5):
+            assert_close(r_squared(np.arange(n), np.arange(n)), 1.0)
+        with raises(ValueError, 3, 5):
+            r_squared(np.arange(3), np.arange(5))
+        with raises(ValueError, 5, 3):
+            r_squared(np.arange(5), np.arange(3))
 
     def test_of_the_mean_is_zero_and_may_be_negative(self):
         assert_close(r_squared(np.array([1, 2, 6]), np.array([3, 3, 3])), 0.0)

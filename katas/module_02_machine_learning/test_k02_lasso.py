@@ -142,6 +142,12 @@ class TestSweep:
         others = sweep(x[:, [0, 2, 3]], y, np.array([1.0, 3.0, 4.0]), 0.2, l1_ratio)
         assert_close(got, np.array([others[0], 0.0, *others[1:]]))
 
+    @pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
+    def test_a_tiny_column_counts(self, rng, l1_ratio):
+        (x, y), start = centred(*correlated(rng)), rng.normal(size=4)
+        x[:, 1] *= 1e-9
+        assert_close(sweep(x, y, start, 1e-14, l1_ratio), one_by_one(x, y, start, 1e-14, l1_ratio))
+
     def test_several_rounds_from_integers(self, rng):
         x, y = np.array([[200, 3], [100, 250], [7, 90]], np.uint8), np.array([250, 3, 200], np.uint8)
         w, expected = np.array([1, 0]), np.array([1.0, 0.0])
@@ -345,7 +351,9 @@ class TestLargestPenalty:
         x, y = np.array([[200, 3], [100, 250], [6, 89]], np.uint8), np.array([250, 2, 201], np.uint8)
         c, t = centred(x.astype(float), y.astype(float))
         assert_close(largest_penalty(x, y), float(np.abs(c.T @ t).max() / 3))
-        assert_close(largest_penalty(x, np.full(3, 4)), 0.0)
+        # Three times 0.1 less their mean isn't 0, but 1e-17.
+        for value in (4, 0.1):
+            assert_equal(float(largest_penalty(x, np.full(3, value))), 0.0)
 
 
 class TestPath:
@@ -398,6 +406,7 @@ class TestPath:
         if sweeps.sum() > 0.75 * sum(cold):
             fail(f"the path took {sweeps.sum()} sweeps, and fits from zeros {sum(cold)}", evidence=sweeps.tolist())
 
-    def test_rejects_targets_that_are_constant(self):
+    @pytest.mark.parametrize("value", [4.0, 0.0, 0.1])
+    def test_rejects_targets_that_are_constant(self, value):
         with raises(ValueError, "constant"):
-            path(X, np.full(3, 4.0))
+            path(X, np.full(3, value))

@@ -44,8 +44,9 @@ class TestStandardScaler:
         expected = (new - x.mean(axis=0)) / np.array([x[:, 0].std(), 1.0, x[:, 2].std()])
         assert_close(StandardScaler().fit(x).transform(new), expected)
 
-    def test_a_column_that_varies_a_little_is_scaled(self):
-        x = np.array([[0.0], [2e-9]])
+    @pytest.mark.parametrize(("start", "step"), [(0.0, 2e-9), (1e9, 2.0), (-3e8, 0.5)])
+    def test_a_column_that_varies_a_little_is_scaled(self, start, step):
+        x = np.array([[start], [start + step]])
         assert_close(StandardScaler().fit(x).transform(x), np.array([[-1.0], [1.0]]))
 
     def test_of_bytes(self):
@@ -138,6 +139,10 @@ class TestImputer:
         new = np.array([[np.nan, 7.0], [0.0, np.nan]])
         assert_close(imputer.transform(new), np.array([[3.0, 7.0, 1.0, 0.0], [0.0, 3.0, 0.0, 1.0]]))
         assert_close(imputer.transform(new[1:, :] * 0 + 1.0)[:, 2:], np.array([[0.0, 1.0]]))
+
+    def test_tells_it_for_columns_that_had_none_in_fit(self):
+        imputer = Imputer("mean", indicator=True).fit(np.array([[1.0, np.nan], [5.0, 2.0]]))
+        assert_close(imputer.transform(np.array([[np.nan, 7.0]])), np.array([[3.0, 7.0, 1.0, 0.0]]))
 
     def test_is_the_median_without_indicator_unless_told_otherwise(self, rng):
         x = holes(rng)

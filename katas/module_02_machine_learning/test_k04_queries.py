@@ -28,7 +28,7 @@ from katas.module_02_machine_learning.k04_queries import (
 pytestmark = [from_scratch("pandas.read_sql", "pandas.read_sql_query", "pandas.read_sql_table"), pure()]
 
 # A table is a dict: name of a column → its values, None where one is missing.
-TYPES = {"area": "REAL", "mass": "REAL", "price": "REAL", "amount": "REAL"} | dict.fromkeys(("id", "at"), "INTEGER")
+TYPES = {"area": "REAL", "mass": "NUMERIC", "price": "REAL", "amount": "REAL"} | dict.fromkeys(("id", "at"), "INTEGER")
 
 
 class Cursor(sqlite3.Cursor):
@@ -166,7 +166,7 @@ def real(penguins):
 
 ISLANDS = {"island": ["Biscoe", None, "Nowhere", "Dream", None], "area": [20.5, 99.0, 7.0, None, 98.0]}
 TEXTS = {
-    "id": [4, 9, 2, 7, 30, 12, 15, 18],
+    "id": [4, 9, 2, 7, 30, 12, 15, 18, 21],
     "text": [
         "5% off",
         "50 off",
@@ -176,6 +176,7 @@ TEXTS = {
         "",
         "it's '; DROP TABLE reviews; -- yes",
         "A.C",
+        "a[b]c * ^",
     ],
 }
 
@@ -288,7 +289,27 @@ def prices(trades, quotes):
 
 SEEDS = [1, 2, 3]
 SEXES = ["male", "female", NASTY, "none", ""]
-SEARCHES = ["off", "5%", "%", "_", "a.c", "AND", "and", "", ".", "x' OR", NASTY, DROP, "(", "ab"]
+SEARCHES = [
+    "off",
+    "5%",
+    "%",
+    "_",
+    "a.c",
+    "AND",
+    "and",
+    "",
+    ".",
+    "x' OR",
+    NASTY,
+    DROP,
+    "(",
+    "ab",
+    "[",
+    "[b]",
+    "*",
+    "?",
+    "^",
+]
 
 
 class TestNotOfSexPandas:
@@ -330,6 +351,11 @@ class TestContainingPandas:
         table = {"id": list(range(5, 6405, 5)), "text": reviews[0][::10][:1280]}
         assert_equal(by_pandas(containing_pandas, "id", {"reviews": table}, text), finds(table, text))
 
+    @pytest.mark.parametrize("text", ["a", ""])
+    @pytest.mark.parametrize("missing", [None, float("nan")])
+    def test_all_texts_may_be_missing(self, text, missing):
+        assert_equal(by_pandas(containing_pandas, "id", {"reviews": {"id": [4, 9], "text": [missing] * 2}}, text), [])
+
 
 class TestContainingSql:
     @pytest.mark.parametrize("text", SEARCHES)
@@ -359,9 +385,9 @@ class TestWithAreaPandas:
         got = by_pandas(with_area_pandas, self.COLUMNS, {"penguins": table, "islands": islands})
         assert_equal(got, areas(table, islands))
 
-    @pytest.mark.parametrize("twice", ["Dream", "Nowhere"])
-    def test_an_island_twice_is_an_error(self, twice):
-        islands = {"island": [*ISLANDS["island"], twice], "area": [*ISLANDS["area"], 1.0]}
+    @pytest.mark.parametrize(("twice", "area"), [("Dream", 1.0), ("Nowhere", 1.0), ("Biscoe", 20.5), ("Dream", None)])
+    def test_an_island_twice_is_an_error(self, twice, area):
+        islands = {"island": [*ISLANDS["island"], twice], "area": [*ISLANDS["area"], area]}
         with raises(ValueError, twice):
             by_pandas(with_area_pandas, self.COLUMNS, {"penguins": colony(1), "islands": islands})
 
@@ -376,9 +402,9 @@ class TestWithAreaSql:
         table, islands = real(penguins), {"island": ["Torgersen", "Biscoe"], "area": [0.25, 20.0]}
         assert_equal(by_sql(with_area_sql, {"penguins": table, "islands": islands}), areas(table, islands))
 
-    @pytest.mark.parametrize("twice", ["Dream", "Nowhere"])
-    def test_an_island_twice_is_an_error(self, twice):
-        islands = {"island": [*ISLANDS["island"], twice], "area": [*ISLANDS["area"], 1.0]}
+    @pytest.mark.parametrize(("twice", "area"), [("Dream", 1.0), ("Nowhere", 1.0), ("Biscoe", 20.5), ("Dream", None)])
+    def test_an_island_twice_is_an_error(self, twice, area):
+        islands = {"island": [*ISLANDS["island"], twice], "area": [*ISLANDS["area"], area]}
         with raises(ValueError, twice):
             by_sql(with_area_sql, {"penguins": colony(1), "islands": islands})
 
@@ -486,6 +512,7 @@ class TestRunningTotalsSql:
 
 
 CLICKED = {"user": ["ann"] * 5, "at": [90, 0, 95, 50, 20]}
+NOW = 1_700_000_000_000_000_001
 VISITED = in_any_order([("ann", 0, 50, 3), ("ann", 90, 95, 2)])
 
 
@@ -505,6 +532,11 @@ class TestSessionsPandas:
         table = clicks(seed)
         assert_equal(by_pandas(sessions_pandas, self.COLUMNS, {"events": table}, gap), visits(table, gap))
 
+    @pytest.mark.parametrize("gap", [30, 29])
+    def test_nanoseconds_keep_their_last_digit(self, gap):
+        table = {"user": ["ann", "bob", "ann", "ann"], "at": [NOW, NOW + 5, NOW + 61, NOW + 30]}
+        assert_equal(by_pandas(sessions_pandas, self.COLUMNS, {"events": table}, gap), visits(table, gap))
+
 
 class TestSessionsSql:
     def test_the_example_worked_by_hand(self):
@@ -518,6 +550,11 @@ class TestSessionsSql:
     @pytest.mark.parametrize("gap", [0, 12, 35])
     def test_cuts_each_users_events(self, seed, gap):
         table = clicks(seed)
+        assert_equal(by_sql(sessions_sql, {"events": table}, gap), visits(table, gap))
+
+    @pytest.mark.parametrize("gap", [30, 29])
+    def test_nanoseconds_keep_their_last_digit(self, gap):
+        table = {"user": ["ann", "bob", "ann", "ann"], "at": [NOW, NOW + 5, NOW + 61, NOW + 30]}
         assert_equal(by_sql(sessions_sql, {"events": table}, gap), visits(table, gap))
 
     def test_the_gap_is_bound(self):

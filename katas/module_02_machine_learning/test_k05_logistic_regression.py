@@ -296,6 +296,8 @@ class TestLogisticRegression:
         model.fit(5 * x[:, :2], np.array(["a", "b"])[1 - y])
         assert model.fit(x, y) is model
         assert_close(model.weights, LogisticRegression().fit(x, y).weights)
+        assert_equal(model.classes.tolist(), [0, 1])
+        assert_equal(model.predict(x).tolist(), LogisticRegression().fit(x, y).predict(x).tolist())
 
     def test_of_bytes(self):
         x, y = np.array([[200], [100], [7], [90]], np.uint8), np.array([1, 0, 0, 1], np.uint8)
@@ -390,9 +392,11 @@ class TestSoftmaxRegression:
     def test_fit_returns_the_model_and_forgets(self, rng):
         x, y = several_classes(rng)
         model = SoftmaxRegression()
-        model.fit(5 * x[:, :1], y % 2)
+        model.fit(5 * x[:, :1], np.array(["a", "b", "c"])[y])
         assert model.fit(x, y) is model
         assert_close(model.weights, SoftmaxRegression().fit(x, y).weights)
+        assert_equal(model.classes.tolist(), [0, 1, 2])
+        assert_equal(model.predict(x).tolist(), SoftmaxRegression().fit(x, y).predict(x).tolist())
 
     def test_of_bytes(self):
         x, y = np.array([[200], [100], [7], [90]], np.uint8), np.array([1, 0, 2, 1], np.uint8)
@@ -465,6 +469,10 @@ class TestOneVsRest:
         with np.errstate(over="raise", invalid="raise", divide="raise"):
             got = OneVsRest(0.1).fit(x, y).predict_proba(new)
         assert_close(got, softmax(log_expit(z), axis=1), rtol=1e-6, atol=1e-6)  # the rows were solved for
+        # Their logits differ where no sigmoid does: of these all are 1, of those above all are 0.
+        sure = np.linalg.solve(weights, (np.array([[800.0, 850.0, 900.0], [80.0, 95.0, 60.0]]) - intercepts).T).T
+        got = OneVsRest(0.1).fit(x, y).predict(np.vstack([new, sure]))
+        assert_equal(got.tolist(), [0, 1, 2, 2, 2, 1])
 
     def test_tells_species_apart(self, iris):
         x, y = iris
@@ -479,9 +487,11 @@ class TestOneVsRest:
     def test_fit_returns_the_model_and_forgets(self, rng):
         x, y = several_classes(rng)
         model = OneVsRest()
-        model.fit(5 * x[:, :1], y % 2)
+        model.fit(5 * x[:, :1], np.array(["a", "b", "c"])[y])
         assert model.fit(x, y) is model
         assert_close(model.predict_proba(x), OneVsRest().fit(x, y).predict_proba(x))
+        assert_equal(model.classes.tolist(), [0, 1, 2])
+        assert_equal(model.predict(x).tolist(), OneVsRest().fit(x, y).predict(x).tolist())
 
     def test_rejects_a_single_class(self):
         with raises(ValueError, 1):

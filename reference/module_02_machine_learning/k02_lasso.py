@@ -67,7 +67,9 @@ def duality_gap(
 
 def _centred(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    return x - x.mean(axis=0), y - y.mean()
+    # The mean of equal numbers may differ from them by rounding: of 0.1 three times, by 1e-17.
+    target = np.zeros(len(y)) if np.ptp(y) == 0 else y - y.mean()
+    return x - x.mean(axis=0), target
 
 
 def elastic_net(

@@ -15,7 +15,8 @@ def not_of_sex_sql(db: sqlite3.Connection, sex: str) -> list[tuple]:
 
 
 def containing_pandas(reviews: pd.DataFrame, text: str) -> pd.DataFrame:
-    return reviews.loc[reviews["text"].str.contains(text, regex=False, na=False), ["id"]]
+    # As objects: a column of nothing but NaN is one of floats, which have no .str.
+    return reviews.loc[reviews["text"].astype(object).str.contains(text, regex=False, na=False), ["id"]]
 
 
 def containing_sql(db: sqlite3.Connection, text: str) -> list[tuple]:
@@ -87,8 +88,10 @@ def running_totals_sql(db: sqlite3.Connection) -> list[tuple]:
 
 def sessions_pandas(events: pd.DataFrame, gap: int) -> pd.DataFrame:
     ordered = events.sort_values(["user", "at"])
-    # The first event of a user has no difference (NaN), and NaN > gap is False: its session is number 0.
-    new = ordered.groupby("user")["at"].diff() > gap
+    # diff() would go through floats, in which nanoseconds since 1970 lose their last digits.
+    before = ordered.groupby("user")["at"].shift(fill_value=0)
+    # Whether a user's first event counts as new doesn't matter: its number is that of its session anyway.
+    new = ordered["at"] - before > gap
     number = new.groupby(ordered["user"]).cumsum().rename("session")
     times = ordered.groupby(["user", number])["at"]
     table = times.agg(start="min", end="max", events="size").reset_index()

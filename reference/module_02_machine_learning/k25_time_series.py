@@ -65,7 +65,7 @@ def walk_forward(
 
 def _two_seasons(y: np.ndarray, period: int) -> np.ndarray:
     if len(y) < 2 * period:
-        raise ValueError(f"y has {len(y)} values; two periods are {2 * period}")
+        raise ValueError(f"y has {len(y)} values, fewer than two periods of {period}")
     return np.asarray(y, dtype=np.float64)
 
 
