@@ -242,8 +242,8 @@ class TestTsne:
         from sklearn.decomposition import PCA
         from sklearn.manifold import trustworthiness as oracle
 
-        x = digits[0][::9]
-        page = tsne(joint_probabilities(x, 12.0), 0.01 * rng.standard_normal((len(x), 2)), 50.0, 150)
+        x = digits[0][::14]
+        page = tsne(joint_probabilities(x, 12.0), 0.01 * rng.standard_normal((len(x), 2)), 50.0, 100)
         assert oracle(x, page) > oracle(x, PCA(2).fit_transform(x)) + 0.1
 
 
