@@ -244,7 +244,7 @@ class TestTrain:
         batches = [
             np.array([[5, 1], [0, 7], [2, 1]]),
             np.array([[3, 4], [1, 2], [0, 0], [5, 6]]),
-            np.array([[4, 3], [2, 5]]),
+            np.array([[4, 3], [4, 6]]),
         ]
         start = rng.standard_normal((3, 2)), rng.standard_normal((2, 2))
         w_user, w_item = start
@@ -288,9 +288,9 @@ class TestTrain:
         new, seen = pairs[:600], pairs[600:]
         counts = np.bincount(seen[:, 1], minlength=1128)
         start = 0.3 * rng.standard_normal((200, 16)), 0.3 * rng.standard_normal((1128, 16))
-        batches = [seen[rng.choice(len(seen), 48, replace=False)] for _ in range(80)]
+        batches = [seen[rng.choice(len(seen), 64, replace=False)] for _ in range(120)]
         log_q = np.log(np.maximum(counts, 0.5) / len(seen))
-        w_user, w_item = train(*start, np.eye(200), np.eye(1128), batches, 0.2, log_q, 24.0)
+        w_user, w_item = train(*start, np.eye(200), np.eye(1128), batches, 0.2, log_q, 16.0)
         found = retrieve(embed(np.eye(200), w_user), embed(np.eye(1128), w_item), 50)
         sellers = np.broadcast_to(np.argsort(-counts)[:50], (200, 50))
         if not recall(found, new) > recall(sellers, new) + 0.05:
