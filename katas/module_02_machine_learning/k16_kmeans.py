@@ -104,7 +104,10 @@ def assign(x: np.ndarray, centers: np.ndarray) -> np.ndarray:
 
 
 def update_centers(x: np.ndarray, labels: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """The mean of each cluster's rows: (k, d).  One without rows keeps its row of `centers`."""
+    """The mean of each cluster's rows: (k, d).  One without rows keeps its row of `centers`.
+
+    Sums are float64, of float32 rows too.
+    """
     raise NotImplementedError
 
 
@@ -124,7 +127,8 @@ def lloyd(x: np.ndarray, centers: np.ndarray, max_steps: int = 300) -> tuple[np.
 def kmeans(x: np.ndarray, k: int, rng: np.random.Generator, restarts: int = 10) -> tuple[np.ndarray, np.ndarray, float]:
     """Centres (k, d), labels (n,) and inertia of the best of `restarts` ≥ 1 runs.
 
-    Each run is `lloyd` to its end, from a new draw of `kmeans_plus_plus`.  Raises what that raises.
+    Each run is `lloyd`, with its own `max_steps`, from a new draw of `kmeans_plus_plus`.  Raises what
+    that raises.
     """
     raise NotImplementedError
 

@@ -83,7 +83,8 @@ import numpy as np
 def neighborhoods(x: np.ndarray, eps: float) -> np.ndarray:
     """Which rows of `x` (n, d) are within `eps` of which: bool (n, n).
 
-    Within means a distance ≤ eps.  So each row is within eps of itself.
+    Within means a distance ≤ eps.  So each row is within eps of itself.  Distances keep their
+    digits far from 0: from [1e8 + 1] to [1e8 + 3] it is 2.
     """
     raise NotImplementedError
 
@@ -113,6 +114,7 @@ def merged_distances(
 
     - `to_a` and `to_b` (m,) are d(A, C) and d(B, C), `between` is d(A, B), `sizes` (m,) the |C|.
     - m may be 0.
+    - Never NaN: where rounding leaves less than 0 under Ward's root, the distance is 0.
     - `method` is "single", "complete", "average" or "ward".
 
     Raises ValueError, naming the given method, if it is another.

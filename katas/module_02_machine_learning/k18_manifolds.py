@@ -115,7 +115,8 @@ def joint_probabilities(x: np.ndarray, perplexity: float) -> np.ndarray:
 def tsne_loss(p: np.ndarray, y: np.ndarray) -> float:
     """The loss of the page `y` (n, q) for the joint probabilities `p` (n, n).
 
-    Pairs with p_ij = 0 add nothing.  `p` need not sum to 1.
+    Pairs with p_ij = 0 add nothing.  All others count with their own p and q, however small.  `p`
+    need not sum to 1.
     """
     raise NotImplementedError
 
@@ -170,9 +171,10 @@ def geodesics(graph: np.ndarray) -> np.ndarray:
 def classical_scaling(distances: np.ndarray, dimensions: int) -> np.ndarray:
     """Points (n, dimensions) whose distances come near to `distances` (n, n): the lesson's y.
 
+    - `distances` may be integers, uint8 too.
     - Columns go from the largest eigenvalue down, and are centred.
     - A column's sign is free in the lesson's formula.  Here, its entry of largest absolute value
-      is positive.
+      is positive.  If two of them are as large, with opposite signs, either sign is right.
     - A negative eigenvalue counts as 0: its column is 0.
     - 1 ≤ dimensions ≤ n.
     """

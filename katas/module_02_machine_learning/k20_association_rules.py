@@ -48,7 +48,8 @@ the baskets twice.  After that its work depends on the tree.
     join ab, ac, bc: abc.   Without bc: nothing, as abc has the rare part bc
 
 **Shapes**: baskets are sequences of iterables of items.  Items are all strings or all integers.  An
-item that stands in a basket twice counts once.  Itemsets are frozensets.  No function changes its
+item that stands in a basket twice counts once.  Itemsets are frozensets.  Items asked for (`items`,
+`left`, `right`) may be one-time iterators, as `FPTree`'s baskets may.  No function changes its
 arguments.
 
 **Steps.**

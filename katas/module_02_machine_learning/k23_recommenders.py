@@ -96,7 +96,8 @@ def popularity(items: np.ndarray, n_items: int) -> np.ndarray:
 def recommend(scores: np.ndarray, seen: np.ndarray, k: int) -> np.ndarray:
     """The k items of largest score that each user hasn't `seen`, best first: (users, k).
 
-    - `scores` is (users, items), or (items,) if they are the same for all.
+    - `scores` is (users, items), or (items,) if they are the same for all.  They are finite, and may
+      be integers, uint8 too.
     - At a tie the lower item number comes first.
     - A user with fewer than k unseen items gets -1 in the places that are left.
 
@@ -127,6 +128,7 @@ def solve_factors(r: np.ndarray, y: np.ndarray, alpha: float, reg: float) -> np.
     """The x (users, f) for which the loss of `r` (users, items) and `y` (items, f) is smallest.
 
     - `alpha` is α, `reg` is λ > 0.  A user without items gets zeros.
+    - `r` and `y` may be integers.  The answer is float64.
     - For items, call it with r.T and x: the two halves are alike.
     """
     raise NotImplementedError

@@ -76,7 +76,8 @@ import numpy as np
 def embed(features: np.ndarray, w: np.ndarray) -> np.ndarray:
     """The tower's vectors e of the rows of `features` (n, d), with weights `w` (d, f): (n, f).
 
-    Where z is all zeros, e is, too.
+    Where z is all zeros, e is, too.  Any other z becomes a unit vector, at lengths from 1e-100 to
+    1e100.
     """
     raise NotImplementedError
 
@@ -102,7 +103,7 @@ class FrequencyEstimator:
     def update(self, step: int, items: np.ndarray) -> None:
         """Learn that the batch of `step` ≥ 1 has these `items` (b,).  Steps grow from call to call.
 
-        An item that is in the batch several times counts once.
+        An item that is in the batch several times counts once.  `items` may be empty.
         """
         raise NotImplementedError
 
@@ -160,7 +161,8 @@ def train(
     """Both weights after a step of gradient descent for each of `batches`, in order.
 
     - `user_features` (users, d) and `item_features` (items, d′) are those of all users and items;
-      a batch (b, 2) has rows of a user's and an item's number.  b may differ between batches.
+      a batch (b, 2) has rows of a user's and an item's number.  b ≥ 1 may differ between batches.
+    - `batches` may be a generator: go through it once.
     - `log_q` (items,) is that of all items.
     - Both gradients of a step are taken at the same weights; each is multiplied by `rate`.
     """

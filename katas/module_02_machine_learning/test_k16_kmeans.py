@@ -1,6 +1,6 @@
 """Judges k16_kmeans against scikit-learn, closed forms, and every way to divide a few points."""
 
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -88,6 +88,17 @@ class TestKMeansPlusPlus:
                     evidence=(first, second, seen > draws * p),
                 )
 
+    def test_a_copy_counts_and_a_draw_is_single(self, rng):
+        # Two of three rows are 0. After it, the four 3s and the 6 have 36 each, although a 3 is the better choice.
+        x = np.array([0.0] * 10 + [3.0] * 4 + [6.0])[:, None]
+        pairs = [kmeans_plus_plus(x, 2, rng)[:, 0].tolist() for _ in range(400)]
+        after = [second for first, second in pairs if first == 0.0]
+        # 5 standard deviations of binomial counts
+        if abs(len(after) - 800 / 3) > 5 * np.sqrt(800 / 9):
+            fail(f"drew 0 first {len(after)} times of 400; expected about 267", evidence="first")
+        if abs(after.count(6.0) - len(after) / 2) > 5 * np.sqrt(len(after) / 4):
+            fail(f"drew 6 after 0 {after.count(6.0)} times of {len(after)}; expected about half", evidence="second")
+
     def test_the_nearest_centre_so_far_decides_for_the_third(self, rng):
         # After 0 and 100 in any order, 1 is near to one of them: 99 is drawn as often as 1, and 50 nearly always.
         x = np.array([[0.0], [100.0], [1.0], [99.0], [50.0]])
@@ -136,6 +147,9 @@ class TestAssign:
         centers = np.array([[9.0, 9.0], [2.0, 0.0], [0.0, 0.0], [2.0, 0.0]])
         assert_equal(assign(np.array([[1, 0], [2, 0], [0, 0]]), centers), np.array([1, 1, 2]))
 
+    def test_nearly_a_tie_is_none(self):
+        assert_equal(assign(np.array([[1 + 1e-10], [1 - 1e-10]]), np.array([[0.0], [2.0]])), np.array([1, 0]))
+
     @pytest.mark.parametrize(("n", "k"), [(30, 6), (7, 9)])
     def test_matches_a_search_one_by_one(self, n, k, rng):
         x, centers = rng.standard_normal((n, 3)), rng.standard_normal((k, 3))
@@ -158,6 +172,14 @@ class TestUpdateCenters:
     def test_of_uint8(self):
         x = np.array([[200], [250], [3]], np.uint8)
         assert_close(update_centers(x, np.array([0, 0, 1]), np.zeros((2, 1), np.uint8)), np.array([[225.0], [3.0]]))
+
+    def test_keeps_its_digits_far_from_zero(self):
+        got = update_centers(np.array([[1e8 + 1], [1e8 + 4]]), np.array([0, 0]), np.zeros((1, 1)))
+        assert_close(got, np.array([[1e8 + 2.5]]), rtol=1e-14, atol=0)  # 2.5 are 2.5e-8 of it
+
+    def test_of_float32(self):
+        got = update_centers(np.array([[2**24], [1], [1]], np.float32), np.zeros(3, int), np.zeros((1, 1), np.float32))
+        assert_close(got, np.array([[(2**24 + 2) / 3]]), rtol=1e-12, atol=0)  # float32 would lose the two ones
 
     def test_does_not_loop_over_points(self, rng):
         centers = rng.standard_normal((3, 2))
@@ -183,12 +205,10 @@ class TestLloyd:
         assert_equal(labels, np.array([0, 1, 1, 1] if steps == 0 else [0, 0, 1, 1]))
 
     def test_the_default_max_steps(self):
-        # The boundary moves on by one point a step: 2, 2·2, 2·4 … from 0 to the end takes hundreds of steps.
-        x = np.cumsum(1 + np.arange(2000) * 2e-3)[:, None]
-        _, _, history = lloyd(x, x[[0, 1]])
-        _, _, longer = lloyd(x, x[[0, 1]], 1000)
-        assert len(longer) == len(history) or len(history) == 301
-        assert_close(history, longer[: len(history)])
+        # Thirty centres at one end of a line spread slowly: the last label changes after 370 steps.
+        x = np.arange(600.0)[:, None]
+        _, _, history = lloyd(x, x[:30])
+        assert_equal(len(history), 301)
 
     @pytest.mark.parametrize(("n", "d", "k"), [(60, 2, 3), (150, 5, 6), (40, 3, 1)])
     def test_ends_where_scikit_learn_ends(self, n, d, k, rng):
@@ -241,6 +261,24 @@ class TestKMeans:
         x = np.array([[5, 9], [8, 5], [8, 3], [0, 10], [8, 7]])
         found = [kmeans(x, 2, rng, restarts=25)[2] for _ in range(10)]
         assert_close(np.array(found), np.full(10, 21.0))
+
+    def test_a_single_run_may_miss_the_best(self, rng):
+        # Half of the runs end at 26.75, so 50 of them all at 21 would be a wonder.
+        x = np.array([[5, 9], [8, 5], [8, 3], [0, 10], [8, 7]])
+        found = [kmeans(x, 2, rng, restarts=1)[2] for _ in range(50)]
+        if min(found) == max(found):
+            fail("50 times a single run, and all end alike: restarts=1 is a single run", evidence="restarts")
+
+    def test_each_run_goes_to_its_end(self, rng):
+        x = rng.random((400, 2))
+        centers, labels, _ = kmeans(x, 8, rng, restarts=1)
+        assert_equal(labels, assign(x, centers))
+        assert_close(centers, np.array([x[labels == j].mean(axis=0) for j in range(8)]))
+
+    def test_each_run_starts_from_a_draw_of_kmeans_plus_plus(self, rng):
+        # 50 and 60 are hardly ever among three rows that are drawn evenly, and always of those of k-means++.
+        x = np.append(1e-3 * rng.random(60), [50.0, 60.0])[:, None]
+        assert kmeans(x, 3, rng, restarts=1)[2] < 1
 
     def test_ten_restarts_unless_told_otherwise(self, rng):
         x, seed = rng.standard_normal((30, 2)), int(rng.integers(1000))
@@ -334,11 +372,17 @@ class TestMiniBatchKMeans:
             left_out = x.sum() - 9 * mini_batch_kmeans(x, np.array([[0.0]]), 9, 1, rng)[0, 0]
             assert np.abs(x - left_out).min() < 1e-6
 
-    def test_every_row_is_drawn_as_often(self, rng):
-        x = 2.0 ** np.arange(4)[:, None]
-        drawn = [mini_batch_kmeans(x, np.array([[0.0]]), 1, 1, rng)[0, 0] for _ in range(300)]
-        # 5 deviations of a count with mean 75
-        assert all(abs(drawn.count(one) - 75) < 5 * np.sqrt(56.25) for one in x[:, 0])
+    @pytest.mark.parametrize("batch", [1, 2])
+    def test_each_set_of_rows_is_as_probable(self, batch, rng):
+        x = 2.0 ** np.arange(4)
+        drawn = [mini_batch_kmeans(x[:, None], np.array([[0.0]]), batch, 1, rng)[0, 0] for _ in range(300)]
+        sets = [sum(some) / batch for some in combinations(x.tolist(), batch)]
+        p = 1 / len(sets)
+        for mean in sets:
+            seen = int(np.isclose(drawn, mean).sum())
+            # 5 standard deviations of a binomial count
+            if abs(seen - 300 * p) > 5 * np.sqrt(300 * p * (1 - p)):
+                fail(f"the batch with mean {mean} came {seen} times of 300; expected {300 * p:.0f}", evidence=mean)
 
     def test_batches_differ_from_step_to_step(self, rng):
         # The mean of 200 draws from 0 and 100 is 50, give or take 5 deviations of 3.5.
@@ -416,8 +460,9 @@ class TestElbow:
     def test_the_smallest_of_a_tie(self):
         assert_equal(elbow(np.array([1, 2, 3, 4, 5]), np.array([8.0, 3.0, 1.0, 0.0, 0.0])), 2)
 
-    def test_nothing_below_the_line(self):
-        assert_equal(elbow(np.array([2, 3, 4]), np.array([8.0, 7.0, 0.0])), 2)
+    @pytest.mark.parametrize("inertias", [[8.0, 7.0, 0.0], [8.0, 9.0, 0.0], [8.0, 4.0, 0.0]])
+    def test_nothing_below_the_line(self, inertias):
+        assert_equal(elbow(np.array([2, 3, 4]), np.array(inertias)), 2)
 
     @pytest.mark.parametrize("m", [0, 2])
     def test_rejects_fewer_than_three(self, m):

@@ -60,6 +60,11 @@ class TestNeighborhoods:
         same = np.array([[True, False, True], [False, True, False], [True, False, True]])
         assert_equal(neighborhoods(np.array([[2.0], [3.0], [2.0]]), 0), same)
 
+    @pytest.mark.parametrize(("eps", "within"), [(2.001, True), (1.999, False)])
+    def test_keeps_its_digits_far_from_zero(self, eps, within):
+        got = neighborhoods(np.array([[1e8 + 1, -1e8], [1e8 + 3, -1e8]]), eps)
+        assert_equal(got, np.array([[True, within], [within, True]]))
+
     def test_of_uint8(self):
         assert_equal(neighborhoods(np.array([[250], [3]], np.uint8), 20), np.eye(2, dtype=bool))
 
@@ -94,6 +99,11 @@ class TestDbscan:
         assert_equal(dbscan(more, 1.0, 4), np.array([0, 0, 0, 0, 0, 1, 1, 1, 1]))
         assert_equal(dbscan(more[[4, 5, 6, 7, 8, 0, 1, 2, 3]], 1.0, 4), np.array([0, 0, 0, 0, 0, 1, 1, 1, 1]))
 
+    def test_the_lowest_number_and_not_the_nearest_nor_the_most(self):
+        # 2 has one core point of cluster 0 at a distance of 1, and two of cluster 1 that are as near or nearer.
+        x = np.array([0.0, 0.2, 0.4, 0.5, 1.0, 2.0, 2.95, 3.0, 3.5, 3.8, 3.9])[:, None]
+        assert_equal(dbscan(x, 1.0, 5), np.array([0] * 6 + [1] * 5))
+
     def test_clusters_are_numbered_by_their_first_core_point(self):
         # Row 0 is a border point of the cluster of 10, whose first core point comes after that of 0.
         x = np.array([[11.0], [0.0], [0.4], [-0.4], [10.0], [9.6], [9.5]])
@@ -107,7 +117,8 @@ class TestDbscan:
         assert_equal(dbscan(np.array([[3, 1], [5, 5], [3, 1], [3, 1]]), 0, 3), np.array([0, -1, 0, 0]))
 
     def test_a_chain_of_many_points(self, rng):
-        order = rng.permutation(1200)
+        # From one end to the other: whoever recurses is 1200 calls deep.
+        order = np.append(0, 1 + rng.permutation(1199))
         assert_equal(dbscan(order[:, None], 1.0, 2), np.zeros(1200, dtype=int))
 
     @pytest.mark.parametrize(("eps", "min_points", "word"), [(-0.5, 3, -0.5), (1.0, 0, 0), (1.0, -2, -2)])
@@ -146,6 +157,13 @@ class TestMergedDistances:
         got = merged_distances(to_a, to_b, between, size_a, size_b, np.array([3, 1, 6]), method)
         assert_close(got, expected)
 
+    def test_of_ward_is_never_nan(self, rng):
+        # A and B lie at -r and r, and the means of the others between them at 0: only rounding is left.
+        r, sizes = 3.7, rng.integers(1, 50, 200)
+        to_both = r * np.sqrt(2 * sizes / (1 + sizes))
+        got = merged_distances(to_both, to_both, 2 * r, 1, 1, sizes, "ward")
+        assert_close(got, np.zeros(200), rtol=0, atol=1e-5)  # roots of roundings
+
     @pytest.mark.parametrize("method", METHODS)
     def test_no_other_clusters(self, method):
         none = np.array([])
@@ -179,6 +197,9 @@ class TestLinkage:
     def test_one_point_and_two(self, method):
         assert_close(linkage(np.array([[3.0, 4.0]]), method), np.empty((0, 4)))
         assert_close(linkage(np.array([[3, 4], [0, 0]], np.uint8), method), np.array([[0.0, 1.0, 5.0, 2.0]]))
+
+    def test_keeps_its_digits_far_from_zero(self):
+        assert_close(linkage(np.array([[1e8], [1e8 + 3]]), "average"), np.array([[0.0, 1.0, 3.0, 2.0]]))
 
     def test_at_a_tie_any_pair(self):
         # All edges of a square are alike; so are the heights of single linkage, whatever merges first.

@@ -171,6 +171,12 @@ class TestTsneLoss:
         p, y = 4 * random_p(rng, 6), rng.standard_normal((6, 2))
         assert_close(tsne_loss(p, y), loss_of(p, y))
 
+    def test_far_and_rare_pairs_count_as_they_are(self):
+        # q is some 1e-14 for the far point.
+        p = np.array([[0, 0.3, 0.1], [0.3, 0, 0.1 + 1e-12], [0.1, 0.1 + 1e-12, 0]])
+        y = np.array([[0.0], [1.0], [1e7]])
+        assert_close(tsne_loss(p, y), loss_of(p, y))
+
     def test_is_zero_where_the_page_is_right(self, rng):
         y = rng.standard_normal((7, 2))
         w = 1 / (1 + ((y[:, None] - y) ** 2).sum(axis=2)) * (1 - np.eye(7))
@@ -236,8 +242,8 @@ class TestTsne:
         from sklearn.decomposition import PCA
         from sklearn.manifold import trustworthiness as oracle
 
-        x = digits[0][::9]
-        page = tsne(joint_probabilities(x, 12.0), 0.01 * rng.standard_normal((len(x), 2)), 50.0, 150)
+        x = digits[0][::14]
+        page = tsne(joint_probabilities(x, 12.0), 0.01 * rng.standard_normal((len(x), 2)), 50.0, 100)
         assert oracle(x, page) > oracle(x, PCA(2).fit_transform(x)) + 0.1
 
 
@@ -335,6 +341,11 @@ class TestClassicalScaling:
         got = classical_scaling(np.abs(LINE - LINE.T), 1)
         assert_close(got, LINE - 11 / 4)
 
+    def test_of_uint8(self):
+        line = np.array([[10], [20], [60], [250]])
+        got = classical_scaling(np.abs(line - line.T).astype(np.uint8), 1)
+        assert_close(got, line - 85.0)
+
     @pytest.mark.parametrize("sign", [1, -1])
     def test_the_largest_entry_is_positive(self, sign):
         x = sign * np.array([[0.0], [1.0], [2.0], [9.0]])
@@ -350,6 +361,13 @@ class TestClassicalScaling:
         way = np.array([[0, 1, 2, 1], [1, 0, 1, 2], [2, 1, 0, 1], [1, 2, 1, 0]])
         got = classical_scaling(way, 4)
         assert_close((got**2).sum(axis=0), np.array([2.0, 2.0, 0.0, 0.0]))
+
+    def test_the_largest_eigenvalues_not_the_largest_absolute_ones(self):
+        # Two sides of three: 1 across, 2 within.  The eigenvalues of B are 2, four times, 0 and -2.5.
+        side = np.arange(6) % 2
+        way = np.where(side[:, None] == side, 2.0, 1.0) * (1 - np.eye(6))
+        got = classical_scaling(way, 3)
+        assert_close((got**2).sum(axis=0), np.array([2.0, 2.0, 2.0]))
 
 
 def spiral(rng, n=60):

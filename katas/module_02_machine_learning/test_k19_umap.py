@@ -160,6 +160,13 @@ class TestFuzzyGraph:
         zeros = np.zeros((4, 4))
         assert_close(fuzzy_graph(x, 3), np.block([[square, zeros], [zeros, square]]))
 
+    def test_more_copies_than_neighbours(self):
+        # The three neighbours of each are the first three of the others.
+        m = np.zeros((6, 6))
+        for i in range(6):
+            m[i, [j for j in range(6) if j != i][:3]] = 1
+        assert_close(fuzzy_graph(np.full((6, 2), 7.0), 3), np.maximum(m, m.T))
+
     def test_the_lower_row_at_a_tie(self):
         # From 0 four rows are at 1; with k = 3 the last of them is no neighbour of 0, and 0 none of its.
         x = np.array([[0, 0], [0, 1], [1, 0], [0, -1], [-1, 0], [-1, 0], [-1, 0], [-1, 0]])
@@ -301,9 +308,9 @@ class TestLayout:
         from sklearn.decomposition import PCA
         from sklearn.manifold import trustworthiness
 
-        x = digits[0][::9]
+        x = digits[0][::14]
         flat = PCA(2).fit_transform(x)
         v, (a, b) = fuzzy_graph(x, 10), fit_curve(0.1)
-        page = layout(v, flat / flat.std(), a, b, 0.3, 100)
+        page = layout(v, flat / flat.std(), a, b, 0.5, 50)
         assert trustworthiness(x, page) > trustworthiness(x, flat) + 0.05
         assert umap_loss(v, page, a, b) < 0.7 * umap_loss(v, flat / flat.std(), a, b)

@@ -73,6 +73,9 @@ class TestSupport:
     def test_of_sets_and_tuples(self):
         assert_close(support([{7, 8}, (8, 9), frozenset([7])], {7}), 2 / 3)
 
+    def test_items_may_be_an_iterator(self):
+        assert_close(support(BASKETS, iter("ab")), 0.6)
+
     def test_rejects_no_baskets(self):
         with raises(ValueError, "transactions"):
             support([], ["a"])
@@ -104,6 +107,10 @@ class TestRuleMeasures:
         }
         assert_close(rule_measures(baskets, list(left), list(right)), expected)
 
+    def test_sides_may_be_iterators(self):
+        expected = {"support": 0.6, "confidence": 0.75, "lift": 1.25, "leverage": 0.12, "conviction": 1.6}
+        assert_close(rule_measures(BASKETS, iter("a"), iter("b")), expected)
+
     def test_never_together(self):
         expected = {"support": 0.0, "confidence": 0.0, "lift": 0.0, "leverage": -0.25, "conviction": 0.5}
         assert_close(rule_measures([[1], [2]], [1], [2]), expected)
@@ -129,6 +136,7 @@ class TestJoinAndPrune:
             (["a", "d", "b"], ["ab", "ad", "bd"]),
             (["abc", "abd", "acd", "bcd", "bce"], ["abcd"]),
             (["abc", "abd", "acd"], []),
+            (["abc", "abd", "bcd"], []),
             (["a"], []),
             ([], []),
         ],
@@ -143,6 +151,12 @@ class TestJoinAndPrune:
         bigger = (frozenset(items) for items in combinations([12, 5, 30, 7, 100, 2], k + 1))
         expected = {items for items in bigger if all(frozenset(part) in known for part in combinations(items, k))}
         assert_equal(join_and_prune(known), expected)
+
+    def test_sets_whose_own_order_is_not_sorted(self, rng):
+        # Hashes of multiples of 8 collide: a set keeps them in the order in which they came.
+        items = [0, 8, 16, 24, 32]
+        known = {frozenset(rng.permutation(pair).tolist()) for pair in combinations(items, 2)}
+        assert_equal(join_and_prune(known), {frozenset(three) for three in combinations(items, 3)})
 
     def test_thousands_that_do_not_join(self):
         few, many = (sets(*[f"{chr(1000 + 2 * i)}{chr(1001 + 2 * i)}" for i in range(n)]) for n in (100, 1000))
@@ -236,6 +250,10 @@ class TestFPTree:
                 if item in path and path.index(item) > 0:
                     expected[path[: path.index(item)]] += 2
             assert_equal(paths(tree, item), dict(expected))
+
+    def test_baskets_may_be_an_iterator(self):
+        tree = FPTree(iter([(["a", "b"], 2), (["a"], 1)]), 2)
+        assert_equal((dict(tree.counts), tree.nodes), ({"a": 3, "b": 2}, 2))
 
     def test_two_trees_know_nothing_of_each_other(self):
         one = FPTree([(["a", "b"], 2)], 1)
@@ -347,6 +365,11 @@ class TestAssociationRules:
         rules = association_rules(counts, n, min_confidence)
         assert_equal(set(readable(rules)), set(readable(expected)))
         assert_close(readable(rules), readable(expected))
+
+    def test_the_confidence_is_the_quotient_of_the_counts(self):
+        # (4/7)/(5/7) is below 4/5 by rounding.
+        counts = {frozenset("a"): 5, frozenset("b"): 5, frozenset("ab"): 4}
+        assert_equal(set(readable(association_rules(counts, 7, 4 / 5))), {"a > b", "b > a"})
 
     def test_single_items_make_no_rule(self):
         assert_equal(association_rules({frozenset("a"): 4, frozenset("b"): 2}, 5, 0.0), {})

@@ -125,6 +125,10 @@ class TestRecommend:
         scores = np.array([1, 3, 3, 1, 3, 2])
         assert_equal(recommend(scores, table([set(), {1}], 6), 5), np.array([[1, 2, 4, 5, 0], [2, 4, 5, 0, 3]]))
 
+    def test_of_uint8(self):
+        got = recommend(np.array([0, 3, 200, 1], np.uint8), table([set(), {2}], 4), 4)
+        assert_equal(got, np.array([[2, 1, 3, 0], [1, 3, 0, -1]]))
+
     @pytest.mark.parametrize(("users", "n", "k"), [(4, 9, 3), (3, 5, 5)])
     def test_matches_sorting_one_by_one(self, users, n, k, rng):
         scores, seen = rng.integers(-3, 4, (users, n)).astype(float), rng.random((users, n)) < 0.4
@@ -254,6 +258,10 @@ class TestSolveFactors:
     def test_of_small_integers(self, rng):
         r, y = rng.integers(0, 200, (3, 6)).astype(np.uint8), rng.standard_normal((6, 2))
         assert_close(solve_factors(r, y, 40, 1), solve_factors(r.astype(float), y, 40.0, 1.0))
+
+    def test_of_integer_factors(self, rng):
+        r, y = random_counts(rng, 3, 5), rng.integers(-3, 4, (5, 2))
+        assert_close(solve_factors(r, y, 2.0, 0.5), ridge(r, y, 2.0, 0.5))
 
 
 class TestAlsLoss:
