@@ -52,7 +52,8 @@ the nearest quote would look into the future.
 - A `…_pandas` function takes data frames, and gives a data frame with exactly the columns named, in
   this order.  Missing values are NaN or None, in what comes and in what goes.
 - A `…_sql` function takes a connection (that has no row_factory) to a database with tables of the
-  same names, and gives a list of tuples, the same columns in the same order.  Missing values are None.
+  same names, and gives a list of tuples, the same columns in the same order.  Missing values are
+  None.
 - The order of rows and the index don't matter.  Tables come in any order of rows, and tables of a
   database stay as they are.
 - SQL statements are the same text for every value of a parameter.
