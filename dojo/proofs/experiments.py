@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import pickle
 import random
 import resource
 import sys
@@ -72,23 +73,25 @@ def variant(session: Session, kata: Kata, patch: Patch, text: str) -> list[Seen]
     return session.run(kata, module, kata.reference, session.reaching(kata, patch))
 
 
-def answers(session: Session, kata: Kata, patch: Patch, text: str) -> Any:
-    """Before proof 4: what the tests get from a mistake (`naming.Answers`)."""
+def answers(session: Session, kata: Kata, patch: Patch, text: str) -> bytes:
+    """Before proof 4: what the tests get from a mistake (`naming.Answers`), pickled."""
     from dojo.proofs import naming  # here alone, so that nothing else can depend on the diagnosis
 
-    return naming.answers(session, kata, patch, text)
+    # In bytes: to read them is to load the diagnosis, and whoever forks the mutants mustn't.
+    return pickle.dumps(naming.answers(session, kata, patch, text))
 
 
 def mistake(
-    session: Session, kata: Kata, patch: Patch, text: str, table: dict[str, Any], anew: Callable[[], bool]
+    session: Session, kata: Kata, patch: Patch, text: str, pickled: dict[str, bytes], anew: Callable[[], bool]
 ) -> tuple[str, list[str]] | None:
     """Proof 4: the first test that fails, and the sentences that it tells the learner; ("", []) if none fails.
 
-    table  the answers of all mistakes, by their texts
-    anew   whether this one's shall be asked once more
+    pickled  the answers of all mistakes, by their texts
+    anew     whether this one's shall be asked once more
     """
     from dojo.proofs import naming
 
+    table: dict[str, naming.Answers] = {one: pickle.loads(answer) for one, answer in pickled.items()}
     if anew():
         again = Child(lambda: naming.answers(session, kata, patch, text), JOB_SECONDS / 2, nested=True).result()
         table = table | {text: again or naming.Answers(whole=False)}

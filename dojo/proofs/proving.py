@@ -49,7 +49,7 @@ class ProofSession:
         self.problems: list[str] = []
         self.again: list[Job] = []  # of this process's kata
         self.settling = False
-        self.answers: dict[str, Any] = {}  # of its mistakes, by their texts
+        self.answers: dict[str, bytes] = {}  # of its mistakes, by their texts, pickled
 
     @property
     def results(self) -> dict[str, KataProofs]:
