@@ -248,6 +248,12 @@ class TestBestSplit:
 
 
 class TestGrow:
+    def test_neighbouring_floats_part(self):
+        # Nothing lies between them, so the threshold is the lower one, and its row goes left.
+        x = np.array([[1.0], [np.nextafter(1.0, 2.0)]])
+        root = grow(x, np.array([3.0, 8.0]), "squared")
+        assert_close((root.threshold, root.left.value, root.right.value), (1.0, 3.0, 8.0))
+
     def test_the_example_worked_by_hand(self):
         root = grow(np.array([[1], [2], [4], [7]]), np.array([0, 0, 1, 0]), "gini")
         assert_equal((root.feature, root.threshold, root.rows), (0, 3.0, 4))
