@@ -188,13 +188,19 @@ class Search:
 
         return bool(Child(job, self.budget.clock_left, nested=True).result())
 
+    @property
+    def can_be_explained(self) -> bool:
+        """Whether all that a cause must explain is known, and time is left to look at it."""
+        evidence = self.evidence
+        late = any(seen.answer.late for seen in evidence.failing)
+        return self.budget.left >= 0 and evidence.whole and not late
+
     def explains_all(self, source: str, may_differ: Any = lambda test: True) -> bool:
         """Whether the reference with that text ends every test that counts as the learner's code does."""
-        evidence = self.evidence
-        if self.budget.left < 0 or not evidence.whole or any(seen.answer.late for seen in evidence.failing):
+        if not self.can_be_explained:
             return False
         other = self.patched(source)
-        return other is not None and explains(other, evidence, self.module, may_differ, self.judge, self.budget)
+        return other is not None and explains(other, self.evidence, self.module, may_differ, self.judge, self.budget)
 
     def mistakes(self) -> list[str]:
         """The sentences of the mistakes that explain the failed test; one as a rule, none where nothing is sure."""

@@ -75,9 +75,8 @@ class KnownSearch(Search):
 
     def _see(self, items: list[pytest.Item]) -> list[Seen]:
         given = (self.module, self.solution, self.budget, self.may_differ, self.judge)
-        return (
-            learners(items, *given, lambda item: item.nodeid in self.own.of and self.own.of[item.nodeid].passed) or []
-        )
+        alone = {test for test, answer in self.own.of.items() if answer.passed}
+        return learners(items, *given, lambda item: item.nodeid in alone) or []
 
     @property
     def seen(self) -> list[Seen]:
@@ -89,17 +88,13 @@ class KnownSearch(Search):
         return source in self.table and self.table[source].agree_with(seen)
 
     def explains_all(self, source: str, may_differ: Callable[[Any], bool] = lambda test: True) -> bool:
-        evidence, known = self.evidence, self.table.get(source)
-        if known is None or not known.whole or not evidence.whole:
-            return False
-        if self.budget.left < 0 or any(seen.answer.late for seen in evidence.failing):
+        known, evidence = self.table.get(source), self.evidence
+        if known is None or not known.whole or not self.can_be_explained:
             return False
         return all(known.agree_with(seen) for seen in [*evidence.failing, *evidence.passing])
 
 
-def named(
-    session: Session, kata: Kata, patch: Patch, text: str, table: dict[str, Answers]
-) -> tuple[str, list[str]] | None:
+def named(session: Session, kata: Kata, patch: Patch, text: str, table: dict[str, Answers]) -> tuple[str, list[str]]:
     """The first test that fails for the mistake, and the sentences that it tells the learner; ("", []) if none fails.
 
     For a forked child.
