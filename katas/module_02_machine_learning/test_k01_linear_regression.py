@@ -104,7 +104,8 @@ class TestLeastSquares:
     def test_calls_of_different_shapes_in_a_row(self, rng):
         for n, d in [(12, 3), (7, 2)]:
             least_squares(*noisy(rng, n, d))
-        for x, y in SHAPES:
+        # Each argument is looked at anew, also where only one of them has another shape than before.
+        for x, y in [*SHAPES, ((12, 3), (12, 1)), ((12,), (12,)), ((9, 3), (12,))]:
             with raises(ValueError, *x, *y):
                 least_squares(np.ones(x), np.ones(y))
 
@@ -294,6 +295,11 @@ class TestRSquared:
             r_squared(np.arange(3), np.arange(5))
         with raises(ValueError, 5, 3):
             r_squared(np.arange(5), np.arange(3))
+        # These two would be broadcast.
+        with raises(ValueError, 3, 1):
+            r_squared(np.arange(3), np.ones((3, 1)))
+        with raises(ValueError, 1, 3):
+            r_squared(np.arange(1), np.arange(3))
 
     def test_of_the_mean_is_zero_and_may_be_negative(self):
         assert_close(r_squared(np.array([1, 2, 6]), np.array([3, 3, 3])), 0.0)

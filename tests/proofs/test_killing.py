@@ -112,3 +112,12 @@ class TestBatches:
         news.close()
         with pytest.raises(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_size_is_baked_in_where_it_is_read():
+    """`np.shape` is a function that never changes: what is replaced is its call."""
+    from dojo.proofs.mutants import _baked_constants
+
+    source = 'def f(x):\n    if np.shape(x)[0] != len(x) or x.ndim > 2:\n        raise ValueError(f"{x.shape}")\n'
+    changes = [mutant.change for mutant in _baked_constants(source)]
+    assert sorted(changes) == [f"{text} -> its first value" for text in ("len(x)", "np.shape(x)", "x.ndim")]
