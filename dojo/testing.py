@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -170,18 +171,25 @@ def pure(*exempt: str) -> pytest.MarkDecorator:
     return pytest.mark.pure(*exempt)
 
 
+HOUSE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+"""Where the engine's own files lie."""
+
+
 def python_steps(function: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     """The number of lines of Python that run during `function(*args, **kwargs)`.
 
     A loop or a comprehension counts its line once a turn, so the number grows
     with the rows only where Python walks over them.  The function is called
     once before, so that what it imports or prepares at first isn't counted.
+    Nor is what the house does around a call, such as looking whether arguments change.
     """
     function(*args, **kwargs)
     steps = 0
 
-    def count(frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
+    def count(frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
         nonlocal steps
+        if frame.f_code.co_filename.startswith(HOUSE):
+            return None
         steps += event == "line"
         return count
 

@@ -186,6 +186,13 @@ def test_raises_tells_the_kinds_of_failure_apart():
     assert isinstance(caught.value, ZeroDivisionError)
 
 
+def test_python_steps_are_the_learners_alone():
+    """`pure()` looks at every entry of an argument, before the call and after it."""
+    from dojo.checks import guard
+
+    assert python_steps(guard.keeps_arguments(len), {i: (i,) for i in range(500)}) < 5
+
+
 def test_python_steps_grow_with_a_loop_only():
     def loop(n):
         return [i * i for i in range(n)]

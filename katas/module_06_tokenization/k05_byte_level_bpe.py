@@ -54,8 +54,8 @@ arguments.
 
     byte_letters    5 min   68 characters without gaps
     read_files      5 min   which lines are no merges?
-    ByteLevelBPE   35 min   encode is the hard part; then decode; pause here if you like; the
-                            stream and the iterable come last
+    merge_word     15 min   the formula's loop; pause here if you like
+    ByteLevelBPE   30 min   encode, then decode; the iterable and the stream come last
 
 Sources: Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units",
 section 3.2; Radford et al. 2019, "Language Models are Unsupervised Multitask Learners",
@@ -79,6 +79,20 @@ def read_files(vocabulary: Path, merges: Path) -> tuple[dict[str, int], list[tup
     - A line of merges has two tokens, in byte letters, with a space in between: a tuple.
     - A first line that begins with "#version" is no merge.  Later ones are.
     - An empty line is no merge.
+    """
+    raise NotImplementedError
+
+
+def merge_word(parts: Sequence[str], ranks: Mapping[tuple[str, str], int]) -> list[str]:
+    """What is left of `parts` after all merges, a new list.
+
+    parts   the tokens of one word, in order, as a rule its byte letters; there may be thousands, or none
+    ranks   the rank of each pair that can be merged, all different; they may have gaps
+
+    - Follow the lesson's formula: the lowest rank among all neighbours, at every place from left to
+      right, then look again.
+    - Look up the neighbours of the word alone.  GPT-2 has 50,000 merges, so going through all of
+      them for each word takes minutes.
     """
     raise NotImplementedError
 
@@ -108,8 +122,7 @@ class ByteLevelBPE:
         - Special tokens are found first, from left to right, at each place the longest that
           stands there.  They are never taken apart.
         - The text between two of them is encoded by itself.
-        - The work for a word doesn't grow with the number of merges: GPT-2 has 50,000, so going
-          through all of them for each word takes minutes.
+        - The work for a word doesn't grow with the number of merges.
         - Words may have thousands of letters, and the list is the caller's own: changing
           it changes no later call.
         """

@@ -8,7 +8,7 @@ from itertools import islice, product
 import pytest
 
 from dojo.testing import assert_equal, fail, from_scratch, pure, python_steps, raises
-from katas.module_06_tokenization.k05_byte_level_bpe import ByteLevelBPE, byte_letters, read_files
+from katas.module_06_tokenization.k05_byte_level_bpe import ByteLevelBPE, byte_letters, merge_word, read_files
 
 pytestmark = [from_scratch("tokenizers", "transformers", "tiktoken"), pure()]
 
@@ -90,6 +90,84 @@ class TestReadFiles:
         vocabulary, merges = read_files(*gpt2_vocabulary)
         assert_equal((len(vocabulary), len(merges)), (50257, 50000))
         assert_equal([merges[i] for i in (0, 1, -1)], [("Ġ", "t"), ("Ġ", "a"), ("Ġg", "azed")])
+
+
+class TestMergeWord:
+    RANKS = {pair: rank for rank, pair in enumerate(MERGES)}
+
+    def test_the_example_worked_by_hand(self):
+        assert_equal(merge_word(list("lower"), self.RANKS), ["low", "er"])
+
+    @pytest.mark.parametrize("parts", [[], ["l"], ["low"], ["l", "x"]])
+    def test_where_nothing_can_be_merged(self, parts):
+        assert_equal(merge_word(parts, self.RANKS), parts)
+        assert_equal(merge_word(parts, {}), parts)
+
+    @pytest.mark.parametrize(
+        ("word", "merged"),
+        [("aa", ["aa"]), ("aaa", ["aaa"]), ("aaaa", ["aa", "aa"]), ("aaaaa", ["aa", "aaa"]), ("baab", ["b", "aa", "b"])],
+    )
+    def test_a_letter_that_repeats(self, word, merged):
+        assert_equal(merge_word(list(word), self.RANKS), merged)
+
+    @pytest.mark.parametrize("word", ["aaa", "aaaaa", "baaa"])
+    def test_from_left_to_right(self, word):
+        pairs = ["aa"] * (word.count("a") // 2)
+        assert_equal(merge_word(list(word), {("a", "a"): 0}), [*word.rstrip("a"), *pairs, "a"])
+
+    @pytest.mark.parametrize("word", ["erer", "erxer", "loerloer"])
+    def test_at_every_place(self, word):
+        expected = word.replace("er", "|er|").replace("lo", "|lo|").replace("x", "|x|").strip("|").replace("||", "|")
+        assert_equal(merge_word(list(word), self.RANKS), expected.split("|"))
+
+    @pytest.mark.parametrize(("word", "merged"), [("pqrs", ["pq", "rs"]), ("abcd", ["a", "bc", "d"]), ("abxy", ["ab", "xy"])])
+    def test_the_rank_decides(self, word, merged):
+        merges = [("b", "c"), ("x", "y"), ("a", "b"), ("c", "d"), ("ab", "cd"), ("ab", "x"), ("r", "s"), ("p", "q"), ("q", "rs")]
+        assert_equal(merge_word(list(word), {pair: rank for rank, pair in enumerate(merges)}), merged)
+
+    def test_ranks_in_any_order_and_with_gaps(self):
+        ranks = {("a", "b"): 900, ("b", "c"): 7, ("x", "y"): 40, ("c", "x"): 300}
+        assert_equal(merge_word(list("abcxy"), ranks), ["a", "bc", "xy"])
+        assert_equal(merge_word(list("zcxz"), ranks), ["z", "cx", "z"])
+        assert_equal(merge_word(list("zabz"), ranks), ["z", "ab", "z"])
+
+    def test_tokens_longer_than_a_letter(self):
+        assert_equal(merge_word(("lo", "w", "e", "r"), self.RANKS), ["low", "er"])
+        assert_equal(merge_word(("l", "ow", "er"), self.RANKS), ["l", "ow", "er"])
+
+    def test_against_all_merges_one_after_the_other(self, rng):
+        merges = [("a", "b"), ("b", "a"), ("ab", "a"), ("a", "a"), ("ab", "ab"), ("ba", "b"), ("aa", "b"), ("aba", "b")]
+        for size in (3, 9, 30):
+            word = "".join(rng.choice(list("ab"), size))
+            parts = list(word)
+            for pair in merges:
+                i = 0
+                while i < len(parts) - 1:
+                    if (parts[i], parts[i + 1]) == pair:
+                        parts[i : i + 2] = [parts[i] + parts[i + 1]]
+                    i += 1
+            assert_equal(merge_word(list(word), {pair: rank for rank, pair in enumerate(merges)}), parts)
+
+    def test_thousands_of_letters_need_no_recursion(self):
+        assert_equal(merge_word(list("low" * 700), self.RANKS), ["low"] * 700)
+
+    def test_the_list_is_new(self):
+        parts = ["x", "y"]
+        if merge_word(parts, self.RANKS) is parts:
+            fail("merge_word() hands back the list that it was given: make a new one.", evidence=("same list",))
+
+    def test_the_work_does_not_grow_with_the_merges(self):
+        own = list(letters().values())
+
+        def cost(more: int) -> int:
+            pairs = MERGES + [(a, b) for a in own[200:] for b in own[150:]][:more]
+            ranks = {pair: rank for rank, pair in enumerate(pairs)}
+            return python_steps(lambda: merge_word(list("slower"), ranks))
+
+        few, many = cost(0), cost(3000)
+        if many > 2 * few + 300:
+            message = f'"slower" took {few} lines with 7 merges, but {many} with 3,007: look up the word\'s own neighbours.'
+            fail(message, evidence=("grows with merges",))
 
 
 class TestEncode:

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count, pairwise
@@ -25,6 +26,23 @@ def read_files(vocabulary: Path, merges: Path) -> tuple[dict[str, int], list[tup
         del lines[0]
     pairs = [tuple(line.split(" ")) for line in lines if line]
     return json.loads(vocabulary.read_text(encoding="utf-8")), pairs
+
+
+def merge_word(parts: Sequence[str], ranks: Mapping[tuple[str, str], int]) -> list[str]:
+    parts = list(parts)
+    while len(parts) > 1:
+        best = min(pairwise(parts), key=lambda pair: ranks.get(pair, math.inf))
+        if best not in ranks:
+            break
+        merged: list[str] = []
+        for part in parts:
+            # What has just been merged is longer than best[0], so it can't match again.
+            if merged and (merged[-1], part) == best:
+                merged[-1] += part
+            else:
+                merged.append(part)
+        parts = merged
+    return parts
 
 
 class ByteLevelBPE:
@@ -63,24 +81,9 @@ class ByteLevelBPE:
             if word not in self.known:
                 if len(self.known) == REMEMBERED:
                     self.known.clear()
-                self.known[word] = self._encode_word(word)
+                letters = [self.letters[byte] for byte in word.encode()]
+                self.known[word] = [self.vocabulary[part] for part in merge_word(letters, self.ranks)]
             ids.extend(self.known[word])
-
-    def _encode_word(self, word: str) -> list[int]:
-        parts = [self.letters[byte] for byte in word.encode()]
-        while len(parts) > 1:
-            best = min(pairwise(parts), key=lambda pair: self.ranks.get(pair, len(self.ranks)))
-            if best not in self.ranks:
-                break
-            merged: list[str] = []
-            for part in parts:
-                # What has just been merged is longer than best[0], so it can't match again.
-                if merged and (merged[-1], part) == best:
-                    merged[-1] += part
-                else:
-                    merged.append(part)
-            parts = merged
-        return [self.vocabulary[part] for part in parts]
 
     def encode_iterable(self, texts: Iterable[str]) -> Iterator[int]:
         for text in texts:
