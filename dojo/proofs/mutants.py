@@ -160,7 +160,11 @@ def _ignored_arguments(source: str) -> Iterator[Mutant]:
             pairs = list(zip(positional[len(positional) - len(node.args.defaults) :], node.args.defaults, strict=True))
             pairs += [(a, d) for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if d is not None]
             first = node.body[1] if ast.get_docstring(node) is not None and len(node.body) > 1 else node.body[0]
+            # One that nothing reads, as the y of a scaler's fit, is ignored already.
+            read = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
             for argument, default in pairs:
+                if argument.arg not in read:
+                    continue
                 value = ast.unparse(default)
                 indent = " " * first.col_offset
                 at = first.lineno - 1

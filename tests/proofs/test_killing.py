@@ -121,3 +121,10 @@ def test_a_size_is_baked_in_where_it_is_read():
     source = 'def f(x):\n    if np.shape(x)[0] != len(x) or x.ndim > 2:\n        raise ValueError(f"{x.shape}")\n'
     changes = [mutant.change for mutant in _baked_constants(source)]
     assert sorted(changes) == [f"{text} -> its first value" for text in ("len(x)", "np.shape(x)", "x.ndim")]
+
+
+def test_an_argument_that_nothing_reads_makes_no_mutant():
+    from dojo.proofs.mutants import _ignored_arguments
+
+    source = "def fit(self, x, y=None, *, k=3):\n    return x * k\n"
+    assert [mutant.change for mutant in _ignored_arguments(source)] == ["fit: argument k ignored, always 3"]
