@@ -9,12 +9,17 @@ from fixtures.data import (  # noqa: F401
     digits,
     hamlet,
     iris,
+    mnist,
+    names,
+    numbers,
     penguins,
     photo,
     ratings,
     reviews,
+    similarities,
     sunspots,
     wine,
+    word_vectors,
 )
 from fixtures.devices import device, kernels  # noqa: F401
 from fixtures.gpu import gpu  # noqa: F401
