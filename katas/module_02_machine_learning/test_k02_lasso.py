@@ -101,6 +101,9 @@ class TestObjective:
     def test_of_bytes(self):
         got = objective(np.array([[200], [100]], np.uint8), np.array([1, 250], np.uint8), np.array([2]), 3, 0.5)
         assert_close(got, (402.0**2 + 47.0**2) / 4 + 1)
+        x, weights = np.array([[200], [100]], np.uint8), np.array([20], np.uint8)
+        got = objective(x, np.array([1, 250], np.uint8), weights, 3, 0.5, 0.5)
+        assert_close(got, (4002.0**2 + 1753.0**2) / 4 + 5 + 50)
 
 
 def one_by_one(x, y, weights, penalty, l1_ratio):
@@ -213,6 +216,14 @@ class TestDualityGap:
         x, y = np.array([[200, 3], [100, 250], [7, 90]], np.uint8), np.array([250, 3, 200], np.uint8)
         w = np.array([1, 2])
         assert_close(duality_gap(x, y, w, 3), gap_by_the_dual(x.astype(float), y.astype(float), w, 3, 1.0))
+        w = np.array([10, 20], np.uint8)
+        floats = [a.astype(float) for a in (x, y, w)]
+        assert_close(duality_gap(x, y, w, 3, 0.5), gap_by_the_dual(*floats, 3, 0.5))
+
+    @pytest.mark.parametrize("penalty", [0.25, 1.0, 2.0])
+    def test_where_the_maximum_is_one(self, penalty):
+        x, y = np.array([[1.0], [-1.0]]), np.array([1.0, -1.0])
+        assert_close(duality_gap(x, y, np.zeros(1), penalty), gap_by_the_dual(x, y, np.zeros(1), penalty, 1.0))
 
 
 class TestElasticNet:
@@ -310,6 +321,33 @@ class TestElasticNet:
         assert_close((small * 1024, small_intercept * 1024), (weights, intercept))
         assert_equal(small_sweeps, sweeps)
 
+    def test_the_default_max_sweeps(self, rng):
+        # Two columns that are almost one: the weights creep along the valley between them.
+        x = rng.normal(size=(20, 1)) + np.array([[0.0, 1e-4]]) * rng.normal(size=(20, 1))
+        y = x @ np.array([1.0, -1.0]) * 1e4 + rng.normal(size=20)
+        assert_equal(elastic_net(x, y, 1e-9, tol=1e-15)[2], 1000)
+
+    @pytest.mark.parametrize("y", [[0, 1, 1, 0, 1], [2.5, 3.0, 2.75, 3.5, 3.25]])
+    def test_targets_that_span_one(self, rng, y):
+        x = rng.normal(size=(5, 2))
+        weights, intercept, _ = elastic_net(x, np.array(y), 0.01, tol=1e-13)
+        expected = oracle(x, np.array(y, dtype=float), 0.01, 1.0)
+        assert_close((weights, intercept), expected, rtol=1e-3, atol=1e-4)  # as above
+
+    def test_a_start_of_integers_gives_floats(self, rng):
+        x, y = correlated(rng, 20, 5)
+        assert_close(elastic_net(x, y, 0.05, start=np.array([3, -2, 1, 0, 4]), max_sweeps=0)[0], np.array([3.0, -2, 1, 0, 4]))
+
+    def test_calls_of_different_sizes_in_a_row(self, rng):
+        for n in (6, 300):
+            x, y = correlated(rng, n, 5)
+            weights, _, sweeps = elastic_net(x, y, 0.05)
+            c, t = centred(x, y)
+            small = 1e-8 * (t @ t) / (2 * n)
+            assert gap_by_the_dual(c, t, weights, 0.05, 1.0) <= small
+            before = elastic_net(x, y, 0.05, max_sweeps=sweeps - 1)[0]
+            assert gap_by_the_dual(c, t, before, 0.05, 1.0) > small
+
     def test_of_constant_columns_and_targets(self, rng):
         x, y = correlated(rng)
         x[:, 1] = 0.1
@@ -347,13 +385,16 @@ class TestLargestPenalty:
         assert (oracle(x, y, 1.001 * largest, l1_ratio)[0] == 0).all()
         assert_equal(int((oracle(x, y, 0.999 * largest, l1_ratio)[0] != 0).sum()), 1)
 
-    def test_of_bytes_and_of_constant_targets(self):
+    @pytest.mark.parametrize("value", [4, 0.1, 0.7])
+    @pytest.mark.parametrize("n", [3, 7, 13])
+    def test_of_constant_targets(self, rng, n, value):
+        # Three times 0.1 less their mean isn't 0, but 1e-17.
+        assert_equal(float(largest_penalty(rng.normal(size=(n, 4)), np.full(n, value))), 0.0)
+
+    def test_of_bytes(self):
         x, y = np.array([[200, 3], [100, 250], [6, 89]], np.uint8), np.array([250, 2, 201], np.uint8)
         c, t = centred(x.astype(float), y.astype(float))
         assert_close(largest_penalty(x, y), float(np.abs(c.T @ t).max() / 3))
-        # Three times 0.1 less their mean isn't 0, but 1e-17.
-        for value in (4, 0.1):
-            assert_equal(float(largest_penalty(x, np.full(3, value))), 0.0)
 
 
 class TestPath:
@@ -370,6 +411,11 @@ class TestPath:
         penalties, weights, intercepts, sweeps = path(x, y)
         assert_equal([penalties.shape, weights.shape, intercepts.shape, sweeps.shape], [(20,), (20, 4), (20,), (20,)])
         assert_close(penalties[[0, -1]], largest_penalty(x, y) * np.array([1.0, 1e-3]))
+
+    def test_the_default_tol(self, rng):
+        for _ in range(3):
+            x, y = correlated(rng, 20, 5)
+            assert_equal(path(x, y)[3].tolist(), path(x, y, tol=1e-8)[3].tolist())
 
     @pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
     def test_each_row_is_scikit_learns_fit(self, rng, l1_ratio):
