@@ -14,12 +14,17 @@ easy half.  The other half is *smoothing*: how likely is what never happened?
 
 Every sentence gets n - 1 starts `<s>` and one end `</s>`, and no n-gram reaches past them:
 
-        n is 3      <s> <s> she read a book </s>
-                    └────┬────┘
-                       └────┬─────┘                she read a │ 1
-                            └────┬─────┘           read a     │ 2   ·λ₂
-    words that aren't in the                       a          │ 3   ·λ₁
-    vocabulary become <unk>                        all alike  │ 1/V
+    n is 3      <s> <s> she read a book </s>        five windows, and
+                └────┬────┘                         in each the last word
+                    └────┬─────┘   …                is predicted
+
+    mixed, the word after "she read":
+
+        after "she read"  ◀── λ₃ ──┬── 1 - λ₃ ──▶ shorter
+        after "read"      ◀── λ₂ ──┬── 1 - λ₂ ──▶ shorter
+        any word          ◀── λ₁ ──┬── 1 - λ₁ ──▶ 1/V
+
+Words that aren't in the vocabulary become `<unk>`.
 
 **The formulas**, for a word w after the context h; c counts, V is the vocabulary's size, h' is h
 without its first word, N_r is the number of n-grams seen r times, N = ∑ r N_r:

@@ -19,23 +19,24 @@ set, judges that don't agree.  You write the measures, and the rules that keep t
                                        │           once, and nothing
     test ─────────────────────────▶ its loss ───▶  is changed after it
 
-**The formulas**, for N tokens with probabilities P, p_o the observed agreement and p_e that by
-chance, strengths θ, ratings R:
+**The formulas**, for N tokens with probabilities P, observed agreement p_o and agreement by chance
+p_e, strengths θ, ratings R:
 
     cross-entropy    H = -1/N ∑ ln P                     perplexity = exp H
     bits per byte    -∑ ln P / (ln 2 · bytes)            bytes of the text in UTF-8
     kappa            κ = (p_o - p_e) / (1 - p_e)
       Cohen          p_o: share of items with equal labels;  p_e = ∑ p₁(label) p₂(label)
-      Fleiss         p_o: share of equal pairs of ratings, mean over items;  p_e = ∑ p(label)²
+      Fleiss         p_o: share of equal pairs of ratings, mean of items;  p_e = ∑ p(label)²
     Bradley–Terry    P(i beats j) = 1 / (1 + exp(θⱼ - θᵢ))       θ of maximum likelihood
-    Elo              E = 1 / (1 + 10^((R_other - R_one)/400))    R_one += K (S - E), R_other -= same
+    Elo              E = 1 / (1 + 10^((R_other - R_one)/400))
+                     R_one += K (S - E),  R_other -= K (S - E)
                      R = center + 400/ln 10 · θ                  θ on Elo's scale
 
 p₁, p₂ are a rater's shares of each label, p those of all ratings; S is the score: 1 won, ½ drawn,
 0 lost.
 
-**Why split by groups?**  Two versions of one article, one on each side: the model has seen the test.
-Documents that belong together (one source, one author, near duplicates) stay together.
+**Why split by groups?**  If two versions of one article lie on two sides, the model has seen the
+test.  Documents that belong together (one source, one author, near duplicates) stay together.
 
 **Why two ways to rate?**  Elo goes game by game, so the order matters, and the latest games count
 most: right for people, who learn.  A model stays the same.  Bradley–Terry fits all games at once,

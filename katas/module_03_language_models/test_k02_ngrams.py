@@ -214,6 +214,11 @@ class TestAddK:
         known = model.prob("<unk>", ["<unk>"])
         assert_close([model.prob("d", ["<unk>"]), model.prob("never", ["c"]), model.prob("c", ["qq"])], [known] * 3)
 
+    def test_the_context_stays_as_it_is(self):
+        context = ["NEVER", "SHE", "READ"]
+        AddK(PAPER, 3, WORDS, 0.5).prob("NEVER", context)
+        assert_equal(context, ["NEVER", "SHE", "READ"])
+
     @pytest.mark.parametrize("n", [1, 2, 3])
     def test_start_never_follows(self, n):
         model = AddK(PAPER, n, WORDS, 1)
@@ -294,6 +299,11 @@ class TestInterpolated:
 
     def test_no_sentences_are_uniform(self):
         assert_close(Interpolated([], 2, {"a", "</s>", "<unk>"}, [0.9, 0.9]).prob("a", ["b"]), 1 / 3)
+
+    def test_the_context_stays_as_it_is(self):
+        context = ["NEVER", "SHE", "READ"]
+        Interpolated(PAPER, 3, WORDS, [0.5] * 3).prob("NEVER", context)
+        assert_equal(context, ["NEVER", "SHE", "READ"])
 
     def test_start_never_follows(self):
         assert_equal(Interpolated(PAPER, 3, WORDS, [0.4, 0.5, 0.6]).prob("<s>", ["READ", "A"]), 0.0)

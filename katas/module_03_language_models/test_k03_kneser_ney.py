@@ -192,6 +192,9 @@ class TestGoodTuringDiscounts:
     def test_nothing_above_the_limit_was_seen(self):
         assert_close(good_turing_discounts({1: 8, 2: 3}, 2), (0.25, 2.0, 0.0))
 
+    def test_a_discount_may_be_0(self):
+        assert_close(good_turing_discounts({1: 100, 2: 50, 3: 20, 4: 5}, 3), (0.0, 1.0, 2.5, 0.0))
+
     def test_the_limit_is_5_unless_told(self):
         n = {r: round(5000 / (r * (r + 1))) for r in range(1, 9)}
         assert_equal(len(good_turing_discounts(n)), 6)
@@ -231,7 +234,9 @@ class TestAbsoluteDiscount:
     def test_the_example_worked_by_hand(self):
         assert_close(absolute_discount(HAND), (10 / 18,))
 
-    @pytest.mark.parametrize(("n", "expected"), [({1: 3}, 1.0), ({2: 5, 1: 7, 9: 4}, 7 / 17), ({2: 4, 5: 1}, 0.0)])
+    @pytest.mark.parametrize(
+        ("n", "expected"), [({1: 3}, 1.0), ({1: 4, 2: 4}, 1 / 3), ({2: 5, 1: 7, 9: 4}, 7 / 17), ({2: 4, 5: 1}, 0.0)]
+    )
     def test_what_is_missing_counts_0(self, n, expected):
         assert_close(absolute_discount(n), (expected,))
 
@@ -250,6 +255,9 @@ class TestModifiedDiscounts:
     def test_matches_the_formula(self, n):
         y = n[1] / (n[1] + 2 * n[2])
         assert_close(modified_discounts(n), tuple(r - (r + 1) * y * n[r + 1] / n[r] for r in (1, 2, 3)))
+
+    def test_a_discount_may_be_0(self):
+        assert_close(modified_discounts({1: 6, 2: 3, 3: 4, 4: 2}), (0.5, 0.0, 2.0))
 
     def test_nothing_seen_four_times(self):
         assert_close(modified_discounts({1: 6, 2: 3, 3: 1, 5: 2})[2], 3.0)
@@ -320,6 +328,11 @@ class TestKatzBackoff:
         matches(model, oracle, 3, vocab, [("d", "a"), ("c", "a"), ("b", "a"), ()])
         is_a_distribution(model, vocab, [("d", "a"), ("c", "a"), ("b", "a"), ()])
 
+    def test_the_context_stays_as_it_is(self):
+        context = ["NEVER", "SHE", "READ"]
+        KatzBackoff(PAPER, 3, WORDS, half).prob("NEVER", context)
+        assert_equal(context, ["NEVER", "SHE", "READ"])
+
     def test_start_never_follows(self):
         model = KatzBackoff(PAPER, 3, WORDS, half)
         assert_equal([model.prob("<s>", []), model.prob("<s>", ["READ", "A"])], [0.0, 0.0])
@@ -329,8 +342,9 @@ class TestKatzBackoff:
         known = model.prob("<unk>", ["<unk>"])
         assert_close([model.prob("d", ["<unk>"]), model.prob("never", ["c"]), model.prob("c", ["qq"])], [known] * 3)
 
-    def test_each_order_has_its_own_amounts(self):
-        assert_equal(asked_by(KatzBackoff, 3), [[(1, 16), (2, 1)], [(1, 18)]])
+    @pytest.mark.parametrize(("n", "expected"), [(2, [[(1, 16), (2, 1)]]), (3, [[(1, 16), (2, 1)], [(1, 18)]])])
+    def test_each_order_has_its_own_amounts(self, n, expected):
+        assert_equal(asked_by(KatzBackoff, n), expected)
 
 
 class TestContinuationCounts:
@@ -396,6 +410,11 @@ class TestKneserNey:
         order = sorted(vocab)
         got = [sum(c * model.prob(w, [h]) for h, c in before.items()) for w in order]
         assert_close(got, [float(sum(c for (_, v), c in bigrams.items() if v == w)) for w in order])
+
+    def test_the_context_stays_as_it_is(self):
+        context = ["NEVER", "SHE", "READ"]
+        KneserNey(PAPER, 3, WORDS, half).prob("NEVER", context)
+        assert_equal(context, ["NEVER", "SHE", "READ"])
 
     def test_start_never_follows(self):
         model = KneserNey(PAPER, 3, WORDS, half)

@@ -77,7 +77,7 @@ def good_turing(frequencies: Mapping[int, int]) -> tuple[float, dict[int, float]
         raise ValueError("expected at least one count, got none")
     adjusted = {}
     for r, n in frequencies.items():
-        above = frequencies.get(r + 1, 0)
+        above = frequencies.get(r + 1)
         # Nothing was seen r + 1 times: Turing's formula would give 0, which says nothing about r.
         adjusted[r] = (r + 1) * above / n if above else float(r)
     return frequencies.get(1, 0) / total, adjusted
@@ -90,7 +90,7 @@ class Interpolated:
         for weight in weights:
             if not 0 <= weight <= 1:
                 raise ValueError(f"a weight must be from 0 to 1, got {weight}")
-        self.n, self.vocab, self.weights = n, vocab, list(weights)
+        self.n, self.vocab, self.weights = n, vocab, weights
         known = replace_rare(sentences, vocab)
         self._counts = [count_ngrams(known, order) for order in range(1, n + 1)]
         self._totals = [_context_totals(counts) for counts in self._counts]
@@ -102,7 +102,7 @@ class Interpolated:
         levels: list[float | None] = []
         for order, (counts, totals) in enumerate(zip(self._counts, self._totals, strict=True), 1):
             shorter = h[len(h) - (order - 1) :]
-            total = totals.get(shorter, 0)
+            total = totals.get(shorter)
             levels.append(counts.get((*shorter, word), 0) / total if total else None)
         return levels
 
@@ -123,10 +123,10 @@ def fit_weights(
     held_out: Sequence[Sequence[str]],
     steps: int = 20,
 ) -> list[float]:
-    model = Interpolated(sentences, n, vocab, [0.5] * n)
+    weights = [0.5] * n
+    model = Interpolated(sentences, n, vocab, weights)
     # What was counted doesn't depend on the weights, so look it up once.
     tokens = [model._levels(gram[-1], gram[:-1]) for sentence in held_out for gram in ngrams(sentence, n)]
-    weights = list(model.weights)
     for _ in range(steps):
         arrived, stopped = [0.0] * n, [0.0] * n
         for levels in tokens:

@@ -1,6 +1,7 @@
 """Katz back-off and Kneser–Ney: the reference."""
 
-from collections import Counter, defaultdict
+from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from .k02_ngrams import count_ngrams, counts_of_counts, replace_rare
@@ -16,7 +17,7 @@ def taken(amounts: Sequence[float], r: int) -> float:
 
 
 def good_turing_discounts(frequencies: Mapping[int, int], limit: int = 5) -> tuple[float, ...]:
-    n = [frequencies.get(r, 0) for r in range(limit + 2)]
+    n = Counter(frequencies)  # 0 for what is missing
     for r in range(1, limit + 1):
         if n[r] == 0:
             raise ValueError(f"no count is {r}, so Good–Turing says nothing up to {limit}")
@@ -41,7 +42,7 @@ def absolute_discount(frequencies: Mapping[int, int]) -> tuple[float, ...]:
 
 
 def modified_discounts(frequencies: Mapping[int, int]) -> tuple[float, ...]:
-    n = [frequencies.get(r, 0) for r in range(5)]
+    n = Counter(frequencies)
     for r in (1, 2, 3):
         if n[r] == 0:
             raise ValueError(f"no count is {r}, so the discounts can't be estimated")
@@ -54,13 +55,13 @@ def modified_discounts(frequencies: Mapping[int, int]) -> tuple[float, ...]:
 
 
 def _by_context(counts: Mapping[Gram, int]) -> dict[Gram, dict[str, int]]:
-    table: dict[Gram, dict[str, int]] = defaultdict(dict)
+    table: dict[Gram, dict[str, int]] = {}
     for gram, count in counts.items():
-        table[gram[:-1]][gram[-1]] = count
-    return dict(table)
+        table.setdefault(gram[:-1], {})[gram[-1]] = count
+    return table
 
 
-class _Model:
+class _Model(ABC):
     """What both models have in common: a table of followers for each order, and what each order takes."""
 
     def __init__(self, n: int, vocab: set[str], orders: list[dict[Gram, int]], discount: Discount) -> None:
@@ -76,8 +77,9 @@ class _Model:
         h = tuple(([START] * (self.n - 1) + known)[len(known) :])
         return self._order(word if word in self.vocab else UNKNOWN, h)
 
+    @abstractmethod
     def _order(self, word: str, h: Gram) -> float:
-        raise NotImplementedError
+        """P(word | h) for an h of at most n - 1 tokens, all of them known."""
 
 
 class KatzBackoff(_Model):
@@ -109,7 +111,7 @@ class KatzBackoff(_Model):
                 if freed == 0:
                     # SRILM's way: as if one more word had been seen, so that the unseen ones share something.
                     total, freed = total + 1, 1
-                    amounts = (0.0,)
+                    amounts = (0,)
                 seen = {w: (c - taken(amounts, c)) / total for w, c in after.items()}
                 unseen = 1 - sum(self._order(w, h[1:]) for w in after)
                 self._cache[h] = seen, freed / total / unseen

@@ -94,32 +94,32 @@ def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
 
 def fleiss_kappa(table: np.ndarray) -> float:
     raters = table.sum(axis=1)
-    if raters.min() != raters.max():
-        raise ValueError(f"every item needs as many ratings, got {raters.min()} and {raters.max()}")
-    n = int(raters[0])
+    fewest, n = raters.min(), raters.max()
+    if fewest != n:
+        raise ValueError(f"every item needs as many ratings, got {fewest} and {n}")
     if n < 2:
         raise ValueError(f"expected at least 2 ratings an item, got {n}")
     # Of the n (n - 1) ordered pairs of raters, those who agree.
-    observed = (table * (table - 1.0)).sum(axis=1).mean() / (n * (n - 1))
-    by_chance = ((table.sum(axis=0) / table.sum()) ** 2).sum()
-    return float((observed - by_chance) / (1 - by_chance)) if by_chance < 1 else math.nan
+    observed = float((table * (table - 1.0)).sum(axis=1).mean() / (n * (n - 1)))
+    by_chance = float(((table.sum(axis=0) / table.sum()) ** 2).sum())
+    return (observed - by_chance) / (1 - by_chance) if by_chance < 1 else math.nan
 
 
 def bradley_terry(wins: np.ndarray) -> np.ndarray:
-    # A path from everybody to everybody, by wins, of at most m - 1 steps: with the identity shorter ones count, too.
+    # A path of wins from everybody to everybody; the identity lets shorter ones than of m steps count, too.
     beats = (wins > 0) | np.eye(len(wins), dtype=bool)
-    if not (np.linalg.matrix_power(beats.astype(float), len(wins) - 1) > 0).all():
+    if not np.linalg.matrix_power(beats, len(wins)).all():
         raise ValueError("there are players who never beat any of the others: no finite strengths are best")
     games, won = wins + wins.T, wins.sum(axis=1)
     strengths = np.ones(len(wins))
-    change = 1.0
     # Zermelo's iteration: each step raises the likelihood, and none needs a rate.
-    while change > 1e-12:
+    while True:
         before = strengths
         strengths = won / (games / (before[:, None] + before)).sum(axis=1)
+        # Only their ratios count: keep the mean of the logarithms at 0.
         strengths = strengths / np.exp(np.log(strengths).mean())
-        change = np.abs(np.log(strengths / before)).max()
-    return np.log(strengths)
+        if np.abs(np.log(strengths / before)).max() < 1e-12:
+            return np.log(strengths)
 
 
 def elo_ratings(
