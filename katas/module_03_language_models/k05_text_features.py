@@ -61,7 +61,7 @@ where libraries use sparse ones.  No function changes its arguments.
     NaiveBayes    18 min   in logarithms
 
 Sources: Manning, Raghavan and Schütze 2008 (above); Weinberger et al. 2009, "Feature Hashing for
-Large Scale Multitask Learning"; Appleby 2008, MurmurHash3; and scikit-learn's
+Large Scale Multitask Learning"; Appleby's MurmurHash3; and scikit-learn's
 CountVectorizer, TfidfTransformer, HashingVectorizer and MultinomialNB, whose answers these are.
 
 From scratch: sklearn and scipy may not be used.
@@ -170,9 +170,9 @@ def murmurhash3(text: str) -> int:
     for start in range(0, len(data), 4):
         block = data[start : start + 4]
         k = int.from_bytes(block, "little") * 0xCC9E2D51 & 0xFFFFFFFF
-        h ^= ((k << 15 | k >> 17) & 0xFFFFFFFF) * 0x1B873593 & 0xFFFFFFFF
+        h ^= (k << 15 | k >> 17) * 0x1B873593 & 0xFFFFFFFF
         if len(block) == 4:
-            h = ((h << 13 | h >> 19) & 0xFFFFFFFF) * 5 + 0xE6546B64 & 0xFFFFFFFF
+            h = (h << 13 | h >> 19) * 5 + 0xE6546B64 & 0xFFFFFFFF
     h ^= len(data)
     h = (h ^ h >> 16) * 0x85EBCA6B & 0xFFFFFFFF
     h = (h ^ h >> 13) * 0xC2B2AE35 & 0xFFFFFFFF

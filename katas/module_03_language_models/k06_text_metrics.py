@@ -206,6 +206,7 @@ def error_rate(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequenc
 
     It may be above 1.  A reference may be empty, but not all.
 
-    Raises ValueError, naming both numbers of texts, if they differ, and if all references are empty.
+    Raises ValueError, naming both numbers of texts, if they differ; also if all references are empty,
+    or there is none.
     """
     raise NotImplementedError

@@ -2,8 +2,8 @@
 
 **Before you start.**  You need logarithms of probabilities (information), the singular value
 decomposition (svd_and_pca) and gradients (gradient_descent).  Word vectors are new to you?  Read
-chapter 6 of Jurafsky and Martin, "Speech and Language Processing", free at
-web.stanford.edu/~jurafsky/slp3.
+the chapter on embeddings in Jurafsky and Martin, "Speech and Language Processing", 3rd edition,
+free at web.stanford.edu/~jurafsky/slp3.
 
 **The idea.**  You shall know a word by the company it keeps: "beer" and "wine" stand beside the
 same words.  So count for each word which words stand near it, and squeeze these counts into short
@@ -54,7 +54,8 @@ would be nearly all of the loss.
     ranks    10 20 20 5 → 2 3.5 3.5 1; with 1 2 3 4 Spearman is -1.5/√(4.5 · 5) = -0.316
 
 **Shapes**: counts (v, m), words by contexts, m = v or not, ≥ 0; vectors (v, k).  Words are numbers
-from 0.  Answers are float64.  No function changes its arguments.
+from 0.  Vectors and counts may be float32 or integers: all is computed in float64.  No function
+changes its arguments.
 
 **Steps.**  A good place to pause is after train_glove.
 
@@ -152,7 +153,7 @@ def train_glove(
     x_max: float = 100.0,
     alpha: float = 0.75,
 ) -> Parameters:
-    """Learn the parameters, with k = `dim`, by AdaGrad.
+    """Learn the parameters, with k = `dim`, by AdaGrad.  The paper's vectors are words + contexts.
 
     - At first all four are drawn by `rng`, uniform between -0.5/dim and 0.5/dim.  With 0 epochs that
       is the answer.  Equal generators give equal parameters.

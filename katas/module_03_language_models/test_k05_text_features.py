@@ -303,7 +303,8 @@ class TestTfIdf:
     @pytest.mark.parametrize(("norm", "expected"), [("l2", [3 / 5, 4 / 5]), ("l1", [3 / 7, 4 / 7]), (None, [3.0, 4.0])])
     def test_norms(self, norm, expected):
         ones = np.ones((2, 2), dtype=int)
-        assert_close(weights_of(ones, np.array([[3, 4]]), norm=norm), np.array([expected]))
+        got = weights_of(ones, np.array([[3, 4], [0, 1]]), norm=norm)
+        assert_close(got, np.array([expected, [0, 1]]))
 
     @pytest.mark.parametrize("norm", ["max", "L2"])
     def test_rejects_another_norm(self, norm):
@@ -359,6 +360,9 @@ class TestHashFeatures:
         assert_close(hash_features(["the cat", "the dog", "the", ""], 1), np.array([[0.0], [-2], [-1], [0]]))
         got = hash_features(["the cat", "the dog", "the", ""], 1, signs=False)
         assert_close(got, np.array([[2.0], [2], [1], [0]]))
+
+    def test_of_a_long_text(self):
+        assert_close(hash_features(["cat " * 3001], 1), np.array([[3001.0]]))
 
     def test_of_no_texts(self):
         assert_close(hash_features([], 5), np.zeros((0, 5)))
@@ -439,10 +443,17 @@ class TestNaiveBayes:
         model = NaiveBayes()
         model.fit(np.array([[5, 1], [1, 5]]), np.array([0, 1]))
         # P(t | c) is 3/4 or 1/4: the first class is ahead by 2000 ln 3.
-        got = model.predict_log_proba(np.array([[5000, 3000], [3000, 5000]]))
+        x = np.array([[5000, 3000], [3000, 5000]])
+        got = model.predict_log_proba(x)
         ahead = 2000 * np.log(3)
         assert_close(got, np.array([[0, -ahead], [-ahead, 0]]))
-        assert_equal(np.asarray(model.predict(np.array([[5000, 3000], [3000, 5000]]))).tolist(), [0, 1])
+        assert_equal(np.asarray(model.predict(x)).tolist(), [0, 1])
+
+    def test_a_short_text_beside_a_long_one(self):
+        model = NaiveBayes()
+        model.fit(np.array([[5, 1], [1, 5]]), np.array([0, 1]))
+        got = model.predict_log_proba(np.array([[3001, 3000], [1, 0]]))
+        assert_close(got, np.log([[0.75, 0.25], [0.75, 0.25]]))
 
     def test_of_equal_classes_the_first_in_sorted_order_wins(self):
         model = NaiveBayes()

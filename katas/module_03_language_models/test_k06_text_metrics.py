@@ -273,6 +273,9 @@ class TestChrf:
         p, r = (2 / 5 + 1 / 4) / 2, 1.0
         assert_close(chrf(["abcde"], ["ab"]), 5 * p * r / (4 * p + r))
 
+    def test_a_length_without_a_match_counts_as_zero(self):
+        assert_close(chrf(["abc"], ["axc"], 3), (2 / 3 + 0 + 0) / 3)
+
     def test_where_a_reference_is_too_short_the_hypothesis_does_not_count_for_that_length(self):
         # n = 1: 2 + 3 of 5 + 3.  n = 2: 2 of 2, since "x" has no bigram.
         p = (4 / 7 + 2 / 2) / 2

@@ -328,6 +328,17 @@ class TestNearestWords:
         assert_equal(np.asarray(rows).tolist(), [1, 3, 5, 0, 2, 4])
         assert_close(cosines, np.array([1.0, 1, 1, 0, 0, 0]))
 
+    def test_of_many_equal_cosines(self):
+        rows, _ = nearest_words(np.tile(np.eye(2), (100, 1)), np.array([1.0, 0]), 150)
+        assert_equal(np.asarray(rows).tolist(), [*range(0, 200, 2), *range(1, 100, 2)])
+
+    def test_of_float32(self, rng):
+        vectors = rng.normal(size=(6, 50)).astype(np.float32)
+        exact = vectors.astype(float)
+        expected = exact @ exact[2] / np.linalg.norm(exact, axis=1) / np.linalg.norm(exact[2])
+        rows, cosines = nearest_words(vectors, vectors[2], 6)
+        assert_close(cosines, expected[np.asarray(rows)])
+
     def test_a_vector_of_zeros_has_cosine_zero(self):
         rows, cosines = nearest_words(np.array([[-1.0, 0], [0, 0], [2, 0]]), np.array([3.0, 0]), 3)
         assert_equal(np.asarray(rows).tolist(), [2, 1, 0])
@@ -389,10 +400,12 @@ class TestAnalogy:
         vectors = np.array([[1, 0.1], [1, 0], [1, 0.05], [-1, 0.4], [-1, -0.4]])
         assert_equal(analogy(vectors, 0, 1, 2, method), brute_analogy(vectors, 0, 1, 2, method))
 
-    def test_a_word_opposite_to_a_does_not_win_by_a_small_divisor(self):
-        # Of word 3 s(x, a) is 0, s(x, b) and s(x, c) are 0.01: 0.1 with the 0.001.  Word 4 has 0.37.
-        vectors = np.array([[1, 0, 0], [0.98, 0.199, 0], [0.98, 0, 0.199], [-1, 0, 0], [0, -1, -1]])
-        assert_equal(analogy(vectors, 0, 1, 2, "mul"), 4)
+    @pytest.mark.parametrize(("cosine", "expected"), [(0.9626, 4), (0.9471, 3)])
+    def test_a_word_opposite_to_a_is_divided_by_a_thousandth(self, cosine, expected):
+        # Word 3 has s(x, a) 0, and 0.35 or 0.7 in all; word 4 has 0.25/0.501.
+        sine = math.sqrt(1 - cosine**2)
+        vectors = np.array([[1, 0, 0, 0], [cosine, sine, 0, 0], [cosine, 0, sine, 0], [-1, 0, 0, 0], [0, 0, 0, 1]])
+        assert_equal(analogy(vectors, 0, 1, 2, "mul"), expected)
 
     @pytest.mark.parametrize("method", ["add", "mul"])
     def test_two_of_the_three_may_be_the_same_word(self, method):
@@ -400,7 +413,8 @@ class TestAnalogy:
 
     @pytest.mark.parametrize("method", ["add", "mul"])
     def test_of_equally_good_words_the_smaller_number(self, method):
-        vectors = np.array([[1, 0, 0], [0, 1, 1], [0, 1, 1], [0, 1, 0], [1, 0, 1], [0, 1, 1]])
+        # Along the axes, so that equal cosines are equal to the last digit.
+        vectors = np.array([[2, 0, 0], [0, 0, 3], [0, 0, 1], [0, 5, 0], [0, 4, 0], [0, 0, 2], [7, 0, 0]])
         assert_equal(analogy(vectors, 0, 3, 4, method), 1)
 
     @pytest.mark.parametrize("method", ["multiply", "Add"])
@@ -442,6 +456,10 @@ class TestAverageRanks:
         x = rng.integers(-distinct, distinct, 40) / 7
         assert_close(average_ranks(x), rankdata(x))
 
+    def test_of_many(self, rng):
+        x = rng.permutation(3001)
+        assert_close(average_ranks(x), x + 1.0)
+
 
 class TestSpearman:
     def test_the_example_worked_by_hand(self):
@@ -455,6 +473,9 @@ class TestSpearman:
         x = np.concatenate([[0, 1], rng.integers(0, distinct, n - 2)])
         y = np.concatenate([[3.5, 1], rng.integers(0, distinct, n - 2) + x[2:]])
         assert_close(spearman(x, y), float(spearmanr(x, y).statistic))
+
+    def test_of_two(self):
+        assert_close(spearman(np.array([1, 2]), np.array([5, 3])), -1.0)
 
     @pytest.mark.parametrize(("sign", "expected"), [(1, 1.0), (-1, -1.0)])
     def test_only_the_order_counts(self, rng, sign, expected):

@@ -47,9 +47,8 @@ class BagOfNgrams:
         # The type tells a number of texts from a share: 1 is one text, 1.0 all of them.
         low, high = (df if isinstance(df, int) else df * len(texts) for df in (self.min_df, self.max_df))
         terms = sorted(term for term, df in document_frequency.items() if low <= df <= high)
-        if self.max_features is not None:
-            # sorted is stable: of equal totals the first term in sorted order stays in front.
-            terms = sorted(sorted(terms, key=lambda term: -total[term])[: self.max_features])
+        # sorted is stable: of equal totals the first term in sorted order stays in front.  [:None] keeps all.
+        terms = sorted(sorted(terms, key=lambda term: -total[term])[: self.max_features])
         if not terms:
             raise ValueError(f"no term is left between min_df={self.min_df} and max_df={self.max_df}")
         self.vocabulary = {term: column for column, term in enumerate(terms)}
@@ -80,15 +79,16 @@ class TfIdf:
         self.idf = np.log((len(counts) + more) / (document_frequency + more)) + 1
 
     def transform(self, counts: np.ndarray) -> np.ndarray:
-        tf = counts.astype(np.float64)
+        tf = counts
         if self.sublinear:
-            tf = np.where(tf > 0, 1 + np.log(np.where(tf > 0, tf, 1)), 0)
+            # -1 in place of ln 0, so that 0 stays 0.
+            tf = 1 + np.log(tf, out=np.full(tf.shape, -1.0), where=tf > 0)
         weights = tf * self.idf
         if self.norm is None:
             return weights
         length = np.linalg.norm(weights, ord=1 if self.norm == "l1" else 2, axis=1, keepdims=True)
-        # An empty text stays a row of zeros.
-        return weights / np.where(length > 0, length, 1)
+        length[length == 0] = 1  # an empty text stays a row of zeros
+        return weights / length
 
 
 def murmurhash3(text: str) -> int:
@@ -96,9 +96,9 @@ def murmurhash3(text: str) -> int:
     for start in range(0, len(data), 4):
         block = data[start : start + 4]
         k = int.from_bytes(block, "little") * 0xCC9E2D51 & 0xFFFFFFFF
-        h ^= ((k << 15 | k >> 17) & 0xFFFFFFFF) * 0x1B873593 & 0xFFFFFFFF
+        h ^= (k << 15 | k >> 17) * 0x1B873593 & 0xFFFFFFFF
         if len(block) == 4:
-            h = ((h << 13 | h >> 19) & 0xFFFFFFFF) * 5 + 0xE6546B64 & 0xFFFFFFFF
+            h = (h << 13 | h >> 19) * 5 + 0xE6546B64 & 0xFFFFFFFF
     h ^= len(data)
     h = (h ^ h >> 16) * 0x85EBCA6B & 0xFFFFFFFF
     h = (h ^ h >> 13) * 0xC2B2AE35 & 0xFFFFFFFF

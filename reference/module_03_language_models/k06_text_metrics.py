@@ -28,7 +28,7 @@ def bleu_statistics(hypothesis: Sequence[str], references: Sequence[Sequence[str
 
 
 def bleu(statistics: np.ndarray) -> float:
-    length, closest, *counts = statistics.sum(axis=0).tolist()
+    length, closest, *counts = statistics.sum(axis=0)
     matches, totals = counts[: len(counts) // 2], counts[len(counts) // 2 :]
     if 0 in matches:  # the logarithm would be -∞; totals are at least as large as matches
         return 0.0

@@ -28,14 +28,14 @@ def cooccurrences(
 
 
 def ppmi(counts: np.ndarray, power: float = 1.0, shift: float = 1.0) -> np.ndarray:
-    total = counts.sum()
-    p_word = counts.sum(axis=1, keepdims=True) / total
-    contexts = counts.sum(axis=0) ** power
-    expected = p_word * (contexts / contexts.sum())
-    # Pairs that were never seen have -∞, so their logarithm isn't taken at all.
+    words, contexts = counts.sum(axis=1, keepdims=True), counts.sum(axis=0) ** power
+    # p(w, c)/p(w) is X_wc by its row's sum: T cancels.
+    expected = words * (contexts / contexts.sum())
     seen = counts > 0
-    ratio = np.divide(counts / total, expected, out=np.ones(counts.shape), where=seen)
-    return np.where(seen, np.maximum(np.log(ratio) - math.log(shift), 0), 0)
+    pmi = np.zeros(counts.shape)
+    # Only here is there a logarithm, and a divisor above 0.
+    pmi[seen] = np.log(counts[seen] / expected[seen]) - math.log(shift)
+    return np.maximum(pmi, 0)
 
 
 def svd_vectors(matrix: np.ndarray, dim: int, power: float = 0.5) -> np.ndarray:
@@ -76,15 +76,15 @@ def train_glove(
 ) -> Parameters:
     n, m = counts.shape
     half = 0.5 / dim
-    parameters = [rng.uniform(-half, half, shape) for shape in ((n, dim), (m, dim), (n,), (m,))]
+    parameters = tuple(rng.uniform(-half, half, shape) for shape in ((n, dim), (m, dim), (n,), (m,)))
     # 1, not 0: the first step isn't longer than rate · gradient.
     squares = [np.ones(p.shape) for p in parameters]
     for _ in range(epochs):
-        gradients = glove_gradients(tuple(parameters), counts, x_max, alpha)
+        gradients = glove_gradients(parameters, counts, x_max, alpha)
         for p, square, g in zip(parameters, squares, gradients, strict=True):
             square += g**2
             p -= rate * g / np.sqrt(square)
-    return tuple(parameters)
+    return parameters
 
 
 def nearest_words(
