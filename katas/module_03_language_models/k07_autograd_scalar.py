@@ -35,11 +35,11 @@ once, for a small multiple of the price of the loss itself.  There are two passe
 So grad(v) is a sum over all paths from v to f, of the product of the partials along each.
 
 **Why add up?**  x has two ways to change f above, and both happen.  If the second overwrites the
-first, x · x has derivative x.  That is the most common bug of all in autograd.
+first, x · x has derivative x: a classic bug.
 
-**Why a topological order?**  A node may hand on its gradient only when it is complete.  + above
-must come before x, though x is also a parent of *.  Sort the nodes so that each comes after its
-parents, then walk from the end to the start.
+**Why a topological order?**  A node may hand on its gradient only when it is complete.  Above, x
+isn't after *: what comes through + is still missing.  So sort the nodes, each after its parents,
+and walk from the end to the start: each comes after all that hand something to it.
 
 **Why backwards?**  Forward mode asks for one input: how does everything change with it?  A million
 weights take a million passes.  Backward mode asks for one output: what changes it?  One pass.

@@ -454,7 +454,7 @@ class TestBackward:
 
     def test_any_expression_matches_torch(self, rng):
         import torch
-        from hypothesis import HealthCheck, assume, given, seed, settings
+        from hypothesis import HealthCheck, Phase, assume, given, seed, settings
         from hypothesis import strategies as st
 
         numbers = st.sampled_from([2.0, 1.5, 0.5, 3.0, 1.0, 0.25, -0.5, -1.5, -2.0])
@@ -463,6 +463,7 @@ class TestBackward:
         @seed(int(rng.integers(2**32)))
         @settings(
             max_examples=60,
+            phases=[Phase.generate, Phase.shrink],
             deadline=None,
             database=None,
             report_multiple_bugs=False,
