@@ -93,7 +93,7 @@ def gradient_descent(
     - The losses (steps + 1,) are L before the first step and after each; the last one is that of
       the answer.
 
-    Raises ValueError, naming both shapes, if `x` isn't (n, d) or `y` isn't (n,).
+    Raises ValueError, naming both shapes, if `x` isn't (n, d) or `y` isn't (n,) with the same n.
     """
     raise NotImplementedError
 
@@ -107,7 +107,7 @@ def ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, flo
     - With penalty 0 the answer is that of least squares, where it has only one.
 
     Raises ValueError, naming the value, if the penalty is negative; and naming both shapes, if `x`
-    isn't (n, d) or `y` isn't (n,).
+    isn't (n, d) or `y` isn't (n,) with the same n.
     """
     raise NotImplementedError
 

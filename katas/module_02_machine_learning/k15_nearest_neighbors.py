@@ -104,7 +104,7 @@ def nearest(x: np.ndarray, new: np.ndarray, k: int) -> tuple[np.ndarray, np.ndar
 def neighbor_weights(distances: np.ndarray, kind: str = "uniform") -> np.ndarray:
     """The lesson's weights, (m, k), "uniform" or by "distance"; each row sums to 1.
 
-    - Where a row of `distances` has zeros, these share the weight, and all others have 0.
+    - By "distance", where a row has zeros, these share the weight, and all others have 0.
     - Only a distance of exactly 0 is one.  For 1e-310, too, weights are finite: scale first.
 
     Raises ValueError, naming the kind, if it is another.

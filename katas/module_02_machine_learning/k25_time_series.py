@@ -50,7 +50,7 @@ naive forecast's typical error on the training rows.
     Holt–Winters    l = 3, b = (5 - 3)/2 = 1, s = [-2 2];   α = β = γ = ½
                     ŷ₀ = 3 + 1 - 2 = 2, l′ = 3.5, b′ = 0.75, s₀ = -2.5
                     ŷ₁ = 3.5 + 0.75 + 2 = 6.25
-    MASE            train [1 5 3 7], actual [5 9], forecast [4 8]:   1/2
+    MASE, m = 2     train [1 5 3 7], actual [5 9], forecast [4 8]:   1/2
     AR(1)           of [1 2 4 8 16], least squares: c = 0, φ = 2; next 32, 64
     Yule–Walker     of [1 1 3 3]: r₀ = 1, r₁ = ¼;  φ = ¼, σ² = 15/16
 
@@ -147,7 +147,7 @@ def walk_forward(
 
 
 def decompose(y: np.ndarray, period: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The trend, the seasonal part and the remainder of y, each (n,): they sum to y.
+    """The trend, the seasonal part and the remainder of y, each (n,): they sum to y where there is a trend.
 
     - The trend is the lesson's centred moving average, and NaN for period // 2 rows at both ends.
       There the remainder is NaN as well.
@@ -182,7 +182,7 @@ def fit_ar(y: np.ndarray, order: int) -> tuple[float, np.ndarray]:
     """c and φ (order,) of an AR process by least squares; φ[0] belongs to the value before.
 
     All rows count that have `order` ≥ 1 values before them.  Where many c and φ are equally good, as
-    for a straight line, any of them will do.
+    for a straight line, any of them will do, and there is no error.
     Raises ValueError, naming n and 2 · order + 1, if y has fewer values than that: there would be
     fewer rows than unknowns.
     """

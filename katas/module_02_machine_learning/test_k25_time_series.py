@@ -343,6 +343,13 @@ def simulated(rng, coefs, n=60, mean=5.0):
 
 
 class TestFitAr:
+    @pytest.mark.parametrize("order", [2, 3])
+    def test_where_many_are_equally_good(self, order):
+        y = 3.0 + 2 * np.arange(12)
+        c, phi = fit_ar(y, order)
+        fitted = [c + phi @ y[t - order : t][::-1] for t in range(order, 12)]
+        assert_close(np.array(fitted), y[order:], rtol=1e-6, atol=1e-6)  # any of many solutions
+
     def test_the_example_worked_by_hand(self):
         assert_close(fit_ar(np.array([1, 2, 4, 8, 16]), 1), (0.0, np.array([2.0])))
 

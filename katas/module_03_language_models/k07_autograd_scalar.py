@@ -149,7 +149,7 @@ class Value:
         """self to a power.
 
         - A plain number n: the only parent is self, and the op is "**" with n as f"{n:g}", such as
-          "**3" or "**0.5".  A whole n may stand over a negative self, and one from 0 up over 0:
+          "**3" or "**0.5".  A whole n may stand over a negative self, a whole n ≥ 0 also over 0:
           0⁰ is 1, and the partial of any number's power 0 is 0.
         - A Value: the parents are (self, exponent), the op is "**".  Raises ValueError, naming
           self's data, unless that is above 0: ln of it is needed.
@@ -219,7 +219,7 @@ def draw(root: Value) -> str:
     - The label is the node's name; without one, its op; without either, "leaf".
     - Before a parent stands "├── ", before the last one "└── ".  Further down, "│   " goes on
       from a "├── ", and four spaces below a "└── ".
-    - A node (not: a name) that stands further up already is written "label ↑", without its parents.
+    - A node (not: a name) that stands on an earlier line already is written "label ↑", without its parents.
     - Lines are joined by newlines, without one at the end.
 
     Graphs may be 100 nodes deep.

@@ -202,7 +202,7 @@ def power(a: Tensor, exponent: float) -> Tensor:
     """Each entry to the power of a plain number.
 
     Of a whole exponent, entries may be negative, and from 0 up also 0: 0⁰ is 1, and the
-    derivative of a power 0 is 0 everywhere.  There is no warning of numpy's then.
+    derivative of a power 0 is 0 everywhere.  None of these warns.
     """
     raise NotImplementedError
 

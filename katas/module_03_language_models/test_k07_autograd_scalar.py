@@ -300,6 +300,22 @@ class TestTopologicalOrder:
         d = Node(b, c, a)
         check_order(topological_order(d), [a, b, c, d])
 
+    @pytest.mark.parametrize("kind", ["equal to all others", "without a hash", "equal to none"])
+    def test_nodes_are_told_apart_by_identity(self, kind):
+        class Node:
+            def __init__(self, *parents):
+                self.parents = parents
+
+            def __eq__(self, other):
+                return kind == "equal to all others"
+
+            __hash__ = None if kind == "without a hash" else lambda self: 7
+
+        a, b = Node(), Node()
+        c = Node(a, b)
+        d = Node(c, a, c)
+        check_order(topological_order(d), [a, b, c, d])
+
     @pytest.mark.parametrize("leaf_first", [False, True])
     def test_a_chain_of_5000_nodes(self, leaf_first):
         x = Value(0.5)
