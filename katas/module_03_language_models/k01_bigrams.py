@@ -82,7 +82,8 @@ def bigram_pairs(words: list[str], vocab: list[str]) -> tuple[np.ndarray, np.nda
     - A word of n characters has n + 1 pairs.  An empty one has one: boundary, boundary.
     - Pairs never reach from one word into the next.
     - Without words, both are empty, and still integers.
-    - `vocab` has the boundary first, and may have more characters than `words`, in any order.
+    - `vocab` has the boundary first, which no word contains, and may have more characters than
+      `words`, in any order.
 
     Raises ValueError, naming the character, if one isn't in `vocab`.
     """
@@ -99,7 +100,7 @@ def probabilities(counts: np.ndarray, smoothing: float = 0.0) -> np.ndarray:
 
     A row of zeros, with smoothing 0, is uniform: nothing is known about it.
 
-    Raises ValueError, naming `smoothing`, if it is negative.
+    Raises ValueError, naming its value, if `smoothing` is negative.
     """
     raise NotImplementedError
 
@@ -119,7 +120,7 @@ def sample_words(
 
     - A word ends when the boundary is drawn, or once it has `limit` characters, limit ≥ 1.
     - The boundary isn't part of it.  A word may be empty.
-    - `rng` makes all draws: equal generators give equal words.
+    - `rng` makes all draws, in any way: equal generators give equal words.
     """
     raise NotImplementedError
 
@@ -141,6 +142,6 @@ def loss_and_gradient(
 def train(first: np.ndarray, second: np.ndarray, size: int, steps: int, rate: float, decay: float = 0.0) -> np.ndarray:
     """The logits (size, size), float64, after `steps` ≥ 0 steps W ← W - rate · ∂L/∂W from W = 0.
 
-    Every step uses all pairs.  There is no momentum, and the rate stays the same.
+    Every step uses all pairs, at least one.  There is no momentum, and the rate stays the same.
     """
     raise NotImplementedError

@@ -56,7 +56,8 @@ DIFFERENT BOOK, and SHE READ A BOOK BY CHER.  With 11 words, `</s>` and `<unk>`,
     Good–Turing, of 18 fish: 10 carp, 3 perch, 2 whitefish, 1 trout, 1 salmon, 1 eel:
              p₀ = 3/18, and a trout counts 2 · 1/3 = 0.67
 
-**Shapes**: a sentence is a list of words, an n-gram a tuple.  No function changes its arguments.
+**Shapes**: a sentence is a list of words, START and END not among them, an n-gram a tuple.  No
+function changes its arguments.
 
 **Steps.**  A good place to pause is after good_turing.
 
@@ -85,14 +86,14 @@ START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 
 
 def padded(sentence: Sequence[str], n: int) -> list[str]:
-    """n - 1 START, the words of `sentence`, one END.  Raises ValueError, naming n, if n < 1."""
+    """n - 1 START, the words of `sentence`, one END.  Raises ValueError, naming n's value, if n < 1."""
     raise NotImplementedError
 
 
 def ngrams(sentence: Sequence[str], n: int) -> list[tuple[str, ...]]:
     """All n-grams of the padded sentence, in order: one for each word and one for END.
 
-    An empty sentence has one.  Raises ValueError, naming n, if n < 1.
+    An empty sentence has one.  Raises ValueError, naming n's value, if n < 1.
     """
     raise NotImplementedError
 
@@ -120,7 +121,7 @@ class AddK:
 
         `vocab` has END and UNKNOWN, not START.  V is its size.
 
-        Raises ValueError, naming k, unless k > 0.
+        Raises ValueError, naming k's value, unless k > 0.
         """
         raise NotImplementedError
 
@@ -162,8 +163,8 @@ class Interpolated:
         `vocab` has END and UNKNOWN, not START.  weights[m - 1] is λₘ: the first is that of 1-grams.
         Order m counts the m-grams of sentences padded for m.
 
-        Raises ValueError, naming n and their number, unless there are n weights; naming the weight,
-        unless it is from 0 to 1.
+        Raises ValueError, naming n's value and the number of weights, unless there are n; naming
+        the weight, unless it is from 0 to 1.
         """
         raise NotImplementedError
 
@@ -185,6 +186,6 @@ def fit_weights(
       outside `vocab` count as UNKNOWN.
     - All weights change at once, from the old ones.
     - A token counts for λₘ only if its context of order m was seen in `sentences`.
-    - A weight for which no token counts stays as it is.
+    - A weight for which no token counts, or whose ∑ P(arrives) is 0, stays as it is.
     """
     raise NotImplementedError

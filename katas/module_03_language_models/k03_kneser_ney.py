@@ -35,7 +35,7 @@ N_r is how many n-grams have it, V is the vocabulary's size, and N₁₊ counts 
     modified       D_r = r - (r + 1) Y N_{r+1}/N_r                     r = 1, 2, 3; D₃ also above
     Katz           P(w | h) = (c(h w) - D)/c(h)                        for seen h w; else:
                    P(w | h) = α(h) P(w | h')
-                   α(h) = ∑ D/c(h) / (1 - ∑ P(v | h'))                 both sums over seen h v
+                   α(h) = ∑ D/c(h) / (1 - ∑ P(v | h'))                 over all v seen after h
                    P(w) = (c(w) + 1)/(N + V)                           for the empty context
     Kneser–Ney     Pₘ(w | h) = (c(h w) - D)/c(h) + γ(h) Pₘ₋₁(w | h')   γ(h) = ∑ D/c(h),  P₀ = 1/V
                    c(g) = N₁₊(• g), the words seen before g            for all orders below n
@@ -94,12 +94,12 @@ def taken(amounts: Sequence[float], r: int) -> float:
 
 
 def good_turing_discounts(frequencies: Mapping[int, int], limit: int = 5) -> tuple[float, ...]:
-    """The lesson's D₁ … D_k for k = `limit` ≥ 1, then 0: limit + 1 amounts, from N_r = `frequencies`.
+    """The lesson's D₁ … D_k for k = `limit` ≥ 2, then 0: limit + 1 amounts, from N_r = `frequencies`.
 
     An r that isn't a key has N_r = 0.  Raises ValueError, in this order of tests,
 
     - naming r, if N_r is 0 for an r from 1 to `limit`: the first such r.  N_{k+1} may be 0.
-    - naming `limit`, if A ≥ 1.
+    - naming the value of `limit`, if A ≥ 1.
     - naming r, if D_r is below 0 or above r: the first such r.
     """
     raise NotImplementedError
@@ -116,7 +116,7 @@ def absolute_discount(frequencies: Mapping[int, int]) -> tuple[float, ...]:
 def modified_discounts(frequencies: Mapping[int, int]) -> tuple[float, ...]:
     """The lesson's modified D₁, D₂ and D₃, three amounts, from N_r = `frequencies`.
 
-    N₄ may be 0.  Raises ValueError, naming r, if N_r is 0 or D_r is below 0, for an r from 1 to 3.
+    N₄ may be 0.  Raises ValueError, naming the first r from 1 to 3 with N_r = 0 or D_r below 0.
     """
     raise NotImplementedError
 
@@ -127,9 +127,10 @@ class KatzBackoff:
     def __init__(self, sentences: Sequence[Sequence[str]], n: int, vocab: set[str], discount: Discount) -> None:
         """Count the 1-grams to n-grams of `sentences`, n ≥ 1; words outside `vocab` count as UNKNOWN.
 
+        sentences  at least one.  Order m counts the m-grams of sentences padded for m.
         vocab      has END and UNKNOWN, not START.
         discount   gives each order from 2 to n its amounts, from the N_r of that order's counts.
-                   Amounts are from 0 to r.
+                   D_r is from 0 to below r, so that every word seen keeps something.
         """
         raise NotImplementedError
 
@@ -138,9 +139,9 @@ class KatzBackoff:
 
         - After an h that was never seen it is P(word | h').
         - An h after which every word of `vocab` was seen has nobody to give to: c(h w)/c(h).
-        - An h that frees nothing (all its amounts are 0), with words that it hasn't seen, counts as
-          seen once more: c(h w)/(c(h) + 1), and the unseen words share 1/(c(h) + 1).  So no word is
-          impossible.  (SRILM does so, too.)
+        - An h that frees nothing (D is 0 for each of its own counts), with words that it hasn't
+          seen, counts as seen once more: c(h w)/(c(h) + 1), and the unseen words share
+          1/(c(h) + 1).  So no word is impossible.  (SRILM does so, too.)
         - Of a longer context only the last n - 1 tokens count.  A shorter one is filled up with
           START on its left.
         - Words outside `vocab` count as UNKNOWN, in the context, too.  START in a context stays.
@@ -164,9 +165,10 @@ class KneserNey:
     def __init__(self, sentences: Sequence[Sequence[str]], n: int, vocab: set[str], discount: Discount) -> None:
         """Count the n-grams of `sentences`, n ≥ 1; words outside `vocab` count as UNKNOWN.
 
+        sentences  at least one.
         vocab      has END and UNKNOWN, not START.
         discount   gives each order from 1 to n its amounts, from the N_r of the counts that the
-                   order uses.  Amounts are from 0 to r.
+                   order uses.  D_r is from 0 to r.
 
         Order n uses the counts of the n-grams.  Each lower order m uses continuation_counts of what
         order m + 1 uses.

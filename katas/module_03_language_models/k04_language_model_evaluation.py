@@ -104,6 +104,8 @@ def perplexity(log_probs: Sequence[np.ndarray]) -> float:
 def bits_per_byte(log_probs: Sequence[np.ndarray], texts: Sequence[str]) -> float:
     """The lesson's bits per byte over all documents together; texts[i] is the text of log_probs[i].
 
+    There is at least one token.
+
     Raises ValueError, naming both numbers, if there aren't as many texts as documents; ValueError
     if the texts have no byte at all.
     """
@@ -114,12 +116,13 @@ def group_split(groups: Sequence[Hashable], share: float, rng: np.random.Generat
     """(train, test): places of the documents, rising integers; groups[i] is document i's group.
 
     - Every document is in one of them.  No group is in both.
+    - Groups may be of any hashable kind, also mixed, which can't be sorted: 1 isn't "1".
     - Groups are drawn by `rng`, all equally likely, into the test set, one after another, until it
       has at least `share` of all documents, or only one group is left to train on.
     - Equal generators give equal splits.
 
-    Raises ValueError, naming `share`, unless 0 < share < 1; naming the number of groups, unless
-    there are at least 2.
+    Raises ValueError, naming the value of `share`, unless 0 < share < 1; naming the number of
+    groups, unless there are at least 2.
     """
     raise NotImplementedError
 
@@ -131,7 +134,7 @@ def overlap(document: Sequence[str], training: Sequence[Sequence[str]], n: int) 
     - An n-gram that the document has twice counts twice.
     - A document shorter than n has share 0.
 
-    Raises ValueError, naming n, if n < 1.
+    Raises ValueError, naming n's value, if n < 1.
     """
     raise NotImplementedError
 
@@ -145,7 +148,7 @@ def select_and_test(
 
     - Each setting is fitted once, on `train` alone, and measured once on `validation`, in the
       order of `settings`.
-    - Of equal losses the first setting wins.  A loss of NaN never wins.
+    - Of equal losses the first setting wins.  A loss of NaN never wins, one of ∞ may.
     - The winner alone is measured on `test`, once, after everything else.  It isn't fitted again.
 
     Raises ValueError if no setting has a loss other than NaN, or there is none.
@@ -156,7 +159,7 @@ def select_and_test(
 def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
     """κ of two raters' labels of the same items, in the same order.
 
-    - Labels may be of any hashable kind, also mixed, which can't be sorted.
+    - Labels may be of any hashable kind, also mixed, which can't be sorted: 1 isn't "1".
     - NaN if both gave all items one and the same label: p_e is 1.
 
     Raises ValueError, naming both lengths, if they differ; ValueError if there are no items.
@@ -167,7 +170,7 @@ def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
 def fleiss_kappa(table: np.ndarray) -> float:
     """κ of many raters; `table` (items, labels) has how many raters gave each item each label.
 
-    - Integers.  Every item has the same number of ratings, by whomever.
+    - Integers, at least one item.  Every item has the same number of ratings, by whomever.
     - NaN if all ratings are one and the same label.
 
     Raises ValueError, naming the smallest and the largest number of ratings an item, if they
@@ -199,7 +202,8 @@ def elo_ratings(
     A game is (one, other, score): two of the numbers 0 … players - 1, and the score of the first,
     from 0 to 1.
 
-    Raises ValueError, naming the score, if it isn't; naming the player, if both are the same.
+    Raises ValueError, naming the score, if it is below 0 or above 1; naming the player, if both are
+    the same.
     """
     raise NotImplementedError
 

@@ -325,25 +325,25 @@ class TestTrain:
         assert_close((counts - counts.sum(axis=1, keepdims=True) * p) / 4, 0.2 * w, atol=1e-6, rtol=0)
 
     def test_reaches_the_count_models_loss_on_names(self, names):
-        _, male = names
+        male = names[1][::4]  # few, so that a loop over the pairs is done in time, too
         vocab = [".", *sorted(set("".join(male)))]
         places = [[0, *map(vocab.index, name), 0] for name in male]
         first = np.array([i for name in places for i in name[:-1]])
         second = np.array([i for name in places for i in name[1:]])
-        counts = np.zeros((27, 27))
+        counts = np.zeros((len(vocab), len(vocab)))
         for i, j in zip(first, second, strict=True):
             counts[i, j] += 1
         best = -(counts[counts > 0] * np.log((counts / counts.sum(axis=1, keepdims=True))[counts > 0])).sum()
         best /= len(first)
-        logits = train(first, second, 27, 300, 50.0)
+        logits = train(first, second, len(vocab), 150, 100.0)
         log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
         loss = float(-log_p[first, second].mean())
-        # 2.370 is the least that any table has; 300 steps come within 0.009 of it, uniform has 3.296.
+        # 2.278 is the least that any table has; 150 steps come within 0.010 of it, uniform has 3.296.
         if not best - 1e-9 <= loss < best + 0.02:
-            fail(f"300 steps end at a loss of {loss:.3f}; counting has {best:.3f}", evidence=round(loss, 6))
+            fail(f"150 steps end at a loss of {loss:.3f}; counting has {best:.3f}", evidence=round(loss, 6))
 
     def test_on_names_that_it_has_not_seen(self, names):
-        female, _ = names
+        female = names[0][::3]
         vocab = vocabulary(female)
         seen = bigram_pairs([name for i, name in enumerate(female) if i % 5], vocab)
         unseen = bigram_pairs(female[::5], vocab)
@@ -351,11 +351,11 @@ class TestTrain:
         loss = mean_nll(probabilities(counts, 0.1), *unseen)
         letters = np.bincount(seen[1], minlength=27) / len(seen[1])
         alone = float(-np.log(letters[unseen[1]]).mean())
-        # 2.28 against 2.79 by the letters' frequencies alone; not smoothed, an unseen pair costs ∞.
+        # 2.31 against 2.78 by the letters' frequencies alone; not smoothed, an unseen pair costs ∞.
         if not loss < alone - 0.4:
             fail(f"the loss of unseen names is {loss:.2f}; letters alone have {alone:.2f}", evidence=round(loss, 6))
         assert_close(mean_nll(probabilities(counts), *unseen), math.inf)
         # Learning, held back by decay, comes close to it on the same names.
-        logits = train(*seen, len(vocab), 150, 50.0, 1e-5)
+        logits = train(*seen, len(vocab), 60, 50.0, 1e-5)
         learned, _ = loss_and_gradient(logits, *unseen)
         assert_close(learned, loss, atol=0.1, rtol=0)

@@ -365,7 +365,9 @@ class TestFitWeights:
         assert_close(fit_weights(sentences, 2, vocab, held_out), twenty)
 
     def test_ends_where_no_other_weights_are_better(self, rng):
-        sentences, held_out, vocab = some_sentences(rng, 40), some_sentences(rng, 20), {*"abcde", "</s>", "<unk>"}
+        sentences, vocab = some_sentences(rng, 40), {*"abcde", "</s>", "<unk>"}
+        # f and g were never seen: no weight comes so near to 1 that rounding decides.
+        held_out = some_sentences(rng, 20, "abcfg")
         parts = [
             (share(sentences, 1, vocab, c, w) or 0.0, share(sentences, 2, vocab, c, w))
             for c, w in scan(held_out, 2, vocab)
@@ -378,20 +380,26 @@ class TestFitWeights:
                 total -= math.log(p if second is None else two * second + (1 - two) * p)
             return total / len(parts)
 
-        found = loss(*fit_weights(sentences, 2, vocab, held_out, 200))
+        found = loss(*fit_weights(sentences, 2, vocab, held_out, 60))
         best = min(loss(i / 20, j / 20) for i in range(20) for j in range(20))
-        # EM is slow near an edge, so it may be above the best by a little.
-        if not found < best + 1e-3:
+        # After 60 steps EM is still above the best by up to 0.0015.
+        if not found < best + 5e-3:
             fail(f"the held-out loss is {found:.4f}; weights on a grid have {best:.4f}", evidence=round(found, 4))
 
     def test_the_text_that_was_counted_says_nothing_about_new_text(self, rng):
-        sentences = some_sentences(rng, 30)
-        weights = fit_weights(sentences, 5, {*"abcde", "</s>", "<unk>"}, sentences, 60)
-        if weights[-1] < 0.7:
-            fail("EM on the counted text must trust its longest context", evidence=round(weights[-1], 4))
+        sentences, new, vocab = some_sentences(rng, 30), some_sentences(rng, 30), {*"abcde", "</s>", "<unk>"}
+        counted, other = (fit_weights(sentences, 3, vocab, text, 10)[-1] for text in (sentences, new))
+        # About 0.95 and 0.15; their difference has deviation 0.07.
+        if not counted > other + 0.3:
+            found = (round(counted, 4), round(other, 4))
+            fail(
+                f"on the counted text EM trusts its longest context with {found[0]}, on new text with {found[1]}; "
+                "the counted one must trust it far more",
+                evidence=found,
+            )
 
     def test_on_hamlet_each_better_method_is_better(self, hamlet):
-        tokens = re.findall(r"[a-z']+|[.,;:?!]", hamlet.lower())[:20_000]
+        tokens = re.findall(r"[a-z']+|[.,;:?!]", hamlet.lower())[:10_000]
         sentences, start = [], 0
         for i, token in enumerate(tokens):
             if token in ".?!":
@@ -410,13 +418,13 @@ class TestFitWeights:
             "unigrams, add 1": perplexity(AddK(train, 1, vocab, 1), 1),
             "bigrams, add 0.01": perplexity(AddK(train, 2, vocab, 0.01), 2),
             "bigrams, interpolated": perplexity(
-                Interpolated(train, 2, vocab, fit_weights(train, 2, vocab, held_out, 8)), 2
+                Interpolated(train, 2, vocab, fit_weights(train, 2, vocab, held_out, 4)), 2
             ),
             "trigrams, interpolated": perplexity(
-                Interpolated(train, 3, vocab, fit_weights(train, 3, vocab, held_out, 8)), 3
+                Interpolated(train, 3, vocab, fit_weights(train, 3, vocab, held_out, 4)), 3
             ),
         }
-        # 198, 128, 104, 71, 67.
+        # 151, 103, 90, 62, 58.
         figures = list(found.values())
         if not all(better < 0.98 * worse for worse, better in itertools.pairwise(figures)):
             lines = "\n".join(f"{name:24} {figure:6.1f}" for name, figure in found.items())

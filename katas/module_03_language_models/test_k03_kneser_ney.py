@@ -172,7 +172,7 @@ class TestGoodTuringDiscounts:
     def test_the_example_worked_by_hand(self):
         assert_close(good_turing_discounts(HAND, 2), (0.5, 1.25, 0.0))
 
-    @pytest.mark.parametrize("limit", [1, 3, 5])
+    @pytest.mark.parametrize("limit", [2, 3, 5])
     def test_matches_katzs_formula(self, limit):
         # Counts that fall as Zipf's law has them, a little disturbed.
         n = {7: 5, 1: 1000, 3: 130, 2: 310, 4: 71, 5: 44, 6: 31}
@@ -183,7 +183,7 @@ class TestGoodTuringDiscounts:
             expected.append(r * (1 - ratio))
         assert_close(good_turing_discounts(n, limit), (*expected, 0.0))
 
-    @pytest.mark.parametrize("limit", [1, 2, 4])
+    @pytest.mark.parametrize("limit", [2, 3, 4])
     def test_what_is_taken_is_the_mass_of_what_was_seen_once(self, limit):
         n = {r: round(5000 / (r * (r + 1))) for r in range(1, 9)}
         amounts = good_turing_discounts(n, limit)
@@ -210,6 +210,11 @@ class TestGoodTuringDiscounts:
     def test_rejects_the_first_of_two_gaps(self):
         with raises(ValueError, 2):
             good_turing_discounts({1: 1000, 4: 71, 5: 44}, 4)
+
+    @pytest.mark.parametrize(("n", "limit", "r"), [({1: 10, 3: 5, 4: 4}, 3, 2), ({1: 10, 2: 6, 5: 7}, 4, 3)])
+    def test_a_gap_comes_before_a_share_of_1_and_more(self, n, limit, r):
+        with raises(ValueError, r):
+            good_turing_discounts(n, limit)
 
     @pytest.mark.parametrize(("n", "limit"), [({1: 10, 2: 6, 3: 5, 4: 3}, 3), ({1: 12, 2: 3, 3: 4}, 2)])
     def test_rejects_a_share_of_1_and_more(self, n, limit):
@@ -269,7 +274,18 @@ class TestModifiedDiscounts:
         with raises(ValueError, r):
             modified_discounts(n)
 
-    @pytest.mark.parametrize(("n", "r"), [({1: 100, 2: 10, 3: 9, 4: 1}, 2), ({1: 100, 2: 20, 3: 5, 4: 6}, 3)])
+    def test_rejects_the_first_of_two_gaps(self):
+        with raises(ValueError, 2):
+            modified_discounts({1: 100, 4: 9})
+
+    @pytest.mark.parametrize(
+        ("n", "r"),
+        [
+            ({1: 100, 2: 10, 3: 9, 4: 1}, 2),
+            ({1: 100, 2: 20, 3: 5, 4: 6}, 3),
+            ({1: 100, 2: 10, 3: 11, 4: 13}, 2),  # D₃ is below 0, too
+        ],
+    )
     def test_rejects_a_discount_below_0(self, n, r):
         with raises(ValueError, r):
             modified_discounts(n)
@@ -429,7 +445,7 @@ class TestKneserNey:
         assert_equal(asked_by(KneserNey, 3), [[(1, 9), (2, 1), (3, 2)], [(1, 16), (2, 1)], [(1, 18)]])
 
     def test_on_hamlet_each_better_method_is_better(self, hamlet):
-        tokens = re.findall(r"[a-z']+|[.,;:?!]", hamlet.lower())[:20_000]
+        tokens = re.findall(r"[a-z']+|[.,;:?!]", hamlet.lower())[:10_000]
         sentences, start = [], 0
         for i, token in enumerate(tokens):
             if token in ".?!":
@@ -438,7 +454,8 @@ class TestKneserNey:
         train = [s for i, s in enumerate(sentences) if i % 10 < 8]
         counts = Counter(word for s in train for word in s)
         vocab = {word for word, count in counts.items() if count > 1} | {"</s>", "<unk>"}
-        test = {n: grams(sentences[9::10], n, vocab) for n in (2, 3)}
+        # Few tokens: a model that sums anew at every question is right, too.
+        test = {n: grams(sentences[9::30], n, vocab) for n in (2, 3)}
 
         def perplexity(prob, n):
             return math.exp(sum(-math.log(prob(gram[-1], gram[:-1])) for gram in test[n]) / len(test[n]))
@@ -454,7 +471,7 @@ class TestKneserNey:
             "trigrams, Kneser–Ney": perplexity(KneserNey(train, 3, vocab, absolute_discount).prob, 3),
             "trigrams, modified Kneser–Ney": perplexity(KneserNey(train, 3, vocab, modified_discounts).prob, 3),
         }
-        # 104, 67.3, 63.5, 60.3, 59.6.
+        # 73.0, 50.6, 47.4, 43.3, 42.6.
         figures = list(found.values())
         if not all(better < 0.995 * worse for worse, better in itertools.pairwise(figures)):
             lines = "\n".join(f"{name:30} {figure:6.1f}" for name, figure in found.items())

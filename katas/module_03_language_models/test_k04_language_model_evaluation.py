@@ -150,6 +150,19 @@ class TestGroupSplit:
             if len(test) - max(in_test.values()) >= share * 32:
                 fail(f"the test set has {len(test)} documents, a group more than it needs", evidence="too many")
 
+    @pytest.mark.parametrize(
+        ("groups", "size"),
+        [
+            ([1, "1"] * 4, 4),
+            ([("news", 1), ("news", 2), ("blog", 1), ("blog", 2)] * 2, 4),
+            ([("a",), "a", None, 7, ("a", "b"), "None", frozenset("a"), "7"] * 3, 12),
+        ],
+    )
+    def test_groups_of_any_kind(self, rng, groups, size):
+        for _ in range(5):
+            _, test = self.check(groups, 0.5, rng)
+            assert_equal(len(test), size)
+
     def test_one_group_is_always_left_to_train_on(self, rng):
         groups = [0] * 9 + [1]
         for _ in range(20):
@@ -317,6 +330,9 @@ class TestCohenKappa:
     def test_labels_of_mixed_kinds(self):
         labels = ["a", None, 3, (1, 2), "a"]
         assert_close(cohen_kappa(labels, labels), 1.0)
+
+    def test_1_and_its_text_are_two_labels(self):
+        assert_close(cohen_kappa([1, "1", 1, "1"], ["1", 1, "1", 1]), -1.0)
 
     @pytest.mark.parametrize("label", ["x", 0])
     def test_nan_where_chance_explains_all(self, label):
