@@ -48,7 +48,8 @@ else the text says.
                "sat": + 2/3 · 2/9 = 40/270, - 1/3 · 1/10 = 9/270, so P(+) = 40/49
 
 **Shapes**: counts (n, v), a text a row, a term a column; classes y (n,).  Arrays are dense here,
-where libraries use sparse ones.  No function changes its arguments.
+where libraries use sparse ones.  Counts may be of any integer or float type (int8, float32):
+compute in float64.  No function changes its arguments.
 
 **Steps.**
 
@@ -96,8 +97,8 @@ def ngrams(tokens: Sequence[str], low: int, high: int) -> list[str]:
 def analyze(text: str, ngram_range: tuple[int, int] = (1, 1), stop_words: Collection[str] = ()) -> list[str]:
     """The terms of `text`: tokenize, drop the stop words, then ngrams from low to high.
 
-    So an n-gram may join words that had a stop word between them.  `stop_words` are taken as they
-    are: in lower case if they are to have an effect.
+    So an n-gram may join words that had a stop word between them.  `stop_words` are compared as they
+    are: "The" drops nothing, since tokens are in lower case.
     """
     raise NotImplementedError
 
@@ -118,9 +119,9 @@ class BagOfNgrams:
 
         min_df, max_df   a term stays if at least / at most so many texts hold it.  An int is a number
                          of texts, a float a share of them: 1 is one text, 1.0 all.
-        max_features     of the terms that stay, keep so many: those with the largest sums in the
-                         table that transform gives for the fitted texts.  Of equal sums the term that
-                         is first in sorted order is kept.
+        max_features     of the terms that stay, keep so many (1 or more): those with the largest sums in
+                         the table that transform gives for the fitted texts.  Of equal sums the term
+                         that is first in sorted order is kept.
         binary           a term counts once a text
         """
         raise NotImplementedError

@@ -112,9 +112,10 @@ def bleu_statistics(hypothesis: Sequence[str], references: Sequence[Sequence[str
 
 
 def bleu(statistics: np.ndarray) -> float:
-    """BLEU of a corpus from its sentences' statistics (sentences, 2 + 2·N); N is 1 or more.
+    """BLEU of a corpus from its sentences' statistics (sentences, 2 + 2·N), both 1 or more.
 
-    Not smoothed: 0.0 if some length of n-grams has no match in the whole corpus, or no n-gram.
+    Not smoothed: 0.0 if some length of n-grams has no match in the whole corpus, or no n-gram.  The
+    sums may be billions, whose products overflow int64.
     """
     raise NotImplementedError
 
@@ -139,9 +140,10 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str], max_n: int = 6, b
 
     - White space is taken out first; all else counts, as it is.
     - For each n from 1 to max_n, matches and numbers of n-grams are added up over the sentences,
-      then P and R are taken.  Where a sentence's reference is shorter than n, so that it has no n-gram,
-      its hypothesis' n-grams aren't counted either.
-    - Lengths n for which all hypotheses or all references have no n-gram are left out.
+      then P and R are taken.
+    - Where a sentence's reference is shorter than n, so that it has no n-gram, its hypothesis' n-grams
+      aren't counted either.  A reference's n-grams always are.
+    - Lengths n for which none of a hypothesis, or none of a reference, is counted are left out.
     - P and R are averaged over the n that are left, and F_β is taken of the two averages.
     - Without any match it is 0.0.
 
@@ -158,7 +160,7 @@ def rouge_n(hypothesis: Sequence[str], reference: Sequence[str], n: int) -> tupl
 def lcs_length(a: Sequence[str], b: Sequence[str]) -> int:
     """The length of the longest common subsequence: tokens in the same order, with gaps or without.
 
-    It takes time len(a)·len(b), and texts may be longer than Python's recursion limit.
+    Time: len(a)·len(b) at most.  Texts may be longer than Python's recursion limit.
     """
     raise NotImplementedError
 
@@ -173,14 +175,17 @@ def normalize_answer(text: str) -> str:
 
     1. lower case
     2. take out the characters of string.punctuation, with nothing in their place
-    3. take out the words a, an and the; a word is bounded by what isn't \\w
+    3. put a space in the place of each word a, an or the; a word is bounded by what isn't \\w
     4. single spaces between words, none at the ends
     """
     raise NotImplementedError
 
 
 def exact_match(prediction: str, answers: Sequence[str]) -> float:
-    """1.0 if the normalised prediction is equal to one of the normalised answers, else 0.0."""
+    """1.0 if the normalised prediction is equal to one of the normalised answers, else 0.0.
+
+    There are one or more `answers`.
+    """
     raise NotImplementedError
 
 
@@ -188,6 +193,7 @@ def token_f1(prediction: str, answers: Sequence[str]) -> float:
     """The best F₁ of the normalised prediction's words with one of the normalised answers'.
 
     - A word matches as often as both have it.
+    - There are one or more `answers`.
     - If one of the two has no word, it is 1.0 if the other has none either, else 0.0.
     """
     raise NotImplementedError

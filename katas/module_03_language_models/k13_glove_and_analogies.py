@@ -107,7 +107,7 @@ def ppmi(counts: np.ndarray, power: float = 1.0, shift: float = 1.0) -> np.ndarr
     """The lesson's PPMI of `counts` (v, m), with at least one above 0: (v, m).
 
     - A count of 0 gives 0; so do rows and columns of zeros, without NaN.
-    - `power` smooths the contexts alone, not the words.
+    - `power` is above 0.  It smooths the contexts alone, not the words.
     - `shift` is above 0; below 1 it adds to the PMI, but a count of 0 still gives 0.
     """
     raise NotImplementedError
@@ -155,8 +155,8 @@ def train_glove(
 ) -> Parameters:
     """Learn the parameters, with k = `dim`, by AdaGrad.  The paper's vectors are words + contexts.
 
-    - At first all four are drawn by `rng`, uniform between -0.5/dim and 0.5/dim.  With 0 epochs that
-      is the answer.  Equal generators give equal parameters.
+    - At first all four are drawn by `rng`, in any order, uniform between -0.5/dim and 0.5/dim.  With
+      0 epochs that is the answer.  Equal generators give equal parameters.
     - An epoch is one step on all counts.  All four gradients are taken first, then each parameter
       makes its step.  Each number of a parameter has its own G.
     """
@@ -169,8 +169,8 @@ def nearest_words(
     """(words, cosines), each (k,): the k words whose vectors have the largest cosine with `query` (dim,).
 
     - The largest first; of equal cosines the smaller number comes first.
-    - Words in `exclude` are left out.
-    - A vector of zeros has cosine 0 with everything.
+    - Words in `exclude`, numbers from 0 to v - 1, are left out.
+    - A vector of zeros has cosine 0 with everything, here and below.
 
     Raises ValueError, naming k, unless it is from 1 to the number of words that aren't excluded.
     """
@@ -180,7 +180,7 @@ def nearest_words(
 def analogy(vectors: np.ndarray, a: int, b: int, c: int, method: str = "add") -> int:
     """The word that is to c as b is to a, by 3CosAdd ("add") or 3CosMul ("mul"); never a, b or c.
 
-    Of equally good words the one with the smaller number.
+    There are other words.  Of equally good ones the one with the smaller number.
     Raises ValueError, naming the method, if it is another.
     """
     raise NotImplementedError
@@ -206,6 +206,6 @@ def evaluate_similarity(
     """(Spearman, pairs used): how well cosines agree with people's `scores`, one a pair.
 
     - Row i of `vectors` is that of words[i].
-    - A pair with a word that isn't in `words` is left out.
+    - A pair with a word that isn't in `words` is left out.  At least one pair stays.
     """
     raise NotImplementedError

@@ -291,6 +291,16 @@ class TestTfIdf:
         counts = rng.poisson(1.5, (7, 5))
         assert_close(weights_of(counts, counts), TfidfTransformer().fit_transform(counts).toarray())
 
+    @pytest.mark.parametrize("dtype", ["int8", "uint16", "float32"])
+    @pytest.mark.parametrize("sublinear", [True, False])
+    def test_counts_of_any_type(self, rng, dtype, sublinear):
+        from sklearn.feature_extraction.text import TfidfTransformer
+
+        exact = rng.integers(0, 121, (7, 5)).astype(float)
+        counts = exact.astype(dtype)
+        oracle = TfidfTransformer(sublinear_tf=sublinear)
+        assert_close(weights_of(counts, counts, sublinear=sublinear), oracle.fit_transform(exact).toarray())
+
     def test_of_a_term_that_no_text_holds(self):
         model = TfIdf()
         model.fit(np.array([[1, 0], [2, 0], [1, 0]]))
@@ -426,6 +436,18 @@ class TestNaiveBayes:
         model = NaiveBayes(0.5)
         model.fit(x, y)
         assert_close(model.predict_log_proba(x), MultinomialNB(alpha=0.5).fit(x, y).predict_log_proba(x))
+
+    @pytest.mark.parametrize("dtype", ["int8", "uint8", "float32"])
+    def test_counts_of_any_type(self, rng, dtype):
+        from sklearn.naive_bayes import MultinomialNB
+
+        # Of six texts a class, so that sums are above 255.
+        exact, y = rng.integers(50, 121, (12, 4)).astype(float), np.arange(12) % 2
+        oracle = MultinomialNB(alpha=0.5).fit(exact, y)
+        model = NaiveBayes(0.5)
+        model.fit(exact.astype(dtype), y)
+        assert_close(model.log_likelihood, oracle.feature_log_prob_)
+        assert_close(model.predict_log_proba(exact.astype(dtype)), oracle.predict_log_proba(exact))
 
     def test_rare_classes_are_less_likely(self):
         # No term tells anything, so the prior alone decides.

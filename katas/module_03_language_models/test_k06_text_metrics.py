@@ -169,6 +169,14 @@ class TestBleu:
     def test_is_zero_if_a_length_has_no_match(self, counts):
         assert_equal(bleu(np.array([[counts[3], 5, *counts]])), 0.0)
 
+    @pytest.mark.parametrize("size", [10**5, 10**9])
+    def test_of_a_large_corpus(self, size):
+        counts = [size * share // 100 for share in (83, 57, 41, 29)]
+        totals = [size - 3 * n for n in range(4)]
+        precisions = [m / t for m, t in zip(counts, totals, strict=True)]
+        got = bleu(np.array([[size, size, *counts, *totals]]))
+        assert_close(got, math.exp(sum(map(math.log, precisions)) / 4))
+
     def test_of_a_perfect_corpus(self, rng):
         texts = [sentence(rng, n) for n in (5, 9, 6)]
         assert_close(bleu(all_statistics(texts, [[t] for t in texts])), 1.0)
@@ -282,6 +290,16 @@ class TestChrf:
         r = (4 / 4 + 2 / 2) / 2
         assert_close(chrf(["xyzw", "abc"], ["x", "abc"], 2), 5 * p * r / (4 * p + r))
 
+    def test_where_a_hypothesis_is_too_short_the_reference_counts_all_the_same(self):
+        # n = 1: 1 + 3 of 4 + 3.  n = 2: 2 of 3 + 2, though "x" has no bigram.
+        p, r = 1.0, (4 / 7 + 2 / 5) / 2
+        assert_close(chrf(["x", "abc"], ["xyzw", "abc"], 2), 5 * p * r / (4 * p + r))
+
+    def test_a_length_is_left_out_if_no_ngram_of_a_hypothesis_is_counted(self):
+        # There are bigrams on both sides, but those of "xbc" don't count, and the other hypothesis has none.
+        p, r = 1 / 3, 1 / 4
+        assert_close(chrf(["xbc", ""], ["x", "abc"], 2), 5 * p * r / (4 * p + r))
+
     @pytest.mark.parametrize(
         ("hypotheses", "references"), [(["abc"], ["xyz"]), ([""], ["abc"]), (["abc"], [" "]), ([""], [""])]
     )
@@ -392,6 +410,7 @@ class TestNormalizeAnswer:
             ("a_the_b", "atheb"),
             ("á la carte: thé", "á la carte thé"),
             ("“the” end…", "“ ” end…"),
+            ("now—a—day", "now— —day"),
             ("The a AN", ""),
             ("?!", ""),
             ("3.5%", "35"),

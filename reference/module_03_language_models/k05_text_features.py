@@ -79,7 +79,7 @@ class TfIdf:
         self.idf = np.log((len(counts) + more) / (document_frequency + more)) + 1
 
     def transform(self, counts: np.ndarray) -> np.ndarray:
-        tf = counts
+        tf = np.asarray(counts, dtype=np.float64)  # the logarithm of an int8 is a float16
         if self.sublinear:
             # -1 in place of ln 0, so that 0 stays 0.
             tf = 1 + np.log(tf, out=np.full(tf.shape, -1.0), where=tf > 0)
@@ -134,7 +134,7 @@ class NaiveBayes:
             raise ValueError(f"x must hold no negative number, but its smallest is {x.min()}")
         self.classes, sizes = np.unique(y, return_counts=True)
         self.log_prior = np.log(sizes / len(y))
-        smoothed = np.stack([x[y == c].sum(axis=0) for c in self.classes]) + self.alpha
+        smoothed = np.stack([x[y == c].sum(axis=0, dtype=np.float64) for c in self.classes]) + self.alpha
         self.log_likelihood = np.log(smoothed / smoothed.sum(axis=1, keepdims=True))
 
     def predict_log_proba(self, x: np.ndarray) -> np.ndarray:

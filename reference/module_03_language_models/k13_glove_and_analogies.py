@@ -28,6 +28,7 @@ def cooccurrences(
 
 
 def ppmi(counts: np.ndarray, power: float = 1.0, shift: float = 1.0) -> np.ndarray:
+    counts = np.asarray(counts, dtype=np.float64)
     words, contexts = counts.sum(axis=1, keepdims=True), counts.sum(axis=0) ** power
     # p(w, c)/p(w) is X_wc by its row's sum: T cancels.
     expected = words * (contexts / contexts.sum())
@@ -41,6 +42,7 @@ def ppmi(counts: np.ndarray, power: float = 1.0, shift: float = 1.0) -> np.ndarr
 def svd_vectors(matrix: np.ndarray, dim: int, power: float = 0.5) -> np.ndarray:
     if not 1 <= dim <= min(matrix.shape):
         raise ValueError(f"dim must be from 1 to {min(matrix.shape)}, got {dim}")
+    matrix = np.asarray(matrix, dtype=np.float64)
     u, s, _ = np.linalg.svd(matrix, full_matrices=False)
     vectors = u[:, :dim] * s[:dim] ** power
     # An SVD is the same with -u and -v: fix the sign, so that every machine gives the same vectors.
@@ -49,6 +51,7 @@ def svd_vectors(matrix: np.ndarray, dim: int, power: float = 0.5) -> np.ndarray:
 
 
 def glove_weight(counts: np.ndarray, x_max: float = 100.0, alpha: float = 0.75) -> np.ndarray:
+    counts = np.asarray(counts, dtype=np.float64)
     return np.minimum(counts / x_max, 1.0) ** alpha
 
 
@@ -143,6 +146,7 @@ def evaluate_similarity(
 
 def _errors(parameters: Parameters, counts: np.ndarray) -> np.ndarray:
     words, contexts, word_bias, context_bias = parameters
+    counts = np.asarray(counts, dtype=np.float64)
     # ln 1 in place of ln 0: such a pair has weight 0.
     logs = np.log(np.where(counts > 0, counts, 1))
     return words @ contexts.T + word_bias[:, None] + context_bias - logs
