@@ -141,7 +141,7 @@ def batch_norm_backward(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The gradients (∂x, ∂γ, ∂β) of `batch_norm`, (..., d), (d,) and (d,); `grad` is g (..., d).
 
-    A feature that is constant has σ² = 0, and a gradient all the same: with x̂ = 0.
+    With ε > 0 a constant feature, whose σ² is 0, has a gradient all the same: with x̂ = 0.
     """
     raise NotImplementedError
 
