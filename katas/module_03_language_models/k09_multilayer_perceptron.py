@@ -5,9 +5,9 @@ First time?  Read Nielsen, "Neural Networks and Deep Learning", chapters 1 and 2
 neuralnetworksanddeeplearning.com.
 
 **The idea.**  A linear model draws straight lines.  To draw any curve, put a bend between two
-linear maps: h = relu(x W₁ + b₁), then h W₂ + b₂.  Each hidden unit is a straight line with one bend,
-and enough of them add up to any curve.  You train all weights at once by gradient descent.  Here no
-autograd does the work: you write the backward pass of a network by hand, once, for any depth.
+linear maps: h = relu(x W₁ + b₁), then h W₂ + b₂.  Each hidden unit is a straight line with one
+bend, and enough of them add up to any curve.  You train all weights at once by gradient descent.
+Here no autograd does the work: you write the backward pass by hand, once, for any depth.
 
       forward ──▶
       x ──┬───▶ x W₁ + b₁ ──▶ relu ──▶ h ──┬───▶ h W₂ + b₂ ──▶ out ──▶ loss

@@ -38,8 +38,9 @@ id 1 is `<unk>`, which stands for every rare word.  A window of c ids slides ove
 **Why Adagrad?**  A frequent word's vector gets a gradient in each batch, a rare one's now and then.
 Adagrad divides by what each number has seen so far, so rare words take larger steps.
 
-**Why start with small U?**  Then z is near 0 and P near 1/v: the loss starts at log v.  Large U
-makes the network sure of random answers, and its first hundred steps only take that back.
+**Why start there?**  U starts small and u at the log shares of the tokens, so the first P is the
+share of each token: a unigram model.  No step is spent on learning which tokens are frequent.
+Large U would be sure of random answers, and the first hundred steps would only take that back.
 
 **Worked by hand**:
 
@@ -64,7 +65,7 @@ Python: the tests train 3 models on names and 3 on Hamlet, in a second or two ea
     build_vocabulary     5 min   ties in the order
     encode               3 min   one look-up a token
     windows             10 min   no window crosses a boundary
-    initial_parameters   6 min   three scales
+    initial_parameters   6 min   three scales, and where u starts
     logits               5 min   three lines
     loss_and_gradients  12 min   backprop_by_hand, put together
     evaluate             6 min   the last batch is smaller
@@ -117,11 +118,12 @@ def windows(encoded: Sequence[Sequence[int]], context: int) -> tuple[np.ndarray,
     raise NotImplementedError
 
 
-def initial_parameters(v: int, context: int, d: int, h: int, rng: np.random.Generator) -> Parameters:
-    """The lesson's five parameters, drawn by `rng`: independent, with mean 0.
+def initial_parameters(counts: np.ndarray, context: int, d: int, h: int, rng: np.random.Generator) -> Parameters:
+    """The lesson's five parameters, for tokens that occur `counts` (v,) times, integers.
 
-    Standard deviations: embedding 1, hidden_weight 1/√(context·d), output_weight 0.1/√h.  Any
-    continuous distribution will do.  Both biases are 0.
+    - The weights are drawn by `rng`, independently, with mean 0 and standard deviations: embedding 1,
+      hidden_weight 1/√(context·d), output_weight 0.1/√h.  Any continuous distribution will do.
+    - hidden_bias is 0.  output_bias is the log of each token's share, with 1 added to each count.
     """
     raise NotImplementedError
 

@@ -1,13 +1,13 @@
 """word2vec
 
-**Before you start.**  You need the sigmoid (logistic_regression) and gradients (derivatives); no other
-kata.  Word vectors are new to you?  Read Jurafsky and Martin, "Speech and Language Processing", the
-chapter on embeddings, free at web.stanford.edu/~jurafsky/slp3.
+**Before you start.**  You need the sigmoid (logistic_regression) and gradients (derivatives); no
+other kata.  Word vectors are new to you?  Read Jurafsky and Martin, "Speech and Language
+Processing", the chapter on embeddings, free at web.stanford.edu/~jurafsky/slp3.
 
 **The idea.**  You know a word by the company it keeps: words that stand among the same neighbours
 mean similar things.  word2vec turns that into a task.  *Skip-gram*: from a word, guess each of its
-neighbours.  *CBOW*: from all the neighbours, guess the word.  Nobody needs the guesses.  But to make
-them, words with similar neighbours must get similar vectors.
+neighbours.  *CBOW*: from all the neighbours, guess the word.  Nobody needs the guesses.  But to
+make them, words with similar neighbours must get similar vectors.
 
 A softmax over v words costs v dot products for every guess.  *Negative sampling* asks an easier
 question: is this the true neighbour, or one of k words drawn at random?  That costs 1 + k.
@@ -30,15 +30,16 @@ question: is this the true neighbour, or one of k words drawn at random?  That c
                 ∂U[w] = ∑ ∂s · h        ∂h = ∑ ∂s · U[w]
     SGD         step t of T, t = 0 … T - 1, has η = η₀ (1 - t/T)
 
-**Why drop frequent words?**  "the" stands beside everything, so it says little about its neighbours,
-and it takes most of the time.  Where it is dropped, the window reaches farther, too.
+**Why drop frequent words?**  "the" stands beside everything, so it says little about its
+neighbours, and it takes much of the time.  Where it is dropped, the window reaches farther, too.
 
 **Why ¾?**  It was found by trying: better than 1, where frequent words are nearly all the noise,
 and than 0, where all are equal.  A word of share 0.9 falls to 0.9^¾ = 0.92 in weight, one of 0.01
 rises to 0.03.
 
 **Why two vectors for a word?**  A word seldom stands beside itself.  With one vector its score with
-itself would be s = V[w]·V[w], which is never negative.
+itself would be s = V[w]·V[w], which is never negative.  Training starts with small random V and
+U = 0.  With both 0, every gradient would be 0.
 
 **Worked by hand**:
 
@@ -50,9 +51,9 @@ itself would be s = V[w]·V[w], which is never negative.
         both scores are 0, so σ is ½ and the loss 2 log 2 = 1.386
         ∂U[true] = [-½ -1]    ∂U[negative] = [½ 1]    ∂V[center] = ½ [2 -1] = [1 -½]
 
-**Shapes.**  Words are ids 0 … v - 1, sentences lists of ids, `inputs` and `outputs` (v, d) of float64,
-counts (v,).  No function changes its arguments.  None loops over pairs in Python, but for
-`subsample`, `skipgram_pairs` and `cbow_windows`.
+**Shapes.**  Words are ids 0 … v - 1, sentences lists of ids, `inputs` and `outputs` (v, d) float64,
+counts (v,).  No function changes its arguments.  The two with gradients don't loop over examples
+in Python.
 
 **Steps.**  A good place to pause is after skipgram_loss_and_gradients.
 
@@ -64,11 +65,11 @@ counts (v,).  No function changes its arguments.  None loops over pairs in Pytho
     skipgram_loss_and_gradients 15 min   words come several times
     cbow_windows                 6 min   filled up with -1
     cbow_loss_and_gradients     12 min   a mean, and its gradient
-    initial_vectors              3 min   one of the two is 0
     train                       12 min   shuffle, cut, step
 
-Sources: Mikolov et al. 2013, "Efficient Estimation of Word Representations in Vector Space"; Mikolov
-et al. 2013, "Distributed Representations of Words and Phrases and their Compositionality", section 2.
+Sources: Mikolov et al. 2013, "Efficient Estimation of Word Representations in Vector Space";
+Mikolov et al. 2013, "Distributed Representations of Words and Phrases and their
+Compositionality", section 2.
 
 From scratch: gensim, torch, tensorflow, jax, autograd, sklearn and scipy may not be used.
 """
@@ -161,11 +162,6 @@ def cbow_loss_and_gradients(
     - A word that stands twice in a row counts twice in the mean.
     - Sum, repeats and large scores as in skipgram_loss_and_gradients.
     """
-    raise NotImplementedError
-
-
-def initial_vectors(v: int, d: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(inputs, outputs), each (v, d): `inputs` uniform from -1/(2d) to 1/(2d), drawn by `rng`; `outputs` 0."""
     raise NotImplementedError
 
 

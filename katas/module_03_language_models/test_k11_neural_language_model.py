@@ -132,7 +132,7 @@ class TestWindows:
 class TestInitialParameters:
     @pytest.mark.parametrize(("v", "context", "d", "h"), [(9, 3, 2, 5), (4, 1, 7, 3)])
     def test_their_shapes(self, rng, v, context, d, h):
-        parameters = initial_parameters(v, context, d, h, rng)
+        parameters = initial_parameters(rng.integers(0, 9, v), context, d, h, rng)
         expected = {
             "embedding": (v, d),
             "hidden_weight": (context * d, h),
@@ -149,7 +149,7 @@ class TestInitialParameters:
     @pytest.mark.parametrize(("context", "d", "h"), [(3, 30, 60), (5, 20, 90)])
     @pytest.mark.parametrize("name", ["embedding", "hidden_weight", "output_weight"])
     def test_their_spread(self, rng, name, context, d, h):
-        value = initial_parameters(300, context, d, h, rng)[name]
+        value = initial_parameters(np.ones(300, dtype=int), context, d, h, rng)[name]
         spread = {"embedding": 1, "hidden_weight": 1 / math.sqrt(context * d), "output_weight": 0.1 / math.sqrt(h)}[
             name
         ]
@@ -158,12 +158,16 @@ class TestInitialParameters:
         assert_close(value.mean() / spread, 0.0, rtol=0, atol=0.1)
         assert_equal(len(np.unique(value)), value.size)
 
-    def test_biases_are_zero(self, rng):
-        parameters = initial_parameters(5, 2, 3, 4, rng)
-        assert_close((parameters["hidden_bias"], parameters["output_bias"]), (np.zeros(4), np.zeros(5)))
+    @pytest.mark.parametrize("counts", [[3, 0, 1], [0, 0, 250, 6, 39, 1]])
+    def test_biases(self, rng, counts):
+        parameters = initial_parameters(np.array(counts), 2, 3, 4, rng)
+        assert_close(parameters["hidden_bias"], np.zeros(4))
+        total = sum(counts) + len(counts)
+        assert_close(parameters["output_bias"], np.array([math.log((count + 1) / total) for count in counts]))
 
     def test_the_rng_decides(self):
-        one, same, other = (initial_parameters(5, 2, 3, 4, np.random.default_rng(seed)) for seed in (1, 1, 2))
+        counts = np.arange(5)
+        one, same, other = (initial_parameters(counts, 2, 3, 4, np.random.default_rng(seed)) for seed in (1, 1, 2))
         for name in ("embedding", "hidden_weight", "output_weight"):
             assert_close(same[name], one[name])
             if (other[name] == one[name]).any():
@@ -355,9 +359,10 @@ def beats_the_bigram(rng, sequences, min_count, sizes, margin):
     vocabulary = build_vocabulary(shuffled[cut:], min_count)
     held_out, training = encode(shuffled[:cut], vocabulary), encode(shuffled[cut:], vocabulary)
     v = len(vocabulary)
-    start = initial_parameters(v, context, d, h, rng)
+    x, y = windows(training, context)
+    start = initial_parameters(np.bincount(y, minlength=v), context, d, h, rng)
     with threadpool_limits(1):  # threads take longer to meet than such small products to be computed
-        trained, losses = train(start, *windows(training, context), 3, 128, 0.2, rng)
+        trained, losses = train(start, x, y, 3, 128, 0.2, rng)
         loss = evaluate(trained, *windows(held_out, context))
     bigram, trigram = (smoothed(training, held_out, v, n) for n in (2, 3))
     told = f"held-out loss in nats: network {loss:.3f}, smoothed bigram {bigram:.3f}, smoothed trigram {trigram:.3f}"

@@ -12,7 +12,6 @@ from katas.module_03_language_models.k12_word2vec import (
     cbow_loss_and_gradients,
     cbow_windows,
     draw_negatives,
-    initial_vectors,
     keep_probabilities,
     negative_distribution,
     skipgram_loss_and_gradients,
@@ -182,10 +181,15 @@ class TestDrawNegatives:
         got = draw_negatives(np.full(5, 0.2), positives, 2, rng)
         if hits := int((got == positives[:, None]).sum()):
             fail(f"{hits} of 6000 negatives are the true word of their row; draw those again", evidence=hits > 500)
-        steps = (got - positives[:, None]) % 5
-        drawn_as_expected(
-            np.bincount(steps.ravel(), minlength=5), [0, 0.25, 0.25, 0.25, 0.25], "the distance from the true word"
-        )
+
+    def test_the_true_word_of_another_row_is_noise(self, rng):
+        positives = rng.permutation(np.repeat([0, 3], 1500))
+        probabilities = np.array([0.3, 0.1, 0.0, 0.4, 0.2])
+        got = draw_negatives(probabilities, positives, 2, rng)
+        for positive in (0, 3):
+            left = np.where(np.arange(5) == positive, 0, probabilities)
+            counts = np.bincount(got[positives == positive].ravel(), minlength=5)
+            drawn_as_expected(counts, left / left.sum(), f"the noise where {positive} is the true word")
 
     def test_draws_are_independent(self, rng):
         got = draw_negatives(np.array([0.5, 0.5, 0.0]), np.full(2000, 2), 2, rng)
@@ -404,32 +408,6 @@ class TestCbowLossAndGradients:
         does_not_loop(cbow_loss_and_gradients, arguments(3), arguments(200))
 
 
-class TestInitialVectors:
-    @pytest.mark.parametrize(("v", "d"), [(7, 3), (4, 10)])
-    def test_shapes_and_zeros(self, rng, v, d):
-        inputs, outputs = initial_vectors(v, d, rng)
-        assert_close(outputs, np.zeros((v, d)))
-        assert_equal((inputs.shape, inputs.dtype.name), ((v, d), "float64"))
-
-    @pytest.mark.parametrize(("v", "d"), [(1000, 5), (300, 20)])
-    def test_uniform_between_its_bounds(self, rng, v, d):
-        inputs, _ = initial_vectors(v, d, rng)
-        if np.abs(inputs).max() > 0.5 / d:
-            fail(
-                f"the largest of the inputs is {np.abs(inputs).max():.3g}; expected at most 1/(2d), {0.5 / d:.3g}",
-                evidence=round(np.abs(inputs).max() * d, 1),
-            )
-        tenths = np.floor((inputs * d + 0.5) * 10).astype(int).clip(0, 9)
-        drawn_as_expected(np.bincount(tenths.ravel(), minlength=10), [0.1] * 10, "each tenth from -1/(2d) to 1/(2d)")
-        assert_equal(len(np.unique(inputs)), inputs.size)
-
-    def test_the_rng_decides(self):
-        one, same, other = (initial_vectors(4, 3, np.random.default_rng(seed))[0] for seed in (1, 1, 2))
-        assert_close(same, one)
-        if (other == one).any():
-            fail("two generators give the same vectors; draw with `rng`", evidence="rng ignored")
-
-
 def full_batches(inputs, outputs, given, targets, negatives, rates):
     """What torch's SGD makes of whole batches, one with each learning rate."""
     import torch
@@ -555,7 +533,7 @@ class TestTrain:
         else:
             given, targets = cbow_windows(sentences, 2)
         noise = negative_distribution(np.bincount(np.concatenate(sentences), minlength=v))
-        start = initial_vectors(v, 12, rng)
+        start = rng.uniform(-0.5 / 12, 0.5 / 12, size=(v, 12)), np.zeros((v, 12))
         vectors, _ = train(*start, given, targets, noise, 5, 10, 32, 0.1, rng)
         before, found = found_synonyms(start[0]), found_synonyms(vectors)
         print(f"{model}: of 16 planted words, {before} have their synonym nearest before training, {found} after")

@@ -44,15 +44,16 @@ def windows(encoded: Sequence[Sequence[int]], context: int) -> tuple[np.ndarray,
     return np.array(x, dtype=int).reshape(-1, context), np.array(y, dtype=int)
 
 
-def initial_parameters(v: int, context: int, d: int, h: int, rng: np.random.Generator) -> Parameters:
-    width = context * d
+def initial_parameters(counts: np.ndarray, context: int, d: int, h: int, rng: np.random.Generator) -> Parameters:
+    v, width = len(counts), context * d
     return {
         "embedding": rng.normal(size=(v, d)),
         # A sum of `width` terms of variance 1 is scaled back to variance 1, where tanh isn't flat.
         "hidden_weight": rng.normal(scale=1 / np.sqrt(width), size=(width, h)),
         "hidden_bias": np.zeros(h),
         "output_weight": rng.normal(scale=0.1 / np.sqrt(h), size=(h, v)),
-        "output_bias": np.zeros(v),
+        # The softmax of this is a unigram model; a count of 0 would give -∞.
+        "output_bias": np.log((counts + 1) / (counts.sum() + v)),
     }
 
 

@@ -77,10 +77,6 @@ def cbow_loss_and_gradients(
     return loss, grad_inputs, grad_outputs
 
 
-def initial_vectors(v: int, d: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    return rng.uniform(-0.5 / d, 0.5 / d, size=(v, d)), np.zeros((v, d))
-
-
 def train(
     inputs: np.ndarray,
     outputs: np.ndarray,
