@@ -266,7 +266,8 @@ def index(a: Tensor, key: Any) -> Tensor:
 def backward(root: Tensor, grad: ArrayLike | None = None) -> None:
     """Add to the `grad` of each Tensor of root's graph the gradient that reaches it.
 
-    - `grad` is that of root itself, in its shape.  None stands for 1, if root has exactly one entry.
+    - `grad` is that of root itself, in its shape; integers are fine.  None stands for 1, if root has
+      exactly one entry.
     - Every call adds to what is there, of all Tensors: after two equal calls all is doubled.
     - Each Tensor's `grad` is an array of its own: whoever changes one in place changes no other,
       and not the array that was given as `grad`.
@@ -302,7 +303,7 @@ class Function:
 
         forward(self, *arrays, **options)   the result, of the data of its Tensors
         backward(self, grad)                a tuple, the gradient for each Tensor; of a single Tensor
-                                            the array alone will do
+                                            the array alone will do.  grad is float64
 
     Whatever `backward` needs, `forward` keeps in self.
     """
