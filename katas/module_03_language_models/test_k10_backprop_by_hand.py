@@ -217,6 +217,14 @@ class TestCrossEntropyBackward:
         (expected,) = by_autograd(lambda z: torch_cross_entropy(z, targets), (logits.T.copy(),), np.array(1.0))
         assert_close(cross_entropy_backward(logits.T, targets), expected, **DIGITS)
 
+    @pytest.mark.parametrize("axes", [(1, 0, 2), (0, 2, 1), (2, 1, 0)])
+    def test_of_logits_that_are_a_view(self, rng, axes):
+        logits = (rng.normal(size=(3, 4, 5)) * 3).transpose(axes)
+        targets = rng.integers(0, logits.shape[-1], logits.shape[:-1])
+        row_by_row = np.ascontiguousarray(logits)
+        (expected,) = by_autograd(lambda z: torch_cross_entropy(z, targets), (row_by_row,), np.array(1.0))
+        assert_close(cross_entropy_backward(logits, targets), expected, **DIGITS)
+
     def test_large_logits_do_not_overflow(self):
         logits = np.array([[1e4, 1e4, -1e4], [-1e4, -1e4, -1e4], [0.0, 1e4, 0.0]])
         expected = np.array([[-0.5, 0.5, 0], [1 / 3, -2 / 3, 1 / 3], [0, 1, -1]]) / 3
