@@ -252,6 +252,15 @@ def slopes(loss, vectors, step=1e-6):
     return found
 
 
+def agree_with_slopes(function, inputs, outputs, examples):
+    """Fail unless both gradients of `function` are those of central differences."""
+    _, grad_inputs, grad_outputs = function(inputs, outputs, *examples)
+    # Central differences have 8 digits or so.
+    digits = dict(rtol=1e-6, atol=1e-6)
+    assert_close(grad_inputs, slopes(lambda one: function(one, outputs, *examples)[0], inputs), **digits)
+    assert_close(grad_outputs, slopes(lambda one: function(inputs, one, *examples)[0], outputs), **digits)
+
+
 class TestSkipgramLossAndGradients:
     def test_the_example_worked_by_hand(self):
         inputs = np.array([[1.0, 2.0], [8.0, 9.0], [6.0, 7.0]])
@@ -282,20 +291,7 @@ class TestSkipgramLossAndGradients:
     def test_gradcheck(self, rng):
         inputs, outputs = random_vectors(rng, 5, 2)
         pairs = rng.integers(0, 5, 4), rng.integers(0, 5, 4), rng.integers(0, 5, (4, 3))
-        _, grad_inputs, grad_outputs = skipgram_loss_and_gradients(inputs, outputs, *pairs)
-        # Central differences have 8 digits or so.
-        assert_close(
-            grad_inputs,
-            slopes(lambda one: skipgram_loss_and_gradients(one, outputs, *pairs)[0], inputs),
-            rtol=1e-6,
-            atol=1e-6,
-        )
-        assert_close(
-            grad_outputs,
-            slopes(lambda one: skipgram_loss_and_gradients(inputs, one, *pairs)[0], outputs),
-            rtol=1e-6,
-            atol=1e-6,
-        )
+        agree_with_slopes(skipgram_loss_and_gradients, inputs, outputs, pairs)
 
     @pytest.mark.parametrize("size", [30.0, 1000.0])
     def test_large_scores(self, size):
@@ -376,20 +372,7 @@ class TestCbowLossAndGradients:
     def test_gradcheck(self, rng):
         inputs, outputs = random_vectors(rng, 5, 2)
         given = np.array([[0, 3, -1], [4, 4, 1], [2, -1, -1]]), np.array([1, 0, 3]), rng.integers(0, 5, (3, 2))
-        _, grad_inputs, grad_outputs = cbow_loss_and_gradients(inputs, outputs, *given)
-        # Central differences have 8 digits or so.
-        assert_close(
-            grad_inputs,
-            slopes(lambda one: cbow_loss_and_gradients(one, outputs, *given)[0], inputs),
-            rtol=1e-6,
-            atol=1e-6,
-        )
-        assert_close(
-            grad_outputs,
-            slopes(lambda one: cbow_loss_and_gradients(inputs, one, *given)[0], outputs),
-            rtol=1e-6,
-            atol=1e-6,
-        )
+        agree_with_slopes(cbow_loss_and_gradients, inputs, outputs, given)
 
     def test_large_scores(self):
         inputs, outputs = np.array([[3.0], [1.0]]), np.array([[500.0], [-500.0]])
