@@ -3,6 +3,7 @@
 from fixtures.data import (  # noqa: F401
     ames,
     cancer,
+    cat,
     churn,
     co2,
     diabetes,
@@ -14,6 +15,7 @@ from fixtures.data import (  # noqa: F401
     numbers,
     penguins,
     photo,
+    pronunciations,
     ratings,
     reviews,
     similarities,
@@ -23,5 +25,5 @@ from fixtures.data import (  # noqa: F401
 )
 from fixtures.devices import device, kernels  # noqa: F401
 from fixtures.gpu import gpu  # noqa: F401
-from fixtures.models import gpt2_vocabulary, minilm, smollm2  # noqa: F401
+from fixtures.models import efficientnet_lite0, gpt2_vocabulary, minilm, smollm2  # noqa: F401
 from fixtures.processes import ranks  # noqa: F401

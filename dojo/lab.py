@@ -63,12 +63,19 @@ def data(name: str) -> Any:
 
 
 def pretrained(name: str) -> Any:
-    """Where a real model or vocabulary lies: the folder of "minilm" or "smollm2", the files of "gpt2_vocabulary".
+    """Where a real model or vocabulary lies: a folder, a file or files: "minilm", "efficientnet_lite0" …
 
     Raises DojoError for an unknown name, and the loader's error where the package that has it is missing.
     """
-    names = {"gpt2_vocabulary": "gpt2_vocabulary_files", "minilm": "minilm_folder", "smollm2": "smollm2_folder"}
-    return _load(fixtures_of(_here(), "models"), names, "pretrained model", name)
+    loaders = fixtures_of(_here(), "models")
+    # Of a model that has both, the folder: it is what a library reads.
+    names = {
+        loader.removesuffix(kind): loader
+        for kind in ("_file", "_files", "_folder")
+        for loader in vars(loaders)
+        if loader.endswith(kind) and not loader.startswith("_")
+    }
+    return _load(loaders, names, "pretrained model", name)
 
 
 def fixtures_of(dojo: Dojo, name: str) -> ModuleType:

@@ -47,7 +47,10 @@ def test_real_data_and_pretrained_models():
     ("load", "said"),
     [
         (lab.data, "there is no data set 'weather'; there are ames, cancer"),
-        (lab.pretrained, "there is no pretrained model 'weather'; there are gpt2_vocabulary, minilm, smollm2"),
+        (
+            lab.pretrained,
+            "there is no pretrained model 'weather'; there are efficientnet_lite0, gpt2_vocabulary, minilm, smollm2",
+        ),
     ],
 )
 def test_an_unknown_name_is_a_clear_error(load, said):

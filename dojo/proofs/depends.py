@@ -155,8 +155,8 @@ class Depends:
             for one in conftest.imports():
                 given |= dict.fromkeys(one.names or (), one) if one.module.startswith("fixtures") else {}
             # All else that stands in it holds for every test.
-            kept = [line for line in conftest.text.splitlines() if not line.startswith("from fixtures")]
-            found.add(str(conftest.path.relative_to(self.dojo.clone)), meaning("\n".join(kept)))
+            kept = conftest.without_imports_of("fixtures")
+            found.add(str(conftest.path.relative_to(self.dojo.clone)), meaning(kept))
             found.look_into(conftest, but="fixtures")
         asked = asked_for(test.tree) if test.tree is not None else set()
         todo = [name for name, one in given.items() if name in asked or self._is_autouse(name, one)]

@@ -96,6 +96,15 @@ class Source:
                 found.setdefault(name, []).append(node)
         return found
 
+    def without_imports_of(self, package: str) -> str:
+        """The text but for its `from package… import …`, however many lines each takes."""
+        lines = self.text.splitlines(keepends=True)
+        for node in self.tree.body if self.tree is not None else []:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == package:
+                for number in range(node.lineno - 1, node.end_lineno or node.lineno):
+                    lines[number] = ""
+        return "".join(lines)
+
     def _once(self, what: str, names: frozenset[str] | None, find: Callable[[], Any]) -> Any:
         """What `find()` gives, asked once for these names: many katas need the same of a file."""
         if (what, names) not in self._found:

@@ -112,6 +112,7 @@ ENGINE_AT = "../dojo_engine/dojo/"
         ("fixtures/requirements.txt", "1.0", "1.1", set()),
         ("conftest.py", '"""Fixtures."""', '"""Fixtures."""\nimport random\nrandom.seed(1)', ALL),
         ("conftest.py", "fruit, vegetables", "fruit, vegetables, nuts", set()),
+        ("conftest.py", "fruit, vegetables", "(\n    fruit,\n    nuts,\n    vegetables,\n)", set()),
         # The engine that judges.
         (ENGINE_AT + "checks/compare.py", "def close(", "SOME = 1\n\n\ndef close(", ALL),
         (ENGINE_AT + "checks/compare.py", "def close(", "# a comment\ndef close(", set()),
