@@ -53,6 +53,12 @@ class TestStandardScaler:
         x = np.array([[200, 3], [100, 250]], np.uint8)
         assert_close(StandardScaler().fit(x).transform(x), np.array([[1.0, -1.0], [-1.0, 1.0]]))
 
+    def test_float32_is_computed_in_float64(self, rng):
+        x = table(rng, 30).astype(np.float32)
+        exact = x.astype(np.float64)
+        got = StandardScaler().fit(x).transform(x)
+        assert_close(got, (exact - exact.mean(axis=0)) / exact.std(axis=0), rtol=1e-9, atol=1e-9)
+
     def test_transform_learns_nothing_and_a_second_fit_forgets(self, rng):
         first, second = table(rng), table(rng, 6, 2)
         scaler = StandardScaler().fit(first)
@@ -85,6 +91,11 @@ class TestRobustScaler:
         far = x.copy()
         far[np.argmax(x[:, 0]), 0] = 1e12
         assert_close(RobustScaler().fit(far).transform(x), RobustScaler().fit(x).transform(x))
+
+    def test_float32_is_computed_in_float64(self, rng):
+        x = table(rng, 10).astype(np.float32)
+        expected = RobustScaler().fit(x.astype(np.float64)).transform(x)
+        assert_close(RobustScaler().fit(x).transform(x), expected, rtol=1e-10, atol=1e-10)
 
     def test_equal_quartiles_are_not_divided_by(self):
         x = np.array([[3.0, 1.0], [3.0, 2.0], [3.0, 3.0], [3.0, 4.0], [9.0, 5.0]])
@@ -132,6 +143,13 @@ class TestImputer:
         x, new = holes(rng, n, d), holes(rng, 6, d)
         new[0] = np.nan
         assert_close(Imputer(strategy).fit(x).transform(new), SimpleImputer(strategy=strategy).fit(x).transform(new))
+
+    @pytest.mark.parametrize("strategy", ["mean", "median"])
+    def test_float32_is_computed_in_float64(self, rng, strategy):
+        x = np.array([[0.1], [0.2], [0.7], [0.9], [np.nan]], np.float32)
+        known = x[:4].astype(np.float64)
+        fill = known.mean() if strategy == "mean" else np.median(known)
+        assert_close(Imputer(strategy).fit(x).transform(x)[4:], np.array([[fill]]), rtol=1e-12, atol=0)
 
     def test_tells_where_the_gaps_were(self):
         x = np.array([[1.0, np.nan], [5.0, 2.0], [np.nan, 4.0]])
@@ -222,6 +240,12 @@ class TestOneHotEncoder:
         assert_close(encoder.transform([2]), np.array([[0.0, 1.0, 0.0]]))
         assert encoder.fit(["x", "y"]) is encoder
         assert_close(encoder.transform(["y"]), np.array([[0.0, 1.0]]))
+
+    @pytest.mark.parametrize("method", ["fit", "transform"])
+    def test_leaves_a_column_of_numbers_as_it_was(self, method):
+        column = np.array([5.0, 2.0, 5.0, 9.0])
+        getattr(OneHotEncoder().fit(column.copy()), method)(column)
+        assert_equal(column.tolist(), [5.0, 2.0, 5.0, 9.0])
 
     @pytest.mark.parametrize("unknown", ["drop", "Error"])
     def test_rejects_other_answers_to_the_unknown(self, unknown):
@@ -375,6 +399,19 @@ class TestTargetEncoder:
             fail(
                 f"encoded noise correlates with its targets, by {score:.2f}: the encoding has seen them", evidence=score
             )
+
+    def test_float32_targets_are_computed_in_float64(self, rng):
+        column, y = categories(rng)
+        y = (y + 1000).astype(np.float32)
+        got = TargetEncoder(3.0).fit(column, y).transform(column)
+        assert_close(got, encode(column, None, column, y.astype(np.float64), 3.0), rtol=1e-10, atol=0)
+
+    @pytest.mark.parametrize("method", ["fit", "transform", "fit_transform"])
+    def test_leaves_a_column_of_numbers_as_it_was(self, method):
+        column, y = np.array([5.0, 2.0, 5.0, 9.0]), np.array([1.0, 0.0, 2.0, 4.0])
+        encoder = TargetEncoder(1.0, 2).fit(column.copy(), y.copy())
+        getattr(encoder, method)(*((column,) if method == "transform" else (column, y)))
+        assert_equal((column.tolist(), y.tolist()), ([5.0, 2.0, 5.0, 9.0], [1.0, 0.0, 2.0, 4.0]))
 
     def test_numbers_and_integer_targets(self):
         encoder = TargetEncoder(0).fit([5, 5, 9], np.array([200, 100, 250], np.uint8))

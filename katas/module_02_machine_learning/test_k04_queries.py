@@ -164,7 +164,7 @@ def real(penguins):
     return {"id": [7 * i + 3 for i in range(344)]} | {name: penguins[column] for name, column in names.items()}
 
 
-ISLANDS = {"island": ["Biscoe", None, "Nowhere", "Dream", None], "area": [20.5, 99.0, 7.0, None, 98.0]}
+ISLANDS = {"island": ["Biscoe", None, "Nowhere", "Dream", None], "area": [4828.25, 99.0, 7.0, None, 98.0]}
 TEXTS = {
     "id": [4, 9, 2, 7, 30, 12, 15, 18, 21],
     "text": [
@@ -188,7 +188,7 @@ def ledger(seed, n=30):
         "id": r.sample(range(500), n),
         "user": [r.choice(["ann", "bob", "cy"]) for _ in range(n)],
         "at": [r.randrange(12) for _ in range(n)],
-        "amount": [r.choice([-2.5, 1.0, 4.0, 4.0, 10.25]) for _ in range(n)],
+        "amount": [r.choice([-2.5, 1.0, 4.0, 4.0, 4321.25]) for _ in range(n)],
     }
 
 
@@ -212,7 +212,7 @@ def market(seed, n=25):
         "quotes": {
             "symbol": [s for s, _ in places],
             "at": [t for _, t in places],
-            "price": [r.randrange(100) / 4 for _ in range(n)],
+            "price": [r.randrange(40_000) / 4 for _ in range(n)],
         },
     }
 
@@ -385,7 +385,7 @@ class TestWithAreaPandas:
         got = by_pandas(with_area_pandas, self.COLUMNS, {"penguins": table, "islands": islands})
         assert_equal(got, areas(table, islands))
 
-    @pytest.mark.parametrize(("twice", "area"), [("Dream", 1.0), ("Nowhere", 1.0), ("Biscoe", 20.5), ("Dream", None)])
+    @pytest.mark.parametrize(("twice", "area"), [("Dream", 1.0), ("Nowhere", 1.0), ("Biscoe", 4828.25), ("Dream", None)])
     def test_an_island_twice_is_an_error(self, twice, area):
         islands = {"island": [*ISLANDS["island"], twice], "area": [*ISLANDS["area"], area]}
         with raises(ValueError, twice):
@@ -402,7 +402,7 @@ class TestWithAreaSql:
         table, islands = real(penguins), {"island": ["Torgersen", "Biscoe"], "area": [0.25, 20.0]}
         assert_equal(by_sql(with_area_sql, {"penguins": table, "islands": islands}), areas(table, islands))
 
-    @pytest.mark.parametrize(("twice", "area"), [("Dream", 1.0), ("Nowhere", 1.0), ("Biscoe", 20.5), ("Dream", None)])
+    @pytest.mark.parametrize(("twice", "area"), [("Dream", 1.0), ("Nowhere", 1.0), ("Biscoe", 4828.25), ("Dream", None)])
     def test_an_island_twice_is_an_error(self, twice, area):
         islands = {"island": [*ISLANDS["island"], twice], "area": [*ISLANDS["area"], area]}
         with raises(ValueError, twice):

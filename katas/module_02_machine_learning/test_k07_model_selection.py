@@ -135,6 +135,11 @@ class TestGroupKFold:
         oracle = GroupKFold(k).split(groups, groups=groups)
         assert_equal(sorted(len(test) for _, test in splits), sorted(len(test) for _, test in oracle))
 
+    def test_as_many_folds_as_groups(self):
+        splits = group_k_fold(np.array([5, 6, 7, 7, 7]), 3)
+        is_partition(splits, 5, 3)
+        assert_equal(sorted(test.tolist() for _, test in splits), [[0], [1], [2, 3, 4]])
+
     @pytest.mark.parametrize("k", [1, 4])
     def test_rejects_too_few_or_too_many_folds(self, k):
         with raises(ValueError, k, 3):
@@ -169,6 +174,10 @@ class TestTimeSeriesSplit:
     def test_rejects_too_few_rows(self, n, k, gap):
         with raises(ValueError, n, k, gap):
             time_series_split(n, k, gap)
+
+    def test_no_gap_and_all_earlier_rows_unless_told_otherwise(self):
+        got = [(train.tolist(), test.tolist()) for train, test in time_series_split(6, 2)]
+        assert_equal(got, [([0, 1], [2, 3]), ([0, 1, 2, 3], [4, 5])])
 
     @pytest.mark.parametrize(("n", "k", "gap"), [(5, 4, 0), (10, 3, 3)])
     def test_one_training_row_is_enough(self, n, k, gap):

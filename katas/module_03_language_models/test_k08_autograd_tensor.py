@@ -147,6 +147,10 @@ class TestPower:
                 np.array([[-1.5, 0.0], [2.0, -0.0], [1.0, -3.0]]),
             )
 
+    def test_the_power_zero_of_several_shapes(self, rng):
+        for shape in ((3,), (), (2, 4)):
+            check(rng, lambda a: power(a, 0), lambda a: a**0, rng.normal(size=shape))
+
 
 class TestLog:
     @pytest.mark.parametrize("shape", [(), (2, 3)])

@@ -124,6 +124,7 @@ class TestSkipgramPairs:
                     evidence=[step - center for step in around],
                 )
             reaches[reach] += 1
+        assert_equal(min(reaches), 1)
         drawn_as_expected(
             [reaches[r] for r in range(1, window + 1)], [1 / window] * window, f"the reach, from 1 to {window},"
         )

@@ -107,6 +107,10 @@ class TestPpmi:
         counts = rng.integers(0, 121, (4, 6)).astype(dtype)
         assert_close(ppmi(counts, 0.75, 0.5), brute_ppmi(counts.astype(float), 0.75, 0.5))
 
+    def test_float32_is_computed_in_float64(self, rng):
+        counts = rng.gamma(1.0, 300.0, (20, 30)).astype(np.float32)
+        assert_close(ppmi(counts, 0.75, 0.5), brute_ppmi(counts.astype(float), 0.75, 0.5), rtol=1e-9, atol=1e-9)
+
     @pytest.mark.parametrize("shift", [1.0, 0.25])
     @pytest.mark.parametrize("power", [1.0, 0.75])
     def test_what_was_never_seen_is_zero(self, power, shift):

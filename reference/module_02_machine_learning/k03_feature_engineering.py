@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 
-def _table(x: np.ndarray, columns: int) -> np.ndarray:
-    """x as float64, or a ValueError: a single column would silently broadcast against all."""
-    if np.shape(x)[1] != columns:
-        raise ValueError(f"x has {np.shape(x)[1]} columns, but fit saw {columns}")
-    return np.asarray(x, dtype=np.float64)
+def _check_columns(x: np.ndarray, columns: int) -> None:
+    """A single column would silently broadcast against all."""
+    if x.shape[1] != columns:
+        raise ValueError(f"x has {x.shape[1]} columns, but fit saw {columns}")
 
 
 class StandardScaler:
@@ -25,7 +24,8 @@ class StandardScaler:
         return self
 
     def transform(self, x: np.ndarray) -> np.ndarray:
-        return (_table(x, len(self.means)) - self.means) / self.scales
+        _check_columns(x, len(self.means))
+        return (x - self.means) / self.scales
 
 
 class RobustScaler:
@@ -35,7 +35,8 @@ class RobustScaler:
         return self
 
     def transform(self, x: np.ndarray) -> np.ndarray:
-        return (_table(x, len(self.medians)) - self.medians) / self.distances
+        _check_columns(x, len(self.medians))
+        return (x - self.medians) / self.distances
 
 
 class Imputer:
@@ -53,10 +54,10 @@ class Imputer:
         return self
 
     def transform(self, x: np.ndarray) -> np.ndarray:
-        x = _table(x, len(self.fills))
+        _check_columns(x, len(self.fills))
         gaps = np.isnan(x)
         filled = np.where(gaps, self.fills, x)
-        return np.hstack([filled, gaps.astype(np.float64)]) if self.indicator else filled
+        return np.hstack([filled, gaps]) if self.indicator else filled
 
 
 class OneHotEncoder:
@@ -66,7 +67,7 @@ class OneHotEncoder:
         self.unknown = unknown
 
     def fit(self, column: Sequence[Any], y: np.ndarray | None = None) -> OneHotEncoder:
-        self.categories = np.unique(np.asarray(column))
+        self.categories = np.unique(column)
         return self
 
     def transform(self, column: Sequence[Any]) -> np.ndarray:
@@ -110,23 +111,22 @@ class TargetEncoder:
         self.smoothing, self.folds = smoothing, folds
 
     def fit(self, column: Sequence[Any], y: np.ndarray) -> TargetEncoder:
-        column, y = np.asarray(column), np.asarray(y, dtype=np.float64)
+        y = np.asarray(y, dtype=np.float64)
         self.mean = float(y.mean())
         categories, codes = np.unique(column, return_inverse=True)
         sums, counts = np.bincount(codes, weights=y), np.bincount(codes)
         means = (sums + self.smoothing * self.mean) / (counts + self.smoothing)
-        self.encodings = dict(zip(categories.tolist(), means.tolist(), strict=True))
+        self.encodings = dict(zip(categories, means, strict=True))
         return self
 
     def transform(self, column: Sequence[Any]) -> np.ndarray:
-        found = [self.encodings.get(category, self.mean) for category in np.asarray(column).tolist()]
-        return np.array(found, dtype=np.float64)[:, None]
+        return np.array([self.encodings.get(category, self.mean) for category in column])[:, None]
 
     def fit_transform(self, column: Sequence[Any], y: np.ndarray) -> np.ndarray:
-        column, y = np.asarray(column), np.asarray(y, dtype=np.float64)
+        column = np.asarray(column)
         fold_of = np.arange(len(y)) % self.folds
         encoded = np.empty((len(y), 1))
-        for fold in range(min(self.folds, len(y))):
+        for fold in range(self.folds):
             own = fold_of == fold
             # Not a row's own target, nor its fold's: neither in the sums nor in the mean for strangers.
             encoded[own] = self.fit(column[~own], y[~own]).transform(column[own])
@@ -137,7 +137,7 @@ class TargetEncoder:
 
 class Pipeline:
     def __init__(self, steps: Sequence[Any], model: Any) -> None:
-        self.steps, self.model = list(steps), model
+        self.steps, self.model = steps, model
 
     def fit(self, x: Any, y: np.ndarray) -> Pipeline:
         for step in self.steps:
