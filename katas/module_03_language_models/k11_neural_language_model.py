@@ -134,7 +134,7 @@ def logits(parameters: Parameters, x: np.ndarray) -> np.ndarray:
 
 
 def loss_and_gradients(parameters: Parameters, x: np.ndarray, y: np.ndarray) -> tuple[float, Parameters]:
-    """The loss in nats, and a dict with its gradient with respect to each parameter, by its name."""
+    """The loss of n ≥ 1 windows in nats, and a dict with its gradient with respect to each parameter, by its name."""
     raise NotImplementedError
 
 
@@ -166,9 +166,9 @@ def train(
     learning_rate: float,
     rng: np.random.Generator,
 ) -> tuple[Parameters, list[float]]:
-    """(trained parameters, loss of each epoch): mini-batches and Adagrad, with s = 0 at the start.
+    """(trained parameters, loss of each of the `epochs` ≥ 0): mini-batches and Adagrad, with s = 0 at the start.
 
-    - Each epoch draws a new random order of the n windows, by `rng`, and cuts it into batches of
+    - Each epoch draws a new random order of the n ≥ 1 windows, by `rng`, and cuts it into batches of
       `batch_size`.  The last one may be smaller.
     - T counts the batches of all epochs; η falls from η₀ = learning_rate over all of them.
     - An epoch's loss is the mean over its windows, each as its own batch saw it before its step.

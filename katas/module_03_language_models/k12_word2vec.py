@@ -80,7 +80,7 @@ import numpy as np
 def keep_probabilities(counts: np.ndarray, threshold: float) -> np.ndarray:
     """The probability (v,) that a token of each word is kept, from the words' `counts`, integers.
 
-    A word that never occurs has 1.
+    Some count and the threshold are above 0.  A word that never occurs has 1.
     """
     raise NotImplementedError
 
@@ -111,7 +111,7 @@ def skipgram_pairs(
 
 
 def negative_distribution(counts: np.ndarray, power: float = 0.75) -> np.ndarray:
-    """The noise (v,): shares in proportion to count^power, of integers `counts`.
+    """The noise (v,): shares in proportion to count^power, of integers `counts`, not all 0.
 
     A word that never occurs has 0, whatever the power ≥ 0.
     """
@@ -124,7 +124,7 @@ def draw_negatives(probabilities: np.ndarray, positives: np.ndarray, k: int, rng
     - Drawn with replacement by `probabilities` (v,), independently.
     - Never the true word of the same row: what hits it is drawn again.
 
-    Raises ValueError, naming the true word, if no other word can be drawn.
+    Raises ValueError, naming one such true word, if no other word can be drawn for it.
     """
     raise NotImplementedError
 
@@ -132,7 +132,7 @@ def draw_negatives(probabilities: np.ndarray, positives: np.ndarray, k: int, rng
 def skipgram_loss_and_gradients(
     inputs: np.ndarray, outputs: np.ndarray, centers: np.ndarray, contexts: np.ndarray, negatives: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """(loss, ∂V, ∂U) of the pairs `centers` (n,) and `contexts` (n,), with `negatives` (n, k).
+    """(loss, ∂V, ∂U) of the n ≥ 1 pairs `centers` (n,) and `contexts` (n,), with `negatives` (n, k).
 
     - The loss is the *sum* over the pairs, so each counts the same in a batch of any size.
     - A word may come several times, and a negative may be the center.
@@ -177,7 +177,7 @@ def train(
     learning_rate: float,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(inputs, outputs) after mini-batch SGD on the n examples, from the vectors that are given.
+    """(inputs, outputs) after mini-batch SGD on the n ≥ 1 examples, from the vectors that are given.
 
     given     (n,): skip-gram's centers; or (n, m): CBOW's contexts
     targets   (n,): what is guessed from them, skip-gram's contexts or CBOW's centers
