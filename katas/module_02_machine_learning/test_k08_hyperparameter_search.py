@@ -73,11 +73,11 @@ class TestDraw:
 
     @pytest.mark.parametrize(("low", "high"), [(0, 3), (-2, 2)])
     def test_whole_numbers_with_both_ends(self, rng, low, high):
-        got = self.draws(("int", low, high), 900, rng)
+        got = self.draws(("int", low, high), 6000, rng)
         assert_equal({type(v) for v in got}, {int})
         n = high - low + 1
         for value in range(low, high + 1):
-            assert_close(float(got.count(value)), 900 / n, rtol=0, atol=6 * math.sqrt(900 / n))
+            assert_close(float(got.count(value)), 6000 / n, rtol=0, atol=6 * math.sqrt(6000 / n))
         assert_equal(sorted(set(got)), list(range(low, high + 1)))
 
     def test_choices_come_back_as_they_are(self, rng):
@@ -154,6 +154,17 @@ class TestSuccessiveHalving:
     def test_of_equal_losses_the_earlier_stays(self, losses):
         race = Race(losses, losses)
         assert_equal(successive_halving(configs(len(losses)), race, eta=2)[0], losses.index(min(losses)))
+
+    def test_of_many_equal_losses_the_earliest_stays(self):
+        losses = [3.0, 1.0] * 30
+        assert_equal(successive_halving(configs(60), Race(losses, losses), eta=2)[0], 1)
+
+    def test_of_losses_that_become_equal_the_earlier_stays(self):
+        # First the later one is ahead; with the whole budget both have 5.
+        def evaluate(config, budget):
+            return {0: 3.0, 1: 9.0, 2: 2.0, 3: 8.0}[configs(4).index(config)] if budget == 1 else 5.0
+
+        assert_equal(successive_halving(configs(4), evaluate, eta=2)[0], 0)
 
     def test_a_loss_of_nan_is_the_worst(self):
         race = Race([math.nan, 3.0, math.nan, 5.0], [math.nan, 3.0, math.nan, 5.0])
@@ -240,6 +251,10 @@ class TestExpectedImprovement:
         got = expected_improvement(np.array([1.0, 3.0, 2.0, 1.0]), np.array([0.0, 0, 0, 1]), 2.0)
         assert_close(got, np.array([1.0, 0, 0, 1.08331547]))
 
+    def test_of_bytes(self):
+        got = expected_improvement(np.array([2, 3], np.uint8), np.array([0, 1], np.uint8), 1)
+        assert_close(got, np.array([0.0, 0.00849070]))
+
     def test_no_hope_is_zero_and_certainty_the_whole_gain(self):
         got = expected_improvement(np.array([1e3, -1e3, 50]), np.array([1e-3, 1e-3, 1]), 0.0)
         assert_close(got, np.array([0.0, 1e3, 0]))
@@ -267,6 +282,11 @@ class TestGpScores:
         got = gp_scores(np.array([[0.0], [1.0]]), np.array([7.0, 7.0]), np.array([[90.0], [0.0]]), 1.0)
         assert_close(got[0], 1 / math.sqrt(2 * math.pi))
         assert_close(got[1], 0.0, atol=1e-3)  # the default noise leaves a deviation of 0.001
+
+    def test_the_default_noise(self):
+        # Two losses at nearly one point: how much of their slope is believed hangs on the noise.
+        x, y, new = np.array([[0.0], [0.001], [1.0]]), np.array([1.0, 2.0, 0.0]), np.array([[0.003], [-0.5]])
+        assert_close(gp_scores(x, y, new, 1.0), gp_scores(x, y, new, 1.0, 1e-6))
 
     def test_of_integers(self):
         x, y, new = np.array([[0], [1]]), np.array([3, 5]), np.array([[2]])
@@ -308,6 +328,18 @@ class TestTpeScores:
         x = np.array([[0.0], [1.0]])
         got = tpe_scores(x, np.array([1.0, 2.0]), np.array([[100.0], [-100.0]]), 1.0, 0.5)
         assert_close(got, np.array([-99.5, 100.5]))
+
+    def test_points_far_apart_beside_near_ones(self):
+        x = np.array([[0.0], [1000.0], [1.0]])
+        got = tpe_scores(x, np.array([1.0, 2.0, 3.0]), np.array([[0.0], [1e4], [1000.0]]), 0.5, 0.7)
+        # Of the two good points the nearest alone counts, with the weight ½.
+        assert_close(got, np.array([math.log(0.5) + 2, math.log(0.5) + 2 * (9999.0**2 - 9000.0**2), math.log(0.5) + 2 * 999.0**2]))
+
+    def test_of_many_equal_losses_the_earlier_are_good(self, rng):
+        x, y = rng.normal(size=(40, 1)), np.array([2.0, 1.0] * 20)
+        new = rng.normal(size=(3, 1))
+        order = [*range(1, 40, 2), *range(0, 40, 2)]
+        assert_close(tpe_scores(x, y, new, 0.7), tpe_scores(x[order], np.arange(40.0), new, 0.7))
 
     @pytest.mark.parametrize("n", [0, 1])
     def test_rejects_fewer_than_two_losses(self, n):
