@@ -121,7 +121,7 @@ def pivot(table: Table, index: str, columns: str, values: str) -> Table:
     - A cell holds what `values` has where the two meet, or None if there is no such row.
     - No value in column `columns` equals the name `index`.
 
-    Raises ValueError, naming both values, if two rows belong to one cell, even where one of them
+    Raises ValueError, naming the cell's values of `index` and `columns`, if two rows belong to it, even where one of them
     or both hold None.
     """
     raise NotImplementedError

@@ -85,7 +85,7 @@ def rotation(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """The lesson's (c, s) for two columns (m,): c x - s y and s x + c y are orthogonal.
 
     - Of all such angles it is the smallest, so that c ≥ |s|.
-    - For equal lengths, where ζ = 0, s is positive.
+    - For equal lengths, where ζ = 0 and γ isn't, s is positive.
     - (1, 0) if the columns are orthogonal: γ is exactly 0.
     - γ may be as small as 1e-300: then ζ² overflows, but (c, s) doesn't.
     """

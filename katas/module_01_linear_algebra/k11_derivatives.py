@@ -154,7 +154,7 @@ class Dual:
     def __pow__(self, exponent: float) -> Dual:
         """self to a plain number's power.
 
-        Whole powers may be of a negative value too, and those from 0 up of the value 0: 0⁰ is 1,
+        Whole powers may be of a negative value too, and powers 0, 1, 2 … of the value 0: 0⁰ is 1,
         and the slope of any number's power 0 is 0.
         """
         raise NotImplementedError
@@ -198,7 +198,7 @@ class Expr:
 def evaluate(expr: Expr, values: dict[str, float]) -> float:
     """The value of the formula, where each variable has the value that `values` gives it.
 
-    Trees may be 150 nodes deep.
+    Trees may be 150 nodes deep; no node stands in two places.
     Raises ValueError, naming it, for a variable that has none.
     """
     raise NotImplementedError

@@ -7,6 +7,9 @@ You may use yours (the reference's are used until yours are green):
     from .k06_normalization_layers import LayerNorm
     from .k07_feed_forward import FeedForward
 
+MultiHeadAttention(d_model, heads)(x, mask=mask) gives (output, weights); LayerNorm(d_model) and
+FeedForward(d_model, d_ff, activation) give their output alone.
+
 Line by line: Rush et al. 2022, "The Annotated Transformer".
 
 **The idea.**  To understand a text, read it as a whole: in an encoder every token may look at
@@ -71,7 +74,7 @@ def padding_mask(lengths: Tensor, n: int) -> Tensor:
     `lengths` has any integer dtype.  The two axes of 1 stand for heads and queries: the mask
     broadcasts against (..., heads, n, n).
 
-    Raises ValueError, naming the length and n, if one isn't in 1 … n.
+    Raises ValueError, naming one such length and n, if a length isn't in 1 … n.
     """
     raise NotImplementedError
 

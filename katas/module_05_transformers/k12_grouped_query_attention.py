@@ -6,6 +6,8 @@ used until yours are green):
     from .k01_attention import attention
     from .k05_rope import apply_rope
 
+apply_rope(x, positions, theta) pairs x's halves, not its neighbours.
+
 A picture: figure 2 of Ainslie et al. 2023.
 
 **The idea.**  For every new token, a model reads the keys and values of all earlier ones from a
@@ -69,7 +71,7 @@ def group_queries(q: Tensor, kv_heads: int) -> Tensor:
 
     Neighbours stand together.
 
-    Raises ValueError, naming kv_heads and heads, if it doesn't divide the number of heads.
+    Raises ValueError, naming kv_heads and heads, if kv_heads doesn't divide heads.
     """
     raise NotImplementedError
 

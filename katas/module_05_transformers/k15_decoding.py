@@ -32,8 +32,8 @@ flattens, T = 0 stands for greedy.
 
     1. extends every live beam by every token
     2. keeps the `beams` extensions with the largest Σ log p
-    3. sets aside those of them that end in eos: finished, never extended, and not counted
-       among the `beams` later
+    3. sets aside those of them that end in eos: finished, never extended.  The next step
+       keeps `beams` live ones again
 
 It ends when none lives, or new_tokens are written.  Then all, set aside or alive, compete by
 

@@ -27,7 +27,7 @@ GPT-2:
 
 cl100k (GPT-4 and Llama 3):
 
-    's 't … 'd                in small letters and in capitals
+    's 't … 'd                in small letters and capitals, mixed too
     [not N, not \r \n]?L+     letters, with one character before them: a space, ( or _ …
     N{1,3}                    three digits at most, from the left, and never a space
     ␣?O+[\r\n]*               anything else, with the line breaks that follow

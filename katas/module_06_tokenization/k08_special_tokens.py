@@ -104,7 +104,7 @@ def truncate_pair(
     "only_first"     only `first` is cut, to nothing if need be
     "only_second"    only `second` is cut, likewise
 
-    Raises ValueError, naming it, for another strategy; and, naming its length and `limit`, if the
+    Raises ValueError, naming it, for another strategy, even if the pair fits; and, naming its length and `limit`, if the
     one that mustn't be cut is longer than `limit` by itself.
     """
     raise NotImplementedError
@@ -122,7 +122,7 @@ def pad_batch(
     - A token of a sequence that happens to equal `pad` is real: some models pad with their
       end-of-text token.
 
-    Raises ValueError, naming it, for another side.
+    Raises ValueError, naming it, for another side, even if nothing is to be filled.
     """
     raise NotImplementedError
 
@@ -148,7 +148,7 @@ def render_chat(
 def labels(
     ids: Sequence[int], offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]
 ) -> list[int]:
-    """The labels to train on: the id of each token whose first character lies in a span, else -100.
+    """The labels to train on: the id of each token that begins within a span, else -100.
 
     - `offsets` has for each token where it begins and ends in the text, end excluded.
     - A span's end is excluded, too; spans come in any order.
