@@ -335,6 +335,11 @@ class TestImpurityImportance:
         other = Node(5.0, 10, 50.0, 1, 0.0, Node(4.0, 4, 20.0), Node(6.0, 6, 10.0))
         assert_close(impurity_importance([hand(), other], 2), np.array([1 / 3, 2 / 3]))
 
+    def test_small_gains_are_shares_as_well(self):
+        tiny = Node(5.0, 3, 2e-6, 1, 0.0, Node(4.0, 2, 1e-6), Node(6.0, 1, 0.0))
+        assert_close(impurity_importance([tiny], 2), np.array([0.0, 1.0]))
+        assert_close(impurity_importance([hand(), tiny], 2), np.array([1 / 3, 2 / 3]))
+
     def test_a_column_used_twice_adds_up(self):
         left = Node(1.0, 4, 2.0, 0, -1.0, Node(1.0, 1, 0.0), Node(2.0, 3, 1.0))
         right = Node(2.0, 6, 4.0, 2, 3.0, Node(1.0, 2, 1.0), Node(2.0, 4, 0.5))
