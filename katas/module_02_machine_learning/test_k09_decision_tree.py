@@ -136,6 +136,10 @@ class TestImpurity:
     def test_squared_takes_integers(self):
         assert_close(impurity(np.array([200, 100], np.uint8), "squared"), 2500.0)
 
+    def test_float32_targets_are_computed_in_float64(self, rng):
+        y = (1000 + rng.normal(size=30)).astype(np.float32)
+        assert_close(impurity(y, "squared"), float(np.var(y.astype(np.float64))), rtol=1e-12, atol=0)
+
     @pytest.mark.parametrize("criterion", ["log2", "Gini"])
     def test_rejects_another_criterion(self, criterion):
         with raises(ValueError, criterion):
@@ -220,6 +224,11 @@ class TestBestSplit:
         assert_close(gain, max(allowed.values()), rtol=1e-6)  # y + shift itself is rounded
         assert_close(allowed[column, threshold], max(allowed.values()), rtol=1e-6)
 
+    def test_float32_is_computed_in_float64(self, rng):
+        x, y = rng.normal(size=(20, 3)).astype(np.float32), (1000 + rng.normal(size=20)).astype(np.float32)
+        exact = x.astype(np.float64), y.astype(np.float64)
+        assert_close(best_split(x, y, "squared"), best_split(*exact, "squared"), rtol=1e-12, atol=0)
+
     def test_integers_and_float32_are_fine(self, rng):
         x = rng.integers(0, 200, (20, 2)).astype(np.uint8)
         y = rng.integers(0, 250, 20).astype(np.uint8)
@@ -248,6 +257,13 @@ class TestBestSplit:
 
 
 class TestGrow:
+    @pytest.mark.parametrize("places", [3, 4])
+    def test_neighbouring_float32_part(self, places):
+        # What lies between them is no float32: rounded to one, it may be the larger of the two.
+        low = np.float32(1 + places * 2.0**-23)
+        root = grow(np.array([[low], [np.nextafter(low, np.float32(2))]], np.float32), np.array([3.0, 8.0]), "squared")
+        assert_close((root.left.value, root.right.value), (3.0, 8.0))
+
     def test_neighbouring_floats_part(self):
         # Nothing lies between them, so the threshold is the lower one, and its row goes left.
         x = np.array([[1.0], [np.nextafter(1.0, 2.0)]])
@@ -402,6 +418,13 @@ class TestDecisionTreeClassifier:
         assert_equal(list(model.classes), ["ant", "cat", "dog"])
         assert_close(model.predict_proba(np.array([[0.0], [9.0]])), np.array([[0, 0, 1], [2 / 3, 1 / 3, 0]]))
         assert_equal(list(model.predict(np.array([[9.0], [0.0], [3.0]]))), ["ant", "dog", "dog"])
+
+    @pytest.mark.parametrize("method", ["predict", "predict_proba"])
+    def test_leaves_the_rows_as_they_were(self, method):
+        x = np.array([[1.0], [2.0], [4.0]])
+        model = fitted(DecisionTreeClassifier(), x.copy(), np.array([0, 1, 1]))
+        getattr(model, method)(x)
+        assert_equal(x.tolist(), [[1.0], [2.0], [4.0]])
 
     def test_of_equally_frequent_labels_the_first(self):
         model = fitted(DecisionTreeClassifier(), np.ones((4, 1)), np.array([7, -2, 7, -2]))
@@ -743,6 +766,28 @@ class TestDraw:
         root = Node(5.0, 9, 8.0, 1, -2.0, left, Node(1e6, 4, 0.25))
         expected = ["height ≤ -2", "├── age ≤ 1235", "│   ├── 0.1235 (2)", "│   └── 3 (3)", "└── 1e+06 (4)"]
         assert_equal(draw(root, ["age", "height"]).split("\n"), expected)
+
+    def test_inner_nodes_within_inner_nodes(self):
+        leaf = Node(1.0, 1, 0.0)
+
+        def inner(left, right):
+            return Node(0.0, 2, 0.0, 0, 5.0, left, right)
+
+        root = inner(inner(leaf, inner(leaf, leaf)), inner(inner(leaf, leaf), leaf))
+        expected = [
+            "x ≤ 5",
+            "├── x ≤ 5",
+            "│   ├── 1 (1)",
+            "│   └── x ≤ 5",
+            "│       ├── 1 (1)",
+            "│       └── 1 (1)",
+            "└── x ≤ 5",
+            "    ├── x ≤ 5",
+            "    │   ├── 1 (1)",
+            "    │   └── 1 (1)",
+            "    └── 1 (1)",
+        ]
+        assert_equal(draw(root, ["x"]).split("\n"), expected)
 
     def test_three_levels_on_both_sides(self):
         def tree(depth):

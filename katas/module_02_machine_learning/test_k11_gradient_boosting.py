@@ -135,6 +135,9 @@ class TestLeafWeight:
         assert_close(g + (h + lam) * w, 0.0)
         assert parabola(w) < min(parabola(w - 0.01), parabola(w + 0.01)), "a weight nearby has a lower loss"
 
+    def test_without_curvature_the_penalty_divides(self):
+        assert_close(leaf_weight(3.0, 0.0, 0.5), -6.0)
+
     def test_nothing_to_divide_by(self):
         assert_close(leaf_weight(0.0, 0.0, 0.0), 0.0)
         assert_close(leaf_weight(1e-3, 0.0, 0.0), 0.0)
@@ -156,6 +159,9 @@ class TestSplitGain:
 
         expected = lowest(gl + gr, hl + hr) - lowest(gl, hl) - lowest(gr, hr) - gamma
         assert_close(split_gain(gl, hl, gr, hr, lam, gamma), expected, rtol=0, atol=1e-7)  # the grid
+
+    def test_without_curvature_the_penalty_divides(self):
+        assert_close(split_gain(3.0, 0.0, 1.0, 0.0, 0.5, 0.0), (9 + 1 - 16) / 0.5 / 2)
 
     def test_a_side_without_curvature(self):
         assert_close(split_gain(0.0, 0.0, 2.0, 1.0, 0.0, 0.0), 0.0)
