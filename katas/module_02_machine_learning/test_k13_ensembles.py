@@ -67,6 +67,10 @@ class TestHardVote:
             expected.append(min(sums, key=lambda label: (-sums[label], label)))
         assert_equal(hard_vote(votes, weights).tolist(), expected)
 
+    def test_juries_of_several_sizes(self):
+        assert_equal(hard_vote(np.array([[7, 3]])).tolist(), [7, 3])
+        assert_equal(hard_vote(np.array([[7, 3], [5, 3], [5, 7]])).tolist(), [5, 3])
+
     def test_of_equally_many_votes_the_first_label(self):
         assert_equal(hard_vote(np.array([[9, 4, 4], [4, 9, 7], [7, 7, 9]])).tolist(), [4, 4, 4])
         assert_equal(hard_vote(np.array([[9], [4], [9], [4]]), np.array([2, 2, 1, 1])).tolist(), [4])
@@ -194,6 +198,11 @@ class TestFitStump:
         x, y = np.array([[2], [2], [1], [2]]), np.array([0, 0, 1, 1])
         weights = np.array([0.3, 0.3, 0.1, 0.3])
         assert_close(float(weights[fit_stump(x, y, weights)(x) != y].sum()), 0.3)
+
+    def test_one_row_and_then_several(self):
+        assert_equal(fit_stump(np.array([[4.0]]), np.array([6]), np.ones(1))(np.array([[0.0], [9.0]])).tolist(), [6, 6])
+        x, y = np.array([[1.0], [2.0], [3.0]]), np.array([0, 1, 1])
+        assert_equal(fit_stump(x, y, np.ones(3))(x).tolist(), [0, 1, 1])
 
     def test_two_stumps_know_nothing_of_each_other(self):
         x, y = np.array([[1.0], [2.0], [3.0]]), np.array([0, 1, 1])
@@ -416,6 +425,14 @@ class TestStacking:
         assert_close(model.meta, expected)
         assert_equal(len(seen), 1)
         assert_close(seen[0], (expected, y))
+
+    def test_two_folds_and_whole_answers(self):
+        def total(x, y):
+            return lambda new: np.full(len(new), int(y.sum()))
+
+        x, y = np.arange(4.0)[:, None], np.array([1, 2, 4, 8])
+        model = fitted(Stacking([total], line), x, y, np.array([5, 3, 3, 5]))
+        assert_close(model.meta, np.array([[6.0], [9.0], [9.0], [6.0]]))
 
     @pytest.mark.parametrize("passthrough", [False, True])
     def test_new_rows_are_judged_by_members_that_know_all_rows(self, passthrough, rng):
