@@ -201,6 +201,10 @@ class TestBestBinSplit:
             "both sides have the same G/H: nothing is gained"
         )
 
+    def test_a_single_bin_can_not_be_parted(self):
+        assert best_bin_split(np.array([[[1.0, 1, 1], [2, 1, 1]]])) is not None
+        assert best_bin_split(np.array([[[1.0, 1, 1]], [[1.0, 1, 1]]])) is None
+
     @pytest.mark.parametrize(("difference", "found"), [(2e-4, True), (1e-5, False)])
     def test_a_gain_of_1e_9_or_less_is_rounding(self, difference, found):
         # The gain is a quarter of the squared difference: 1e-8 and 2.5e-11.
@@ -297,6 +301,16 @@ class TestGrowLeafwise:
         check_leafwise(grow_leafwise(binned, g, h, 6), binned, g, h, 6, 31, 20, 0.0, 0.0)
         binned = np.arange(200, dtype=np.uint8).repeat(25)[:, None]
         assert_equal(len(leaves(grow_leafwise(binned, np.arange(5000.0) % 70, np.ones(5000), 200))), 31)
+
+    @pytest.mark.parametrize(("rows", "parted"), [(20, True), (19, False)])
+    def test_twenty_rows_make_a_leaf_by_default(self, rows, parted):
+        binned = np.repeat(np.array([0, 1], np.uint8), [rows, 60 - rows])[:, None]
+        g = np.where(binned[:, 0] == 0, -0.1, 0.1)  # a gain of less than 1
+        assert_equal(grow_leafwise(binned, g, np.ones(60), 2).left is not None, parted)
+
+    def test_without_curvature_the_penalty_divides(self):
+        root = grow_leafwise(np.array([[0], [1]], np.uint8), np.array([1.0, 2.0]), np.zeros(2), 2, 1, 1, 0.5)
+        assert_close(root.weight, -6.0)
 
     def test_leaves_without_curvature_weigh_nothing(self):
         root = grow_leafwise(np.array([[0], [1]], np.uint8), np.array([1e-3, 1.0]), np.array([0.0, 0.0]), 2, 2, 1)
@@ -466,6 +480,11 @@ class TestHistogramBoosting:
         assert_equal(len(model.members), 100)
         assert_close(model.raw(x), fitted(plain, x, y).raw(x))
         assert_equal(min(leaf.rows for root in model.members for leaf in leaves(root)) >= 20, True)
+
+    def test_255_bins_and_31_leaves_by_default(self, rng):
+        x, y = np.arange(2000.0)[:, None], rng.normal(size=2000)
+        model = fitted(HistogramBoosting(trees=1), x, y)
+        assert_equal((len(model.edges[0]), len(leaves(model.members[0]))), (254, 31))
 
     def test_a_row_is_judged_by_itself(self, rng):
         x, y = rows(rng, 60)

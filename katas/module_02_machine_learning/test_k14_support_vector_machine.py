@@ -140,6 +140,8 @@ class TestPolynomialKernel:
     def test_integers_do_not_overflow(self):
         a = np.array([[3000, 1]])
         assert_close(polynomial_kernel(a, a), np.array([[9_000_002.0**3]]))
+        small = np.array([[100, 27]], np.int8)
+        assert_close(polynomial_kernel(small, small, 1), np.array([[10_730.0]]))
 
 
 class TestRbfKernel:
@@ -292,12 +294,12 @@ class TestSmo:
         if worst > 1.01e-7:
             fail(f"a row violates its condition by {worst:.1e}; go on until none is above tol = 1e-7", evidence="kkt")
 
-    @pytest.mark.parametrize("tol", [1e-1, 1e-4])
+    @pytest.mark.parametrize("tol", [1e-1, 1e-4, None])
     def test_ends_when_no_row_is_off_by_more_than_tol(self, rng, tol):
         x, y = clouds(rng, 30)
         k = kernels(x, "rbf")
-        alpha, b = smo(y, k, 2.0, tol)
-        worst = float(violations(alpha, b, y, k, 2.0).max())
+        alpha, b = smo(y, k, 2.0) if tol is None else smo(y, k, 2.0, tol)
+        worst, tol = float(violations(alpha, b, y, k, 2.0).max()), tol or 1e-6
         if worst > tol * 1.01:
             fail(f"a row violates its condition by {worst:.1e}; go on until none is above tol = {tol}", evidence="kkt")
 
@@ -363,6 +365,15 @@ class TestSVC:
         assert_equal(model.alpha.shape, (40,))
         assert_close(float(model.b), float(oracle.intercept_[0]), atol=1e-5)
         assert_equal(model.support, np.flatnonzero(model.alpha > 0))
+
+    @pytest.mark.parametrize("tol", [None, 1e-2, 1e-9])
+    def test_no_row_is_off_by_more_than_tol(self, rng, tol):
+        x, y = clouds(rng, 30)
+        model = SVC(rbf, 2.0) if tol is None else SVC(rbf, 2.0, tol)
+        model.fit(x, y)
+        worst, limit = float(violations(model.alpha, model.b, y, rbf(x, x), 2.0).max()), tol or 1e-6
+        if worst > limit * 1.01:
+            fail(f"a row violates its condition by {worst:.1e}; go on until none is above tol = {limit}", evidence="kkt")
 
     def test_a_second_fit_forgets_the_first(self, rng):
         x, y = clouds(rng, 20)

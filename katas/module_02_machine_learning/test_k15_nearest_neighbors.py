@@ -115,6 +115,10 @@ class TestNeighborWeights:
         got = neighbor_weights(np.array([[near, 3 * near]]), "distance")
         assert_close(got, np.array([[0.75, 0.25]]))
 
+    def test_each_row_is_scaled_by_itself(self):
+        got = neighbor_weights(np.array([[1e-310, 1.0], [1.0, 3.0], [1e300, 3e300], [1e-310, 3e-310]]), "distance")
+        assert_close(got, np.array([[1.0, 0.0], [0.75, 0.25], [0.75, 0.25], [0.75, 0.25]]))
+
     @pytest.mark.parametrize("kind", ["gaussian", "Distance"])
     def test_rejects_another_kind(self, kind):
         with raises(ValueError, kind):
@@ -299,6 +303,11 @@ class TestCollisionProbability:
     )
     def test_one_less_the_share_of_the_half_turn(self, a, b, expected):
         assert_close(collision_probability(np.array(a), np.array(b)), expected)
+
+    @pytest.mark.parametrize("angle", [0.001, 1.0, 3.1])
+    def test_any_angle(self, angle):
+        turned = np.array([math.cos(angle), math.sin(angle)])
+        assert_close(collision_probability(np.array([2.0, 0.0]), turned), 1 - angle / math.pi)
 
     def test_parallel_vectors_are_never_nan(self, rng):
         for _ in range(200):

@@ -384,6 +384,12 @@ class TestMiniBatchKMeans:
             if abs(seen - 300 * p) > 5 * np.sqrt(300 * p * (1 - p)):
                 fail(f"the batch with mean {mean} came {seen} times of 300; expected {300 * p:.0f}", evidence=mean)
 
+    def test_tables_of_several_sizes(self, rng):
+        for n in (2, 5, 3):
+            x = rng.standard_normal((n, 2))
+            # More than there are: the batch is the whole table, and after one step its mean.
+            assert_close(mini_batch_kmeans(x, np.zeros((1, 2)), 9, 1, rng), x.mean(axis=0, keepdims=True))
+
     def test_batches_differ_from_step_to_step(self, rng):
         # The mean of 200 draws from 0 and 100 is 50, give or take 5 deviations of 3.5.
         x = np.array([[0.0], [100.0]])

@@ -35,7 +35,8 @@ def neighbor_weights(distances: np.ndarray, kind: str = "uniform") -> np.ndarray
         hit = distances == 0
         # Only ratios count, and 1/1e-310 would overflow.
         least = distances.min(axis=1, keepdims=True)
-        scaled = distances / np.where(least > 0, least, 1)
+        with np.errstate(over="ignore"):  # so much farther than the nearest that nothing is left of its weight
+            scaled = distances / np.where(least > 0, least, 1)
         # 1/0 would win by infinity: where there are hits, they share the weight alone.
         weights = np.where(hit.any(axis=1, keepdims=True), hit, 1 / np.where(hit, 1, scaled))
     else:
