@@ -259,6 +259,11 @@ class TestOneHotEncoder:
 
 
 class TestQuantileBinner:
+    def test_float32_is_computed_in_float64(self, rng):
+        column = rng.normal(size=25).astype(np.float32)
+        expected = np.quantile(column.astype(np.float64), np.arange(1, 7) / 7)
+        assert_close(QuantileBinner(7).fit(column).edges, expected, rtol=1e-12, atol=0)
+
     def test_the_example_worked_by_hand(self):
         binner = QuantileBinner(2).fit(np.array([1, 2, 3, 4, 10]))
         assert_close(binner.edges, np.array([3.0]))

@@ -138,7 +138,7 @@ class TestPathLengths:
 
 
 class TestIsolationForest:
-    @pytest.mark.parametrize(("n", "sample", "trees"), [(50, 16, 7), (20, 20, 4), (12, 256, 3)])
+    @pytest.mark.parametrize(("n", "sample", "trees"), [(50, 16, 7), (20, 20, 4), (12, 256, 3), (2, 4, 5)])
     def test_scores_follow_from_the_trees(self, rng, n, sample, trees):
         x, new = rng.normal(size=(n, 3)), 2 * rng.normal(size=(9, 3))
         forest = IsolationForest(trees, sample, rng)
@@ -354,7 +354,7 @@ class TestBestThreshold:
     def test_the_example_worked_by_hand(self, miss, expected):
         assert_close(best_threshold(np.array([1, 0, 1, 0]), np.array([0.9, 0.6, 0.4, 0.2]), 1.0, miss), expected)
 
-    @pytest.mark.parametrize(("false_alarm", "miss"), [(1.0, 1.0), (1.0, 6.0), (4.0, 0.5)])
+    @pytest.mark.parametrize(("false_alarm", "miss"), [(1.0, 1.0), (1.0, 6.0), (4.0, 0.5), (2.5, 3.0)])
     @pytest.mark.parametrize("n", [5, 80])
     def test_matches_brute_force_with_ties(self, rng, n, false_alarm, miss):
         y, scores = rng.random(n) < 0.4, rng.integers(0, 12, n) / 4
@@ -375,6 +375,15 @@ class TestBestThreshold:
 
     def test_of_equal_costs_the_highest_threshold(self):
         assert_close(best_threshold(np.array([0, 1]), np.array([3.0, 2.0]), 1.0, 1.0), (np.inf, 1.0))
+        # A miss more and a false alarm less: 3 and 1 cost the same, 2 and inf cost more.
+        assert_close(best_threshold(np.array([1, 0, 1]), np.array([3.0, 2.0, 1.0]), 1.0, 1.0), (3.0, 1.0))
+        assert_close(best_threshold(np.array([1, 0, 1]), np.array([1.0, 2.0, 3.0]), 1.0, 1.0), (3.0, 1.0))
+
+    def test_a_false_alarm_costs_what_it_costs(self):
+        # Calling both positive costs one false alarm; that is less than a miss, or more.
+        y, scores = np.array([1, 0]), np.array([1.0, 2.0])
+        assert_close(best_threshold(y, scores, 2.5, 3.0), (1.0, 2.5))
+        assert_close(best_threshold(y, scores, 0.25, 0.5), (1.0, 0.25))
 
 
 class TestCorrectedProbability:

@@ -318,6 +318,10 @@ class TestTreeShap:
         got = tree_shap(hand_tree(), np.array([1.0, 0.0] + [9.0] * unused), 2 + unused)
         assert_close(got, np.array([1.0, -3.0] + [0.0] * unused))
 
+    def test_a_value_at_the_threshold_goes_left(self):
+        root = Node(3.0, 4, 1.0, 0, 0.5, Node(1.0, 1, 0.0), Node(5.0, 3, 0.0))
+        assert_close(tree_shap(root, np.array([0.5]), 1), np.array([1.0 - 4.0]))
+
     def test_a_column_that_comes_up_twice(self):
         # x₀ in (0, 1]: 5 of 10 rows.  Only column 0 plays: it earns the leaf less the mean of all.
         middle = Node(4.0, 8, 1.0, 0, 1.0, Node(7.0, 5, 0.0), Node(-1.0, 3, 0.0))

@@ -117,6 +117,12 @@ class TestFrequencyEstimator:
         assert_close(one.gap, np.array([10.0, 10.0, 4.5]))
         assert_close(one.log_q(np.array([2, 0, 2])), -np.log([4.5, 10.0, 4.5]))
 
+    def test_leaves_the_items_as_they_were(self):
+        one, items = FrequencyEstimator(3, 0.5, 10.0), np.array([2, 0, 2])
+        one.update(1, items)
+        one.log_q(items)
+        assert_equal(items.tolist(), [2, 0, 2])
+
     @pytest.mark.parametrize(("rate", "start"), [(0.2, 5), (0.05, 40.0)])
     def test_follows_the_stream(self, rate, start, rng):
         estimator = FrequencyEstimator(6, rate, start)

@@ -120,6 +120,9 @@ class TestSeasonalNaive:
     def test_repeats_the_last_season(self, period, steps, expected):
         assert_close(seasonal_naive(Y, period, steps), np.array(expected, dtype=float))
 
+    def test_keeps_all_digits(self):
+        assert_close(seasonal_naive(np.array([7.0, 0.1, 1234.567]), 2, 3), np.array([0.1, 1234.567, 0.1]), rtol=1e-15)
+
     @pytest.mark.parametrize("period", [7, 12])
     def test_rejects_less_than_a_season(self, period):
         with raises(ValueError, 6, period):
