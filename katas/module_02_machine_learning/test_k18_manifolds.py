@@ -247,6 +247,17 @@ class TestTsne:
         assert oracle(x, page) > oracle(x, PCA(2).fit_transform(x)) + 0.1
 
 
+def grid(rng):
+    """Points on a grid, in any order: most have several neighbours equally far away."""
+    return rng.permutation(np.array([[i, j] for i in range(6) for j in range(6)], dtype=float))
+
+
+def by_distance_and_row(x):
+    """For each row the others, the nearest first, at a tie the lower row number: (n, n - 1)."""
+    d2 = ((x[:, None] - x) ** 2).sum(axis=2).tolist()
+    return np.array([sorted((j for j in range(len(x)) if j != i), key=lambda j: (d2[i][j], j)) for i in range(len(x))])
+
+
 class TestNeighborGraph:
     def test_an_edge_goes_both_ways(self):
         # 7's nearest is 3, though 3's is 1.
@@ -276,6 +287,17 @@ class TestNeighborGraph:
         assert_close(
             got, np.array([[0, 1, 1, i, i], [1, 0, i, i, i], [1, i, 0, i, i], [i, i, i, 0, 10], [i, i, i, 10, 0]])
         )
+
+    @pytest.mark.parametrize("k", [3, 6, 17])
+    def test_ties_among_many(self, k, rng):
+        x = grid(rng)
+        near = by_distance_and_row(x)[:, :k]
+        edge = np.zeros((len(x), len(x)), dtype=bool)
+        np.put_along_axis(edge, near, True, axis=1)
+        distances = np.linalg.norm(x[:, None] - x, axis=2)
+        expected = np.where(edge | edge.T, distances, np.inf)
+        np.fill_diagonal(expected, 0)
+        assert_close(neighbor_graph(x, k), expected)
 
     @pytest.mark.parametrize("k", [0, 4])
     def test_rejects_other_numbers(self, k):
@@ -420,6 +442,13 @@ class TestTrustworthiness:
         ranks = [1, 2, 3, 4, 4]  # of 1 from 0, and of 0 from the others; 7 is at 2 from 9, 3 from 4, 4 from 3
         excess = sum(rank - 1 for rank in ranks)
         assert_close(trustworthiness(x, np.zeros((5, 2)), 1), 1 - 2 * excess / (5 * 1 * (10 - 3 - 1)))
+
+    @pytest.mark.parametrize("k", [2, 9])
+    def test_ties_among_many(self, k, rng):
+        x, y = grid(rng), grid(rng)
+        n, places, near = len(x), by_distance_and_row(x).tolist(), by_distance_and_row(y)[:, :k].tolist()
+        excess = sum(max(places[i].index(j) + 1 - k, 0) for i in range(n) for j in near[i])
+        assert_close(trustworthiness(x, y, k), 1 - 2 * excess / (n * k * (2 * n - 3 * k - 1)))
 
     def test_ties_in_the_data(self):
         # 1 and 2 are both at 1 from 0: 1 has rank 1, and 2, the nearest on the page, rank 2.

@@ -136,7 +136,14 @@ class TestMemberships:
 class TestFuzzyGraph:
     @pytest.mark.parametrize(("n", "d", "k"), [(10, 2, 4), (14, 3, 6), (8, 1, 7)])
     def test_is_the_union_of_both_directions(self, n, d, k, rng):
-        x = rng.standard_normal((n, d))
+        self.check(rng.standard_normal((n, d)), k)
+
+    def test_ties_among_many(self, rng):
+        # Most points of this grid have four others at the same distance in place 5.
+        self.check(rng.permutation(np.array([[i, 1.5 * j] for i in range(6) for j in range(6)])), 5)
+
+    def check(self, x, k):
+        n = len(x)
         m = np.zeros((n, n))
         for i in range(n):
             distance = np.linalg.norm(x - x[i], axis=1)
