@@ -155,9 +155,17 @@ class TestSuccessiveHalving:
         race = Race(losses, losses)
         assert_equal(successive_halving(configs(len(losses)), race, eta=2)[0], losses.index(min(losses)))
 
-    def test_of_many_equal_losses_the_earliest_stays(self):
-        losses = [3.0, 1.0] * 30
-        assert_equal(successive_halving(configs(60), Race(losses, losses), eta=2)[0], 1)
+    def test_of_many_equal_losses_the_earlier_stay(self, rng):
+        losses = rng.integers(0, 3, 90).astype(float).tolist()
+        race, alive, calls, budget = Race(losses, losses), list(range(90)), [], 1
+        while True:
+            calls += [(i, budget) for i in alive]
+            if len(alive) == 1:
+                break
+            alive = sorted(sorted(alive, key=lambda i: (losses[i], i))[: len(alive) // 2])
+            budget *= 2
+        assert_equal(successive_halving(configs(90), race, eta=2)[0], alive[0])
+        assert_equal(sorted(race.calls, key=lambda call: call[::-1]), calls)
 
     def test_of_losses_that_become_equal_the_earlier_stays(self):
         # First the later one is ahead; with the whole budget both have 5.

@@ -102,6 +102,7 @@ class TestHoldOut:
 class TestPopularity:
     def test_counts(self):
         assert_close(popularity(np.array([3, 1, 3, 3]), 6), np.array([0.0, 1, 0, 3, 0, 0]))
+        assert_close(popularity(np.repeat([1, 0], [4097, 3]), 2), np.array([3.0, 4097.0]))
 
 
 class TestRecommend:
@@ -129,7 +130,7 @@ class TestRecommend:
         got = recommend(np.array([0, 3, 200, 1], np.uint8), table([set(), {2}], 4), 4)
         assert_equal(got, np.array([[2, 1, 3, 0], [1, 3, 0, -1]]))
 
-    @pytest.mark.parametrize(("users", "n", "k"), [(4, 9, 3), (3, 5, 5)])
+    @pytest.mark.parametrize(("users", "n", "k"), [(4, 9, 3), (3, 5, 5), (2, 7, 1), (5, 60, 30)])
     def test_matches_sorting_one_by_one(self, users, n, k, rng):
         scores, seen = rng.integers(-3, 4, (users, n)).astype(float), rng.random((users, n)) < 0.4
         expected = []
