@@ -145,6 +145,7 @@ class TestGradient:
         with np.errstate(over="raise", invalid="raise"):
             assert_close(gradient(x, y, np.array([20]), 0, 1), (np.array([220.0]), 1.0))
             assert_close(gradient(x, y, np.array([-20]), 0, 1), (np.array([-120.0]), -1.0))
+            assert_close(gradient(x, y, np.array([20], np.uint8), 0, 1), (np.array([220.0]), 1.0))
 
 
 class TestNewtonStep:
@@ -179,6 +180,8 @@ class TestNewtonStep:
         x, y = np.array([[200, 3], [100, 250], [7, 9]], np.uint8), np.array([0, 1, 1], np.uint8)
         w = np.array([0, 0])
         assert_close(newton_step(x, y, w, 0, 1), newton_step(x.astype(float), y.astype(float), w * 1.0, 0.0, 1.0))
+        x, w = np.array([[3], [2], [1]], np.uint8), np.array([100], np.uint8)
+        assert_close(newton_step(x, y, w, -250, 1), newton_step(x * 1.0, y * 1.0, w * 1.0, -250.0, 1.0))
 
 
 class TestBalancedWeights:
@@ -350,6 +353,16 @@ class TestSoftmaxRegression:
         if not got <= lowest + 1.1e-7:
             fail(f"F is {got:.9g} after fit, but {lowest:.9g} is possible", evidence=got)
 
+    @pytest.mark.parametrize(("x", "y", "penalty"), HARD)
+    def test_where_whole_steps_run_away(self, x, y, penalty):
+        # Two classes with weights -w/2 and w/2 are one logistic regression with half the penalty.
+        x, y = np.array(x), np.array(y)
+        model, expected = SoftmaxRegression(penalty).fit(x, y), oracle(x, y, penalty / 2)
+        lowest = objective(x, y, expected.coef_[0], expected.intercept_[0], penalty / 2)
+        got = softmax_objective(x, y, model.weights, model.intercepts, penalty)
+        if not got <= lowest + 1.1e-7:
+            fail(f"F is {got:.9g} after fit, but {lowest:.9g} is possible", evidence=got)
+
     @pytest.mark.parametrize("penalty", [1.0, 1e-2])
     @pytest.mark.parametrize("scaled", [False, True])
     def test_on_three_growers_wines(self, wine, penalty, scaled):
@@ -370,6 +383,15 @@ class TestSoftmaxRegression:
         assert_close(model.predict_proba(x[~train]), expected.predict_proba(x[~train]), rtol=0, atol=1e-3)  # as above
         right = (model.predict(x[~train]) == names[~train]).mean()
         assert right > 0.9
+
+    def test_probabilities_are_those_of_its_weights(self, rng):
+        from scipy.special import softmax
+
+        x, y = several_classes(rng)
+        model, new = SoftmaxRegression().fit(x, y), rng.normal(size=(7, x.shape[1]))
+        rows = new.copy()
+        assert_close(model.predict_proba(rows), softmax(new @ model.weights.T + model.intercepts, axis=1))
+        assert_equal(rows.tolist(), new.tolist())
 
     def test_far_out_rows_have_probabilities(self, rng):
         x, y = several_classes(rng)
