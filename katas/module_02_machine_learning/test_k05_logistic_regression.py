@@ -318,6 +318,9 @@ class TestLogisticRegression:
 
 
 class TestLogSoftmax:
+    def test_of_bytes(self):
+        assert_close(log_softmax(np.array([[1, 3, 0]], np.uint8)), log_softmax(np.array([[1.0, 3.0, 0.0]])))
+
     def test_the_example_worked_by_hand(self):
         small = np.log1p(np.exp(-2.0))
         assert_close(log_softmax(np.array([[2, 0], [0, 2]])), np.array([[-small, -2 - small], [-2 - small, -small]]))
