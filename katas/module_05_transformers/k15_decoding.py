@@ -168,7 +168,8 @@ def beam_search(
     """The best continuation of `ids` by beam search as above, and its score as a float.
 
     - The tokens are the new ones alone, with eos if the text ends in it.
-    - Where there are fewer extensions than `beams`, all are kept.
+    - Where there are fewer extensions than `beams`, all are kept.  All log p are finite; which of equally
+      likely tokens, beams or texts wins isn't tested.
     - The model never gets an empty batch.
     - new_tokens ≥ 1.  Gradients as in `generate`.
     """

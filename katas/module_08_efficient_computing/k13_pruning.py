@@ -193,7 +193,7 @@ def lottery_ticket(
 
     - prunes the trained weights, all layers ranked together, by the fraction
       1 − (1 − amount)^(r/rounds) of all prunable entries (those pruned before are 0 and so among
-      them);
+      them; no kept weight is trained to exactly 0);
     - rewinds the model to its state before the first fit, all that its state_dict holds, and sets
       the pruned entries to 0;
     - calls fit(model, masks) with the new masks.
