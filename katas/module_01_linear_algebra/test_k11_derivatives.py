@@ -326,7 +326,7 @@ class TestEvaluate:
     def test_a_deep_tree(self):
         assert_close(evaluate(chain(150), {"x": 0.5}), 149.5)
 
-    @pytest.mark.parametrize("values", [{"x": 1.0}, {}])
+    @pytest.mark.parametrize("values", [{"x": 1.0}, {"x": 0.0, "Speed": 3.0}])
     def test_a_variable_without_a_value_is_an_error(self, values):
         with raises(ValueError, "speed"):
             evaluate(add(var("speed"), var("x")), values)

@@ -70,6 +70,7 @@ class TestHardVote:
     def test_juries_of_several_sizes(self):
         assert_equal(hard_vote(np.array([[7, 3]])).tolist(), [7, 3])
         assert_equal(hard_vote(np.array([[7, 3], [5, 3], [5, 7]])).tolist(), [5, 3])
+        assert_equal(hard_vote(np.array([[7, 3], [5, 3]])).tolist(), [5, 3])
 
     def test_of_equally_many_votes_the_first_label(self):
         assert_equal(hard_vote(np.array([[9, 4, 4], [4, 9, 7], [7, 7, 9]])).tolist(), [4, 4, 4])
@@ -433,6 +434,8 @@ class TestStacking:
         x, y = np.arange(4.0)[:, None], np.array([1, 2, 4, 8])
         model = fitted(Stacking([total], line), x, y, np.array([5, 3, 3, 5]))
         assert_close(model.meta, np.array([[6.0], [9.0], [9.0], [6.0]]))
+        model = fitted(Stacking([total], line, True), x.astype(np.float32), y, np.array([5, 3, 3, 5]))
+        assert_equal(str(model.meta.dtype), "float64")
 
     @pytest.mark.parametrize("passthrough", [False, True])
     def test_new_rows_are_judged_by_members_that_know_all_rows(self, passthrough, rng):

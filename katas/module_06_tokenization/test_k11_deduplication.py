@@ -39,6 +39,9 @@ class TestExactDuplicates:
     def test_case_and_white_space_do_not_count(self):
         assert_equal(exact_duplicates(["To be,\tor", " to  BE, or\n", "tobe, or", "to be or"]), [1])
 
+    def test_lower_case_is_no_other_spelling(self):
+        assert_equal(exact_duplicates(["Straße", "strasse", "STRASSE", "straße"]), [2, 3])
+
     def test_nothing_to_drop(self):
         assert_equal(exact_duplicates([]), [])
         assert_equal(exact_duplicates(["a b", "b a"]), [])
@@ -51,6 +54,9 @@ class TestShingles:
     def test_runs_of_other_lengths(self):
         assert_equal(shingles("A rose  is a\nROSE", 1), {"a", "rose", "is"})
         assert_equal(shingles("A rose  is a\nROSE", 3), {"a rose is", "rose is a", "is a rose"})
+
+    def test_lower_case_is_no_other_spelling(self):
+        assert_equal(shingles("Straße ist", 1), {"straße", "ist"})
 
     def test_short_texts(self):
         assert_equal(shingles("Good night", 3), {"good night"})
