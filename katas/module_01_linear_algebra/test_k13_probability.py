@@ -110,8 +110,10 @@ class TestGaussianLogpdf:
         assert_close(gaussian_logpdf(x), -(x**2) / 2 - 0.5 * math.log(2 * math.pi))
 
     @pytest.mark.parametrize("far", [1e3, 1e5, 1e150])
-    def test_is_finite_far_out(self, far):
-        assert_close(gaussian_logpdf(np.array([far, -far])), np.full(2, -(far**2) / 2 - 0.5 * math.log(2 * math.pi)))
+    @pytest.mark.parametrize("sd", [1.0, 1e100, 1e-100])
+    def test_is_finite_far_out(self, far, sd):
+        got = gaussian_logpdf(np.array([far * sd, -far * sd]), 0.0, sd)
+        assert_close(got, np.full(2, -(far**2) / 2 - 0.5 * math.log(2 * math.pi) - math.log(sd)))
 
 
 class TestGaussianPdf:

@@ -203,6 +203,20 @@ class TestKktViolation:
 
 
 class TestSmoStep:
+    def test_alphas_may_be_integers_and_stay_as_they_were(self):
+        alpha = np.array([0, 0])
+        assert_close(smo_step(alpha, TWO_Y, TWO_K, 1.0, 0, 1), np.array([0.5, 0.5]))
+        assert_equal(alpha.tolist(), [0, 0])
+
+    def test_nothing_to_gain_is_a_new_array_as_well(self):
+        alpha = np.array([0.5, 0.5])
+        got = smo_step(alpha, TWO_Y, TWO_K, 1.0, 0, 1)
+        assert_close(got, np.array([0.5, 0.5]))
+        got[:] = 9.0
+        assert_equal(alpha.tolist(), [0.5, 0.5])
+        equal = np.ones((2, 2))  # two equal rows of one class
+        assert_equal(str(smo_step(np.array([1, 2]), np.array([1, 1]), equal, 5.0, 0, 1).dtype), "float64")
+
     @pytest.mark.parametrize(("i", "j"), [(0, 1), (1, 0)])
     @pytest.mark.parametrize(("c", "expected"), [(1.0, 0.5), (0.25, 0.25)])
     def test_the_example_worked_by_hand(self, i, j, c, expected):
@@ -305,6 +319,16 @@ class TestSmo:
 
     def test_the_example_worked_by_hand(self):
         assert_close(smo(TWO_Y, TWO_K, 1.0), (np.array([0.5, 0.5]), -1.0), atol=1e-5)  # tol is 1e-6
+
+    def test_the_default_tolerance(self, rng):
+        # Where a search ends is a matter of chance: of thirty, some would end between 1e-6 and 2e-6.
+        worst = 0.0
+        for _ in range(30):
+            x, y = clouds(rng, 12)
+            k = kernels(x, "rbf")
+            worst = max(worst, float(violations(*smo(y, k, 5.0), y, k, 5.0).max()))
+        if worst > 1.01e-6:
+            fail(f"a row violates its condition by {worst:.1e}; go on until none is above tol = 1e-6", evidence="kkt")
 
     def test_the_offset_where_no_alpha_is_free(self):
         # Both at c = 0.25, so w = 0.5: a margin of 1 or less is asked of both, 0 - b ≤ 1 and 1 + b ≤ 1.

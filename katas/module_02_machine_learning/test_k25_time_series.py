@@ -111,6 +111,12 @@ class TestRollingFeatures:
         with raises(ValueError, window):
             rolling_features(Y, window)
 
+    def test_series_of_several_lengths(self):
+        nan = np.nan
+        assert_close(rolling_features(np.array([1.0, 3.0, 5.0]), 2), np.array([[nan, nan], [nan, nan], [2.0, 1.0]]))
+        assert_close(rolling_features(np.array([1.0, 3.0]), 2), np.full((2, 2), nan))
+        assert_close(rolling_features(np.array([4.0]), 2), np.full((1, 2), nan))
+
 
 class TestSeasonalNaive:
     @pytest.mark.parametrize(
