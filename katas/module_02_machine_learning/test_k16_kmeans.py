@@ -262,6 +262,15 @@ class TestKMeans:
         found = [kmeans(x, 2, rng, restarts=25)[2] for _ in range(10)]
         assert_close(np.array(found), np.full(10, 21.0))
 
+    @pytest.mark.parametrize("k", [3, 7])
+    def test_is_the_best_of_runs_that_begin_with_the_same_draws(self, rng, k):
+        # Of many tables, some on which the best end isn't the best after one step, nor the best but one before its end.
+        for _ in range(12):
+            x, seed = rng.standard_normal((40, 2)), int(rng.integers(1000))
+            again = np.random.default_rng(seed)
+            ends = [float(lloyd(x, kmeans_plus_plus(x, k, again))[2][-1]) for _ in range(5)]
+            assert_close(kmeans(x, k, np.random.default_rng(seed), 5)[2], min(ends))
+
     def test_a_single_run_may_miss_the_best(self, rng):
         # Half of the runs end at 26.75, so 50 of them all at 21 would be a wonder.
         x = np.array([[5, 9], [8, 5], [8, 3], [0, 10], [8, 7]])

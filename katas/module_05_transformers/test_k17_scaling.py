@@ -298,6 +298,12 @@ class TestChinchillaLoss:
     def test_whole_numbers_give_a_float(self):
         assert_close(chinchilla_loss(70 * 10**9, 1400 * 10**9), float(law(7e10, 1.4e12, *LAWS[0])))
 
+    def test_arrays_of_one_number_give_one(self):
+        n, d = np.array([3e8]), np.array([[2e9]])
+        assert_close(chinchilla_loss(n, n), law(n, n, *LAWS[0]))
+        assert_close(chinchilla_loss(n, d), law(n, d, *LAWS[0]))
+        assert_close(chinchilla_loss(3e8, d), law(3e8, d, *LAWS[0]))
+
     def test_arrays_broadcast(self, rng):
         n, d = runs(rng, 5)
         assert_close(chinchilla_loss(n, d), law(n, d, *LAWS[0]))

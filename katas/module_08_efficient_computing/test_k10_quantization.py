@@ -52,6 +52,10 @@ class TestChooseQparams:
     def test_the_example_worked_by_hand(self):
         assert_close(choose_qparams(f64(-1)[0], f64(4.1)[0]), (f64(0.02)[0], i32(-78)))
 
+    def test_a_range_of_one_value_is_widened_to_0(self):
+        assert_close(choose_qparams(f64(5.1, -5.1), f64(5.1, -5.1)), (f64(0.02, 0.02), i32([-128, 127])))
+        assert_close(choose_qparams(f64(2.54, -2.54), f64(2.54, -2.54), True), (f64(0.02, 0.02), i32([0, 0])))
+
     def test_symmetric_looks_at_the_larger_end(self):
         low, high = f64(-1, -2.54, -3), f64(1.27, 1, 3)
         assert_close(choose_qparams(low, high, True), (f64(0.01, 0.02, 3 / 127), i32([0, 0, 0])))
