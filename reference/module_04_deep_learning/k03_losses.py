@@ -34,8 +34,7 @@ def mse_loss(predictions: Tensor, targets: Tensor, reduction: str = "mean") -> T
 def huber_loss(predictions: Tensor, targets: Tensor, delta: float = 1.0, reduction: str = "mean") -> Tensor:
     _same_shape(predictions, targets)
     size = (predictions - targets).abs()
-    # One formula for both cases: with size ≤ δ it is size²/2.  torch.where would compute r² everywhere, and where
-    # that overflows its gradient is inf · 0 = NaN, though the other case is taken.
+    # One formula for both cases: with size ≤ δ it is size²/2.  Nothing is squared that is larger than δ.
     inner = size.clamp(max=delta)
     return reduce(inner * (size - inner / 2), reduction)
 
