@@ -37,7 +37,7 @@ after `patience` evaluations in a row without improvement.
 alone.  Dropout that divides while training is called *inverted*; the first paper scaled afterwards.
 
 **Aren't L2 and weight decay the same?**  Under plain gradient descent they are: both take η·λ·w
-away.  Adam divides by √v̂, the penalty's gradient too: weights with large gradients are hardly shrunk.
+away.  Adam divides by √v̂, the penalty's gradient too: weights with large gradients hardly shrink.
 Decay that is kept out of m and v shrinks all of them alike.  Adam with it is called AdamW.
 
 **Why leave biases and norms alone?**  They are few, and don't make a function wilder.  So only
