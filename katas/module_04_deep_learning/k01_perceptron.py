@@ -1,0 +1,157 @@
+"""The perceptron, and what one layer can't do
+
+**Before you start.**  You need dot products, lengths of vectors, and autograd for the last step; no
+other kata.  Pictures: chapter 1 of Nielsen, "Neural Networks and Deep Learning" (free online).
+
+**The idea.**  The perceptron is the oldest machine that learns from its mistakes: it draws a line
+between two classes, and moves it only when an example lands on the wrong side.  If a line exists,
+it finds one, and the number of its mistakes has a bound.  If none exists, it never rests: that is
+why networks have hidden layers.
+
+**The formulas.**  An example is a row x with the class y, +1 or -1.  The last entry of x is 1, so
+that the last weight is the bias.
+
+    score        s = w · x                        class +1 if s > 0, else -1
+    mistake      y·s ≤ 0                          a score of 0 is one, too
+    the rule     w ← w + y·x                      after a mistake; nothing otherwise
+    margin       γ = min y·(w · x) / ‖w‖          the distance of the nearest example
+    bound        mistakes ≤ (R/γ)²                R = max ‖x‖, and γ of any w that separates
+
+The *averaged perceptron* returns the mean of w over all examples seen, a mistake or not: a w that
+was right for long counts for more than one that just changed.
+
+        x₂                                       XOR: no line has ○ on one side
+      1 ┤ ○        ●        AND      1 ┤ ●        ○      and ● on the other
+        │        ╱                     │
+        │      ╱                       │
+      0 ┤ ○  ╱     ○                 0 ┤ ○        ●
+        └─┴────────┴─ x₁               └─┴────────┴─
+          0        1                     0        1
+
+A *hidden layer* solves it.  Two units look at x₁ + x₂, from 0 and from 1 on:
+
+    h₁ = relu(x₁ + x₂)      h₂ = relu(x₁ + x₂ - 1)      s = h₁ - 2·h₂ - ½
+
+It is trained by gradient descent, with rate η and the logistic loss:
+
+    L = mean log(1 + e^(-y·s))                    W ← W - η · ∂L/∂W  for every weight W
+
+**Why is the number of mistakes bounded?**  Let w* of length 1 separate with margin γ.  Each mistake
+adds y·x to w, so w · w* grows by at least γ.  And ‖w‖² grows by at most R²: it becomes
+‖w‖² + 2·y·(w · x) + ‖x‖², whose middle term isn't positive after a mistake.  After k mistakes
+
+    k·γ ≤ w · w* ≤ ‖w‖ ≤ √k · R         so k ≤ (R/γ)²
+
+**Why is there no learning rate?**  w starts at 0, so a rate only scales w.  No class depends on it.
+
+**Worked by hand**, w = (0 0), without a column of ones:
+
+    A = (2 1), +1     s = 0, a mistake    w = (2 1)
+    B = (1 -1), -1    s = 1, a mistake    w = (1 2)
+    C = (-1 1), +1    s = 1               w = (1 2)       and in the second epoch no mistake
+
+    mistakes per epoch: 2, 0        average over both: ((2 1) + 5 · (1 2)) / 6 = (1.167 1.833)
+    (1 2): margin 1/√5 = 0.447, bound 5 / 0.2 = 25        (0 1): margin 1, bound 5
+
+    XOR by hand, s for (0 0), (0 1), (1 0), (1 1):   -½  ½  ½  -½
+
+**Shapes**: x (n, d), float32 or float64, with n ≥ 1; y (n,), int64; w (d,), x's dtype.  Answers
+are on the device of x.  No function but `fit` changes its arguments.
+
+**Steps.**
+
+    with_bias            2 min   a column of ones
+    predict              3 min   what is 0?
+    perceptron          12 min   one example after another
+    averaged_perceptron  8 min   what is counted?
+    margin               5 min   a distance, with a sign
+    mistake_bound        5 min   two extremes
+    MLP                  5 min   two layers
+    xor_by_hand          8 min   from formulas to weights
+    fit                 10 min   gradients don't wait to be cleared
+
+Sources: Rosenblatt 1958; Novikoff 1962 (the bound); Freund and Schapire 1999, "Large Margin
+Classification Using the Perceptron Algorithm" (averaging); Minsky and Papert 1969 (XOR); Goodfellow
+et al. 2016, section 6.1 (its solution).
+
+From scratch: sklearn may not be used.
+"""
+
+from torch import Tensor, nn
+
+
+def with_bias(x: Tensor) -> Tensor:
+    """x (n, d) with a column of ones behind it: (n, d + 1), of x's dtype."""
+    raise NotImplementedError
+
+
+def predict(x: Tensor, w: Tensor) -> Tensor:
+    """The class of each row: int64 (n,), +1 where its score is above 0, else -1."""
+    raise NotImplementedError
+
+
+def perceptron(x: Tensor, y: Tensor, epochs: int) -> tuple[Tensor, list[int]]:
+    """Train by the rule: w starts at 0, and an epoch goes through the rows in their order.
+
+    Returns the last w and the number of mistakes in each epoch, as plain ints.
+
+    - Training ends after the first epoch without a mistake, whose 0 is the last number, and after `epochs` ≥ 1
+      epochs at the latest.
+    - Raises ValueError, naming a label that is neither +1 nor -1.
+    """
+    raise NotImplementedError
+
+
+def averaged_perceptron(x: Tensor, y: Tensor, epochs: int) -> Tensor:
+    """The mean of w over all examples of all epochs, each time after the rule was applied.
+
+    - w itself changes as in `perceptron`, and is what decides about mistakes; the mean is only returned.
+    - All `epochs` ≥ 1 epochs are counted, those after an epoch without a mistake, too.
+    - Raises ValueError, naming a label that is neither +1 nor -1.
+    """
+    raise NotImplementedError
+
+
+def margin(x: Tensor, y: Tensor, w: Tensor) -> float:
+    """γ of w: negative if w puts an example on the wrong side, 0 if one lies on the line.
+
+    Raises ValueError if w is 0 in all entries: it has no line.
+    """
+    raise NotImplementedError
+
+
+def mistake_bound(x: Tensor, y: Tensor, w: Tensor) -> float:
+    """(R/γ)² with γ of w, which isn't 0.  Raises ValueError, naming the margin γ, if w doesn't separate: γ ≤ 0."""
+    raise NotImplementedError
+
+
+class MLP(nn.Module):
+    """One hidden layer: `first`, an nn.Linear(d, hidden); relu; `second`, an nn.Linear(hidden, 1)."""
+
+    def __init__(self, d: int, hidden: int) -> None:
+        """Both layers start as torch starts them."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The scores (n,) of x (n, d): one number a row, not a column."""
+        raise NotImplementedError
+
+
+def xor_by_hand() -> MLP:
+    """An MLP(2, 2) whose weights are set so that its scores on 0 and 1 are those above.
+
+    Any weights that give these four scores will do.  Its parameters can be trained on: leaves that require gradients.
+    """
+    raise NotImplementedError
+
+
+def fit(model: nn.Module, x: Tensor, y: Tensor, steps: int, lr: float) -> list[float]:
+    """Train `model`, which maps x to scores (n,), by `steps` steps of gradient descent on all rows at once.
+
+    Returns the loss before each step, as plain floats.
+
+    - Every step takes the gradient of its own loss alone.  What stood in .grad before doesn't count.
+    - Parameters are changed in place.  Those that don't require gradients stay.
+    - Losses and gradients are finite for scores of ±10,000.
+    """
+    raise NotImplementedError
