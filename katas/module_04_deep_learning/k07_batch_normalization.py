@@ -5,8 +5,8 @@ modes are; no other kata.  If the last are new: the PyTorch tutorial "Build the 
 
 **The idea.**  A layer learns from inputs whose scale its predecessors keep changing, so you must
 tread carefully: small learning rates, lucky weights.  Batch norm brings each channel back to mean 0
-and variance 1 over the batch, then lets the layer choose its own scale γ and shift β.  Networks
-train with ten times the learning rate.
+and variance 1 over the batch, then lets the layer choose its own scale γ and shift β.  Its authors
+could raise the learning rate of their network 5 and even 30 times.
 
 **The formulas.**  n is the number of values that a channel has in the batch: images times places.
 μ and σ² are their mean and variance; σ² divides by n.  m is the momentum:

@@ -5,8 +5,8 @@ step); no other kata.  Pictures: the course notes of Stanford's CS231n, "Convolu
 
 **The idea.**  To tell a cat from a dog, it matters less and less where exactly an ear is.  Pooling
 throws that away step by step: it keeps one number of each little window.  Convolutions and pooling
-in turn made LeNet read cheques in 1998.  AlexNet and VGG are the same, but deeper, and each of them
-fits into one line of text.
+in turn made LeNet read cheques in the 1990s.  AlexNet and VGG are the same, but deeper, and each of
+them fits into one line of text.
 
 **The formulas.**  Kernel k, stride s, padding p, for each channel by itself:
 
