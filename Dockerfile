@@ -1,7 +1,7 @@
 # Three ways in, each with more of the curriculum:
 #
 #     docker build -t ml-dojo .                      module 01: numpy, and the oracles that judge it
-#     docker build -t ml-dojo --target models .      modules 05, 06 and 08: torch on the CPU, and real models
+#     docker build -t ml-dojo --target models .      modules 04, 05, 06 and 08: torch on the CPU, and real models
 #     docker build -t ml-dojo --target triton .      the kernels of module 08, and the lab notebooks
 #
 # Your work stays in your clone, which is mounted over the copy in the image:
