@@ -378,12 +378,13 @@ class TestCallAndHooks:
         handles[1].remove()
         module(1.0)
         handles[1].remove()
-        handles[0].remove()
         late = register(lambda *_: seen.append("d"))
+        module(1.0)
+        handles[0].remove()
         module(1.0)
         late.remove()
         module(1.0)
-        assert_equal(seen, ["a", "c", "c", "d", "c"])
+        assert_equal(seen, ["a", "c", "a", "c", "d", "c", "d", "c"])
 
     @pytest.mark.parametrize("kind", ["register_forward_pre_hook", "register_forward_hook"])
     def test_a_hook_registered_twice_runs_twice(self, kind):
