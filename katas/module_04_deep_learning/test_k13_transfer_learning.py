@@ -112,6 +112,11 @@ class TestFreeze:
         assert_equal([trained(part) for part in model], [[True] * 4, [False] * 4, [True] * 4, [True] * 2])
         assert_equal([p.grad is None for p in model.parameters()], [False] * 4 + [True] * 4 + [False] * 6)
 
+    def test_a_single_layer(self):
+        layer = with_gradients(nn.Linear(3, 2))
+        freeze(layer)
+        assert_equal([(p.requires_grad, p.grad is None) for p in layer.parameters()], [(False, True)] * 2)
+
     def test_values_stay(self):
         model = a_model()
         before, parameters = state(model), list(model.parameters())
@@ -605,6 +610,7 @@ class TestOnTheGpu:
         assert_equal(found.device.type, gpu.device.type)
         assert_close(found.cpu(), body(x).detach())
 
+    @pytest.mark.deadline(60)  # a thousand small steps are right, too, and slow on a pretended device
     def test_linear_probe(self, gpu):
         features, labels = torch.randn(30, 3, dtype=torch.float64), torch.randint(0, 3, (30,))
         probe = linear_probe(gpu(features), gpu(labels), 3, 0.3)
