@@ -243,9 +243,12 @@ class TestBottleneck:
         assert_equal(sum(p.numel() for p in Bottleneck(256, 64).parameters()), 70_400)
 
     def test_the_stride_sees_every_pixel(self):
-        block = lively(Bottleneck(4, 3, 2)).eval()
-        x = torch.randn(1, 4, 6, 6, dtype=torch.float64, requires_grad=True)
-        block(x).backward(torch.randn(1, 12, 3, 3, dtype=torch.float64))
+        block = Bottleneck(4, 3, 2).double().eval()
+        with torch.no_grad():
+            for parameter in block.parameters():
+                parameter.uniform_(0.1, 1)  # positive throughout, so that no relu is dead
+        x = torch.rand(1, 4, 6, 6, dtype=torch.float64, requires_grad=True)
+        block(x).backward(0.1 + torch.rand(1, 12, 3, 3, dtype=torch.float64))
         unseen = int((x.grad.abs().sum(1) == 0).sum())
         if unseen:
             fail(f"{unseen} of 36 pixels have no part in the answer of a bottleneck of stride 2.", evidence=unseen)
