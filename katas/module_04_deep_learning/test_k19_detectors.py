@@ -665,11 +665,20 @@ def as_fractions(truths):
     return [(torch.cat([(b[:, :2] + b[:, 2:]) / 2, b[:, 2:] - b[:, :2]], dim=1) / SIDE, labels) for b, labels in truths]
 
 
+def turned(image: torch.Tensor, degrees: float) -> torch.Tensor:
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    grid = F.affine_grid(torch.tensor([[[cos, -sin, 0.0], [sin, cos, 0.0]]]), [1, 1, 28, 28], align_corners=False)
+    return F.grid_sample(image[None, None], grid, align_corners=False)[0, 0]
+
+
 def digits_of(mnist) -> tuple[tuple[list, list], tuple[list, list]]:
-    """4000 digits to train on and 1000 to test with, each cut out, and their labels."""
+    """2500 digits to train on and 500 to test with, turned by up to 30°, each cut out, and their labels."""
     images, labels = torch.from_numpy(mnist[0].copy()).float().reshape(-1, 28, 28) / 255, mnist[1].tolist()
-    order = torch.randperm(5000).tolist()
-    return tuple(([ink(images[i]) for i in part], [labels[i] for i in part]) for part in (order[:4000], order[4000:]))
+    order, angles = torch.randperm(5000)[:3000].tolist(), (60 * torch.rand(5000) - 30).tolist()
+    return tuple(
+        ([ink(turned(images[i], angles[i])) for i in part], [labels[i] for i in part])
+        for part in (order[:2500], order[2500:])
+    )
 
 
 def yolo_finds(model: nn.Module, pictures, truths) -> float:
@@ -693,8 +702,8 @@ def assert_twice(found: float, templates: float, name: str) -> None:
 
 def assert_yolo_learns(mnist, steps: int) -> None:
     known, unknown = digits_of(mnist)
-    pictures, truths = scenes(500, *known)
-    new, new_truths = scenes(60, *unknown)
+    pictures, truths = scenes(1200, *known)
+    new, new_truths = scenes(100, *unknown)
     model = Detector(YoloHead(64, 10))
     train(model, lambda raw, some: yolo_loss(raw, some, STRIDE), pictures, truths, steps, 16, 0.01, 10.0)
     assert_twice(yolo_finds(model, new, new_truths), matched_by_templates(new, new_truths, *known), "YOLO")
@@ -734,11 +743,11 @@ class TestOnTheGpu:
 
 
 class TestTrained:
-    @pytest.mark.deadline(120)  # some 5 s; a busy machine takes longer
+    @pytest.mark.deadline(120)  # some 7 s; a busy machine takes longer
     def test_yolo_finds_digits_in_new_scenes(self, mnist):
-        assert_yolo_learns(mnist, 170)
+        assert_yolo_learns(mnist, 200)
 
-    @pytest.mark.deadline(120)  # some 5 s; a busy machine takes longer
+    @pytest.mark.deadline(120)  # some 7 s; a busy machine takes longer
     def test_detr_learns_eight_scenes_by_heart(self, mnist):
         known, _ = digits_of(mnist)
         pictures, truths = scenes(8, *known)
@@ -752,15 +761,15 @@ class TestTrained:
     @pytest.mark.deadline(300)
     @pytest.mark.parametrize("run", range(3))
     def test_yolo_again(self, mnist, run):
-        assert_yolo_learns(mnist, 300)
+        assert_yolo_learns(mnist, 400)
 
     @pytest.mark.slow
     @pytest.mark.deadline(600)
     @pytest.mark.parametrize("run", range(3))
     def test_detr_finds_digits_in_new_scenes(self, mnist, run):
         known, unknown = digits_of(mnist)
-        pictures, truths = scenes(1000, *known)
-        new, new_truths = scenes(80, *unknown)
+        pictures, truths = scenes(1500, *known)
+        new, new_truths = scenes(100, *unknown)
         model = Detector(DetrHead(64, 10))
         train(model, lambda out, some: detr_loss(*out, some), pictures, as_fractions(truths), 900, 32, 0.002, 1.0)
         assert_twice(detr_finds(model, new, new_truths), matched_by_templates(new, new_truths, *known), "DETR")
