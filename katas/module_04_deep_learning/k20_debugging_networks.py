@@ -23,16 +23,17 @@ x̄_k its mean in class k, n_k the number of rows of class k:
 
 *What to ask, and what the answer says*:
 
-    symptom                       question                  planted bug
-    ───────────────────────────   ───────────────────────   ──────────────────────────
-    the loss stays up             overfit_batch             anything between input and loss
-                                  untrained_parameters      a frozen or detached layer
-                                  dead_units, saturation    units that pass no gradient
-                                  already_normalized        softmax before cross-entropy
-    it learns, and is wrong       confusion_matrix,         labels that are off by one
-                                  label_shift
-    it is too good to be true     leakage_probe             the target among the features
-    your own backward pass        gradient_check            a wrong sign or factor
+    symptom                     question               planted bug
+    ─────────────────────────   ────────────────────   ──────────────────────
+    the loss stays up           overfit_batch          anything on the way
+                                untrained_parameters   a frozen layer
+                                dead_units,            units that pass on
+                                saturation             no gradient
+                                already_normalized     softmax twice
+    it learns, and is wrong     confusion_matrix,      labels off by one
+                                label_shift
+    it is too good to be true   leakage_probe          the target as a feature
+    your own backward pass      gradient_check         a wrong sign or factor
 
 **Why overfit one batch?**  Eight examples can be learned by heart.  A net that can't do even that
 has a bug; more data or time won't help.  This takes seconds.

@@ -96,8 +96,16 @@ class TestAlphabet:
     @pytest.mark.parametrize("character", ["z", "A", "é"])
     def test_an_unknown_character_is_refused(self, character):
         alphabet = Alphabet("abc")
-        with raises(ValueError, character):
-            alphabet.encode(f"ab{character}c")
+        try:
+            found = alphabet.encode(f"ab{character}c").tolist()
+        except Exception:
+            with raises(ValueError, character):
+                alphabet.encode(f"ab{character}c")
+        else:
+            fail(
+                f"encode() lets {character!r} through: ab{character}c becomes {found}. ValueError was expected.",
+                evidence=found,
+            )
 
     def test_two_alphabets_are_apart(self):
         first, second = Alphabet("abc"), Alphabet("xyz")

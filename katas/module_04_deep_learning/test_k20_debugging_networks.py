@@ -429,6 +429,7 @@ class TestAlreadyNormalized:
 
     def test_one_row_that_isnt_is_enough(self):
         assert_equal(already_normalized(torch.tensor([[0.5, 0.5], [0.6, 0.6]])), False)
+        assert_equal(already_normalized(torch.tensor([[0.4, 0.4], [0.6, 0.6]])), False)
         assert_equal(already_normalized(torch.tensor([[0.5, 0.5], [1.5, -0.5]])), False)
         assert_equal(already_normalized(torch.tensor([[0.5, 0.5], [1.0, 0.0]])), True)
 
@@ -528,6 +529,10 @@ class TestLabelShift:
     def test_the_smallest_of_several(self):
         assert_equal(label_shift(torch.ones(4, 4, dtype=torch.int64)), 0)
         assert_equal(label_shift(torch.tensor([[0, 1, 1], [1, 0, 1], [1, 1, 0]])), 1)
+
+    def test_the_last_class_is_followed_by_the_first(self):
+        assert_equal(label_shift(torch.tensor([[1, 1, 0], [0, 1, 1], [9, 0, 1]])), 1)
+        assert_equal(label_shift(torch.tensor([[2, 0, 1], [7, 2, 0], [0, 8, 2]])), 2)
 
     def test_one_class_that_is_missed_is_no_shift(self):
         # Almost all of class 0 is taken for 2, and it is large; the others are right.
