@@ -14,7 +14,7 @@ that the last weight is the bias.
     score        s = w · x                        class +1 if s > 0, else -1
     mistake      y·s ≤ 0                          a score of 0 is one, too
     the rule     w ← w + y·x                      after a mistake; nothing otherwise
-    margin       γ = min y·(w · x) / ‖w‖          the distance of the nearest example
+    margin       γ = min y·(w · x) / ‖w‖          its distance, the 1 of the bias an axis like the others
     bound        mistakes ≤ (R/γ)²                R = max ‖x‖, and γ of any w that separates
 
 The *averaged perceptron* returns the mean of w over all examples seen, a mistake or not: a w that
@@ -121,7 +121,10 @@ def margin(x: Tensor, y: Tensor, w: Tensor) -> float:
 
 
 def mistake_bound(x: Tensor, y: Tensor, w: Tensor) -> float:
-    """(R/γ)² with γ of w, which isn't 0.  Raises ValueError, naming the margin γ, if w doesn't separate: γ ≤ 0."""
+    """(R/γ)² with γ of w.
+
+    Raises ValueError, naming the margin γ, if w doesn't separate: γ ≤ 0.  w isn't 0 in all entries.
+    """
     raise NotImplementedError
 
 
@@ -151,7 +154,8 @@ def fit(model: nn.Module, x: Tensor, y: Tensor, steps: int, lr: float) -> list[f
     Returns the loss before each step, as plain floats.
 
     - Every step takes the gradient of its own loss alone.  What stood in .grad before doesn't count.
-    - Parameters are changed in place.  Those that don't require gradients stay.
+    - Parameters are changed in place.  Those that don't require gradients stay; all others are used by the
+      model, and there is at least one.  What stands in .grad afterwards is free.
     - Losses and gradients are finite for scores of ±10,000.
     """
     raise NotImplementedError

@@ -68,8 +68,8 @@ pick slopes for max and |x| at their kinks.  With relu it picks 0 for both: -t i
     KL, p = [0.5 0.5], q = [0.25 0.75]:   0.5 · log 2 + 0.5 · log(2/3) = 0.1438
     triplet, a = (0 0), p = (3 4), n = (0 6), margin 2:   5 - 6 + 2 = 1
 
-**Shapes**: in each docstring.  Floats are float32 or float64.  A loss has the dtype and the device
-of the predictions, logits or embeddings.  Losses and gradients are finite for logits of ±10,000.
+**Shapes**: in each docstring.  Floats are float32 or float64, of one dtype in a call, which the loss
+has, too, as it has the device.  Losses and gradients are finite for logits of ±10,000.
 Gradients exactly at a kink (a maximum of 0, a tie) aren't tested unless promised.  No function
 changes its arguments.
 
@@ -154,7 +154,8 @@ def cross_entropy(
       ignore_index may be one of the classes: the class still has its share of other examples' smoothing.
     - The mean over no example (all are ignored) is NaN, as in torch; the sum is 0.
     - Without smoothing, a logit of -inf (a class that is ruled out) does no harm, unless it is the target's.  Nor
-      does it in an ignored example.  "No harm": values and gradients are those without that class.
+      does it in an ignored example, with smoothing as well.  "No harm": values and gradients are those without that
+      class.  A row has a finite logit, ignored or not; the gradient of a mean over no example isn't tested.
     - Raises ValueError, naming a target that is neither a class nor ignore_index.
     """
     raise NotImplementedError

@@ -121,6 +121,8 @@ class Registry:
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """As `self.name = parameter`; None registers a name without a parameter, as of a layer without bias.
 
+        An attribute below is whatever hasattr finds, methods too.
+
         Raises KeyError, naming the name, if it is empty, has a dot, or is an attribute already that isn't a parameter.
         """
         raise NotImplementedError
@@ -160,7 +162,10 @@ class Tree(Registry):
         raise NotImplementedError
 
     def train(self, mode: bool = True) -> "Tree":
-        """Set `training` of this module and all below it to `mode`.  Returns this module."""
+        """Set `training` of this module and all below it to `mode`.  Returns this module.
+
+        Whether a `train` that a child overrides is called isn't tested.
+        """
         raise NotImplementedError
 
     def eval(self) -> "Tree":
@@ -218,11 +223,12 @@ class Module(Tree):
     def load_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> tuple[list[str], list[str]]:
         """Copy the values in `state` into the parameters and buffers of those names.
 
-        - The parameters stay the same objects, with their dtype and device, and the values are converted.
-          Afterwards they share no memory with `state`.
+        - Parameters and buffers stay the same objects, with their dtype and device, and the values are converted.
+          No memory of `state` is taken over.  It holds no tensor of this module in another's place.
         - Returns two lists: the names that `state` lacks, and those that it has too many.
         - Raises RuntimeError if a tensor has another shape than the module's, naming its name and both shapes.
-        - With `strict`, raises RuntimeError if names are lacking or too many, naming each of them.
+        - With `strict`, raises RuntimeError if names are lacking or too many, naming each of them.  Where shapes
+          are wrong as well, or several are, naming one of these is enough.
         - Where it raises, nothing has been copied (torch's copies what fits).
         """
         raise NotImplementedError
@@ -259,7 +265,7 @@ class Sequential(Module):
         raise NotImplementedError
 
     def __len__(self) -> int:
-        """How many modules there are."""
+        """How many modules there are; none is added or taken away later."""
         raise NotImplementedError
 
     def forward(self, x: Any) -> Any:

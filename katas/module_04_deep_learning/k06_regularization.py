@@ -87,7 +87,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, generator: Generat
 
     - Every entry is dropped or kept by itself, anew at every call.
     - p = 1 drops everything: zeros, with a gradient of 0.
-    - Without `training`, x comes back unchanged.
+    - Without `training`, x comes back unchanged, itself or a copy, and nothing is drawn.
     - All randomness comes from `generator`, on x's device, if there is one, and from torch's own if not.
     - The gradient goes through the same mask.  x itself isn't changed.
 
@@ -119,7 +119,7 @@ def smooth_labels(targets: Tensor, classes: int, epsilon: float) -> Tensor:
 def max_norm_(weight: Tensor, limit: float) -> None:
     """Cut rows longer than `limit` back to that length, in place.
 
-    weight  (out, ...): a row is weight[i], all its axes together; usually a parameter that requires gradients
+    weight  (out, ...), of moderate size: a row is weight[i], all its axes together, of (out,) one number; usually a parameter that requires gradients
 
     - Rows that aren't longer stay as they are, to the last bit; a row of zeros, too.
     - Autograd records nothing: the parameter stays a leaf, and its .grad stays as it was.
@@ -173,7 +173,7 @@ class Adam:
 class EarlyStopping:
     """When to stop, by the losses of one evaluation after another.
 
-    `best` is the smallest loss so far as defined above, and `best_epoch` the number of its evaluation,
+    `best` is the loss of the last evaluation that improved, and `best_epoch` the number of its evaluation,
     counted from 0.  Before any improvement they are inf and -1.
     """
 
