@@ -18,12 +18,12 @@ s is the identity where F keeps the shape.  Where F changes the channels or has 
 1 × 1 convolution of that stride with a batch norm.  No convolution has a bias: the norm after it
 would take it away.
 
-    basic       x ─┬─▶ 3×3, stride ─▶ norm ─▶ relu ─▶ 3×3 ─▶ norm ─▶ + ─▶ relu ─▶
-                   └──────────────── s ──────────────────────────────┘
+    basic      x ─┬─▶ 3×3, stride ─▶ norm, relu ─▶ 3×3 ─▶ norm ─▶ + ─▶ relu
+                  └────────────────────── s ──────────────────────┘
 
-    bottleneck  x ─┬─▶ 1×1 ─▶ norm, relu ─▶ 3×3, stride ─▶ norm, relu
-                   │              ─▶ 1×1 to 4 times as many ─▶ norm ─▶ + ─▶ relu ─▶
-                   └──────────────── s ────────────────────────────────┘
+    bottleneck x ─┬─▶ 1×1 ─▶ norm, relu ─▶ 3×3, stride ─▶ norm, relu
+                  │           ─▶ 1×1 to 4 times as many ─▶ norm ─▶ + ─▶ relu
+                  └────────────────────── s ───────────────────────┘
 
 *The network* has a stem, four stages and a head.  A stage is a row of blocks; its first block
 has the stage's stride, the others have 1.  With w = 64 and a picture of 224 × 224:

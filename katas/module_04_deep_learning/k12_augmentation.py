@@ -32,7 +32,7 @@ beyond the image are 0.
 *The pipeline*, with its random numbers:
 
     flip ─▶ rotate ─▶ pad_crop ─▶ clip_boxes ─▶ colours ─▶ normalize ─▶ cutout
-    u < p   ±degrees  0 … 2·pad                 1 ± jitter              any pixel
+    u < p   ±degrees  0 … 2·pad                1 ± jitter             any pixel
 
     seed  ┐
     epoch ┼─▶ one generator for this image ─▶ all of its numbers
@@ -63,7 +63,7 @@ its arguments.
     color_jitter   10 min   three blends
     normalize       5 min   by channel
     cutout          5 min   a square over the border
-    Augment        25 min   15 for the pipeline, 10 for the seed
+    Augment        20 min   10 for the pipeline, 10 for the seed
 
 Sources: Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks",
 section 4.1; DeVries and Taylor 2017, "Improved Regularization of Convolutional Neural Networks

@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Activation = Callable[[Tensor], Tensor]
-
 
 def same_pad(x: Tensor, kernel: int, stride: int) -> Tensor:
     def around(n: int) -> tuple[int, int]:
@@ -34,7 +32,12 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 class DepthwiseSeparable(nn.Module):
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1, activation: Activation = F.relu6
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 3,
+        stride: int = 1,
+        activation: Callable[[Tensor], Tensor] = F.relu6,
     ) -> None:
         super().__init__()
         self.activation = activation
@@ -49,7 +52,7 @@ class DepthwiseSeparable(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    def __init__(self, channels: int, squeezed: int, activation: Activation = F.relu) -> None:
+    def __init__(self, channels: int, squeezed: int, activation: Callable[[Tensor], Tensor] = F.relu) -> None:
         super().__init__()
         self.activation = activation
         self.reduce = nn.Conv2d(channels, squeezed, 1)
@@ -69,7 +72,7 @@ class MBConv(nn.Module):
         stride: int = 1,
         expansion: int = 6,
         squeezed: int = 0,
-        activation: Activation = F.relu6,
+        activation: Callable[[Tensor], Tensor] = F.relu6,
     ) -> None:
         super().__init__()
         hidden = in_channels * expansion

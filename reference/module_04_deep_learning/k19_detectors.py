@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from katas.module_04_deep_learning.k18_object_detection import giou, iou
 
-Truth = tuple[Tensor, Tensor]
-
 
 def yolo_targets(
     boxes: Tensor, labels: Tensor, height: int, width: int, stride: float
@@ -41,7 +39,7 @@ def yolo_decode(raw: Tensor, stride: float) -> tuple[Tensor, Tensor, Tensor]:
     return boxes.flatten(1, 2), (raw[:, 4].sigmoid() * best).flatten(1), labels.flatten(1)
 
 
-def yolo_loss(raw: Tensor, truths: Sequence[Truth], stride: float, ignore: float = 0.5) -> Tensor:
+def yolo_loss(raw: Tensor, truths: Sequence[tuple[Tensor, Tensor]], stride: float, ignore: float = 0.5) -> Tensor:
     _, _, height, width = raw.shape
     # Which cells are ignored is a choice, not a quantity to be learned.
     predicted = yolo_decode(raw.detach(), stride)[0]
@@ -86,7 +84,7 @@ def match_set(logits: Tensor, boxes: Tensor, true_boxes: Tensor, true_labels: Te
     return torch.as_tensor(rows, device=boxes.device), torch.as_tensor(columns, device=boxes.device)
 
 
-def detr_loss(logits: Tensor, boxes: Tensor, truths: Sequence[Truth]) -> Tensor:
+def detr_loss(logits: Tensor, boxes: Tensor, truths: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     none = logits.shape[-1] - 1
     target = torch.full(logits.shape[:2], none, device=logits.device)
     distance = logits.new_zeros(())
