@@ -267,6 +267,23 @@ class TestTree:
         }
         assert_equal({walk: len(ids) - len(set(ids)) for walk, ids in counts.items()}, dict.fromkeys(counts, 0))
 
+    def test_a_shared_buffer_is_walked_once(self):
+        def names(base):
+            tree, child = base(), base()
+            tree.child, mean = child, torch.zeros(2)
+            for module, name in ((tree, "mean"), (tree, "again"), (child, "mean"), (child, "own")):
+                module.register_buffer(name, mean if name != "own" else torch.zeros(2))
+            return [name for name, _ in tree.named_buffers()]
+
+        assert_equal(names(Tree), names(nn.Module))
+
+    def test_a_module_of_length_0_is_walked_as_well(self):
+        net = Module()
+        net.empty, net.last = Sequential(), Sequential(Linear(2, 3))
+        assert_equal([name for name, _ in net.named_modules()], ["", "empty", "last", "last.0"])
+        net.eval()
+        assert_equal(net.empty.training, False)
+
     def test_equal_values_arent_one_parameter(self):
         tree = Tree()
         tree.a, tree.b = Parameter(torch.ones(2)), Parameter(torch.ones(2))
@@ -369,6 +386,15 @@ class TestCallAndHooks:
         module = scaler(Module)
         module.register_forward_pre_hook(lambda m, args: 0.0)
         assert_equal(module(2.0, shift=1.0), 1.0)
+
+    def test_a_list_that_a_pre_hook_returns_is_the_only_argument(self):
+        class Taking(Module):
+            def forward(self, *args):
+                return args
+
+        module = Taking()
+        module.register_forward_pre_hook(lambda m, args: [args[0], 7.0])
+        assert_equal(module(2.0), ([2.0, 7.0],))
 
     @pytest.mark.parametrize("kind", ["register_forward_pre_hook", "register_forward_hook"])
     def test_a_handle_takes_off_its_own_hook(self, kind):
