@@ -138,7 +138,8 @@ class RNN(nn.Module):
     """A layer that reads in one direction or in both, with the parameters of nn.RNN(batch_first=True).
 
     weight_ih_l0 (m, d), weight_hh_l0 (m, m), bias_ih_l0 and bias_hh_l0 (m,); if bidirectional also
-    the same with `_reverse` at the end of their names; nothing else.  So nn.RNN's state dict can be loaded.
+    the same with `_reverse` at the end of their names; no other parameter or buffer.
+    So nn.RNN's state dict can be loaded.
     """
 
     def __init__(self, d: int, m: int, bidirectional: bool = False) -> None:
@@ -152,7 +153,8 @@ class RNN(nn.Module):
         - lengths (b,) int64, on the device of x: of row i only the first lengths[i] items are read,
           in either direction.  Outputs beyond them are 0.  None: all n are.
         - The last states are those after the last item that each direction reads.
-        - The padding may hold any finite numbers.  Nothing depends on them.
+        - The padding may hold any numbers of moderate size.  Nothing depends on them.
+        - Gradients reach x, h0 and the parameters.
         - A call owes nothing to earlier ones: states are carried only through h0.
 
         Raises ValueError, naming the length and n, for one that is below 1 or above n.

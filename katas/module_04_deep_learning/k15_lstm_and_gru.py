@@ -12,7 +12,8 @@ forgets.  The network learns when to open which gate.
 **The formulas.**  σ is the sigmoid, ⊙ multiplies entry by entry.  [h, x] stands for
 W_ih x + b_ih + W_hh h + b_hh, with the rows of one gate.
 
-*LSTM*, with state h and cell c.  Its four gates stand below each other in the weights:
+*LSTM*, with state h and cell c.  Its four gates stand below each other in the weights,
+and the [h, x] of each has rows of its own:
 
     i = σ[h, x]      input gate        rows 0 … m-1
     f = σ[h, x]      forget gate       rows m … 2m-1
@@ -110,7 +111,7 @@ def set_forget_bias(lstm: nn.Module, value: float) -> None:
 
     `lstm` is an nn.LSTM, or your LSTM: a module with the same names of parameters.
 
-    - How the value is shared between the two biases is up to you.  All other numbers stay.
+    - It has biases.  How the value is shared between the two is up to you.  All other numbers stay.
     - The parameters stay the same objects, and can be trained afterwards.
     """
     raise NotImplementedError
@@ -120,7 +121,7 @@ class LSTM(nn.Module):
     """Layers of LSTMs, with the parameters of nn.LSTM(d, m, layers, batch_first=True), name for name.
 
     Layer k has weight_ih_l{k} (4m, its inputs), weight_hh_l{k} (4m, m), bias_ih_l{k} and
-    bias_hh_l{k} (4m,); if bidirectional also the same with `_reverse` at the end; nothing else.
+    bias_hh_l{k} (4m,); if bidirectional also the same with `_reverse` at the end; no other parameter or buffer.
     """
 
     def __init__(self, d: int, m: int, layers: int = 1, bidirectional: bool = False) -> None:
@@ -137,7 +138,8 @@ class LSTM(nn.Module):
         - lengths (b,) int64, on the device of x, each from 1 to n: of row i only the first
           lengths[i] items are read, in either direction.  Outputs beyond them are 0.  None: all n are.
         - The last states are those after the last item that each direction reads.
-        - The padding may hold any finite numbers.  Nothing depends on them.
+        - The padding may hold any numbers of moderate size.  Nothing depends on them.
+        - Gradients reach x, the states and the parameters.
         - A call owes nothing to earlier ones: states are carried only through `state`.
         """
         raise NotImplementedError

@@ -104,7 +104,7 @@ def streams(ids: Tensor, batch: int, length: int) -> Iterator[tuple[Tensor, Tens
     - Up to `batch` - 1 pairs at the end of the text, too few for another column, are left out.
     - batch and length are at least 1.  An iterator, a generator or a list will do.
 
-    Raises ValueError, naming N and `batch`, if P is 0; at the latest when the first window is asked for.
+    Raises ValueError, naming N and `batch`, if P is below 1; at the latest when the first window is asked for.
     """
     raise NotImplementedError
 
@@ -152,7 +152,7 @@ def evaluate(model: nn.Module, ids: Tensor, length: int) -> float:
 
     - It is read as one stream, in windows of `length` with the state carried on: so `length`
       changes memory and time, not the answer.  All N - 1 pairs count.
-    - No gradient is kept.  The model runs in evaluation mode and is left in the mode it was in.
+    - No gradient is kept.  The model runs in evaluation mode; each of its modules is left in the mode it was in.
     """
     raise NotImplementedError
 
@@ -168,11 +168,11 @@ def sample(
     """Read `prompt`, at least one letter, and write `count` more; the new ones alone.
 
     - Each letter is drawn from softmax(logits / temperature); temperature 0 takes the likeliest.
-      Close to 0 (1e-37) nothing overflows.
+      Close to 0 (1e-37) nothing overflows, whatever finite logits there are.  Of equal ones any may be taken.
     - The model reads each letter once: it is never given one again, and its state is carried on.
       The last new letter need not be read.
     - All randomness comes from `generator` if there is one, and from torch's own if not.
-    - No gradient is kept.  The model runs in evaluation mode and is left in the mode it was in.
+    - No gradient is kept.  The model runs in evaluation mode; each of its modules is left in the mode it was in.
 
     Raises ValueError, naming the temperature, if it is negative.
     """

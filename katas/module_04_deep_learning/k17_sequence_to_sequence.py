@@ -203,12 +203,15 @@ class Seq2Seq(nn.Module):
 def translate(
     model: Seq2Seq, source: list[int], bos: int, eos: int, limit: int, beams: int = 4, length_penalty: float = 1.0
 ) -> list[int]:
-    """What the model writes for `source`, at least one token, by beam search: without bos and eos.
+    """What the model writes for `source`, at least one token, by beam search: without the bos that it
+    begins with, and without eos.
 
     - The decoder begins with `bos`, and writes up to `limit` ≥ 1 tokens; eos is one of them.
     - beam_search's score decides: Σ log p / length^length_penalty, where length counts eos, too.
     - The encoder reads the source once, not once a beam or step.
-    - The model may be on any device.  beam_search's `model` gets and gives tensors on the CPU.
+    - The search is that of `decoding`: finished texts take places in the beam.  Of those that end in eos and
+      those that were cut at `limit`, the best score wins.
+    - The model may be on any device.  The function that you hand to beam_search gets and gives tensors on the CPU.
     - No gradient is kept.
     """
     raise NotImplementedError

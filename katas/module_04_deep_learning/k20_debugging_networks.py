@@ -111,7 +111,7 @@ def untrained_parameters(model: nn.Module, loss_function: Loss, inputs: Tensor, 
     """The parameters that this batch doesn't train, each with the reason, in the model's order.
 
     "frozen"       it has requires_grad False
-    "unreached"    the loss doesn't depend on it (it isn't used, or detached, or gradients are off)
+    "unreached"    the loss doesn't depend on it (it isn't used, or detached, or runs under no_grad)
     "zero"         each entry of its gradient is exactly 0
 
     Names are those of named_parameters().  A healthy model has none.
@@ -126,7 +126,7 @@ def dead_units(model: nn.Module, inputs: Tensor) -> dict[str, float]:
     - A unit is an entry of axis 1 of the output: a feature of (b, m), a channel of (b, c, h, w).  It is
       dead if it is 0 for the whole batch, at every position.
     - The model runs once, in evaluation mode.  No gradient is kept.
-    - A ReLU that isn't run isn't reported; none is run twice.
+    - A ReLU that isn't run isn't reported.  In the models that come here none is run twice.
     """
     raise NotImplementedError
 
