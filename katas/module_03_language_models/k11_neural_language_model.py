@@ -23,8 +23,8 @@ id 1 is `<unk>`, which stands for every rare word.  A window of c ids slides ove
                                └───┴───┘   ▲               <s>  a   n        n
                                    └───┴───┘   ▲            a   n   n       <s>
 
-      x ─▶ embedding ─▶ side by side ─▶ linear ─▶ tanh ─▶ linear ─▶ softmax ─▶ P(y)
-    (n, c)  (n, c, d)     (n, c·d)      (n, h)    (n, h)  (n, v)               (n, v)
+    x ─▶ embed ─▶ side by side ─▶ linear ─▶ tanh ─▶ linear ─▶ softmax ─▶ P(y)
+    (n, c) (n, c, d)  (n, c·d)    (n, h)    (n, h)  (n, v)              (n, v)
 
 **The formulas**, for a window w₁ … w_c and v tokens; E, H, b, U and u are trained:
 

@@ -68,8 +68,8 @@ pick slopes for max and |x| at their kinks.  With relu it picks 0 for both: -t i
     KL, p = [0.5 0.5], q = [0.25 0.75]:   0.5 · log 2 + 0.5 · log(2/3) = 0.1438
     triplet, a = (0 0), p = (3 4), n = (0 6), margin 2:   5 - 6 + 2 = 1
 
-**Shapes**: in each docstring.  Floats are float32 or float64, of one dtype in a call, which the loss
-has, too, as it has the device.  Losses and gradients are finite for logits of ±10,000.
+**Shapes**: in each docstring.  Floats are float32 or float64, of one dtype in a call: the loss has
+it, too, and the device.  Losses and gradients are finite for logits of ±10,000.
 Gradients exactly at a kink (a maximum of 0, a tie) aren't tested unless promised.  No function
 changes its arguments.
 

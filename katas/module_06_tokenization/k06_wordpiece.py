@@ -5,8 +5,8 @@ Normalize with your own (until it is green, the import gives finished functions)
 
     from .k01_normalization import bert_normalize, bert_words
 
-bert_normalize(text) gives the text and a span (start, end) for each of its characters, bert_words(text)
-a list of (word, span).
+bert_normalize(text) gives the text and a span (start, end) for each of its characters,
+bert_words(text) a list of (word, span).
 
 For a picture first, read "WordPiece tokenization" in Hugging Face's LLM course.
 
