@@ -49,8 +49,8 @@ does.  It costs a fraction, so you take many steps in a pass over the data: an *
     a step with η = 0.1:  W₂ = [.8; 5], b₂ = .6, W₁ = [.2 -1; -.6 0], b₁ = [-.8 .5]
 
 **Shapes**: x (n, d) with n ≥ 1, h (n, m), out and G₂ (n, c).  A layer is a pair, weight
-(n_in, n_out) and bias (n_out,); a network is a list of layers.  All arrays are float64, labels are integers.
-No function changes its arguments.
+(n_in, n_out) and bias (n_out,); a network is a list of layers.  All arrays are float64, labels
+are integers.  No function changes its arguments.
 
 **Steps.**
 

@@ -14,7 +14,7 @@ that the last weight is the bias.
     score        s = w · x                        class +1 if s > 0, else -1
     mistake      y·s ≤ 0                          a score of 0 is one, too
     the rule     w ← w + y·x                      after a mistake; nothing otherwise
-    margin       γ = min y·(w · x) / ‖w‖          the nearest example's distance; the bias is an axis, too
+    margin       γ = min y·(w · x) / ‖w‖          the nearest's distance; bias included
     bound        mistakes ≤ (R/γ)²                R = max ‖x‖, and γ of any w that separates
 
 The *averaged perceptron* returns the mean of w over all examples seen, a mistake or not: a w that
