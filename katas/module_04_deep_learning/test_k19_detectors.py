@@ -743,6 +743,14 @@ class TestOnTheGpu:
 
 
 class TestTrained:
+    @pytest.fixture(autouse=True)
+    def _one_thread(self):
+        # These layers are too small to share out: on a busy machine the threads only wait for each other.
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        yield
+        torch.set_num_threads(before)
+
     @pytest.mark.deadline(120)  # some 7 s; a busy machine takes longer
     def test_yolo_finds_digits_in_new_scenes(self, mnist):
         assert_yolo_learns(mnist, 200)
