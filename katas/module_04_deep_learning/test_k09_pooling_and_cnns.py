@@ -569,6 +569,7 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.mark.deadline(60)  # some seconds on a quiet machine, and right solutions in plain loops
 class TestLearning:
     @pytest.mark.parametrize("seed", [1, 2, 3])
     def test_handwritten_digits(self, mnist, seed):

@@ -559,6 +559,7 @@ def accuracy(logits, y) -> float:
     return (logits.argmax(1) == y).double().mean().item()
 
 
+@pytest.mark.deadline(60)  # some seconds on a quiet machine, and right solutions in plain loops
 class TestLearning:
     @pytest.mark.parametrize("seed", [1, 2, 4])
     def test_a_probe_beats_one_of_pixels(self, task, pretrained, seed):

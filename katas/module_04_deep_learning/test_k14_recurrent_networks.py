@@ -365,6 +365,7 @@ class TestRNN:
         assert_equal(tuple(output.shape), (3, n, 4))
 
 
+@pytest.mark.deadline(30)  # the pretended device is slow, for solutions in plain loops above all
 class TestOnTheGpu:
     def test_step_and_forward(self, gpu):
         weights = Weights(*(w.requires_grad_() for w in some_weights(3, 4)))

@@ -333,6 +333,7 @@ class TestGRU(Layers):
     kind = "gru"
 
 
+@pytest.mark.deadline(30)  # the pretended device is slow, for solutions in plain loops above all
 class TestOnTheGpu:
     def test_steps(self, gpu):
         weights = Weights(*(w.requires_grad_() for w in some_weights(4, 3, 4)))

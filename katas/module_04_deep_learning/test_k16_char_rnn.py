@@ -474,6 +474,7 @@ def assert_learns(hamlet: str, seed: int, size: int, epochs: int, m: int, order:
         )
 
 
+@pytest.mark.deadline(60)  # some seconds on a quiet machine, and right solutions in plain loops
 class TestLearning:
     @pytest.mark.parametrize("seed", [1, 2, 3])
     def test_hamlet_beyond_bigrams(self, hamlet, seed):
@@ -485,6 +486,7 @@ class TestLearning:
         assert_learns(hamlet, 1, size=150_000, epochs=4, m=128, order=3, margin=0.1)
 
 
+@pytest.mark.deadline(30)  # the pretended device is slow, for solutions in plain loops above all
 class TestOnTheGpu:
     def test_streams(self, gpu):
         for (x, y), (a, b) in zip(streams(gpu(torch.arange(40)), 3, 5), streams(torch.arange(40), 3, 5), strict=True):

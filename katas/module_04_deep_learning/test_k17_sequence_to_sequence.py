@@ -576,6 +576,7 @@ def assert_pronounces(
         )
 
 
+@pytest.mark.deadline(60)  # some seconds on a quiet machine, and right solutions in plain loops
 class TestLearning:
     @pytest.mark.parametrize(
         ("kind", "seed"), [("additive", 1), ("additive", 2), ("additive", 3), ("multiplicative", 1)]
@@ -617,6 +618,7 @@ class TestLearning:
         assert_pronounces(pronunciations, seed, longest=6, steps=600, d=32, m=64, share=0.55)
 
 
+@pytest.mark.deadline(30)  # the pretended device is slow, for solutions in plain loops above all
 class TestOnTheGpu:
     @pytest.mark.parametrize("make", [lambda: AdditiveAttention(5, 6, 7), lambda: MultiplicativeAttention(5, 6)])
     def test_attention(self, gpu, make):
