@@ -208,8 +208,8 @@ def fit(
     Returns a dict for each epoch that was run, with the floats train_loss, valid_loss and
     valid_accuracy.
 
-    - In the end the model has the parameters and buffers of the best epoch, that with the smallest
-      validation loss, the first one of several.  If all losses are NaN, those from before training.
+    - In the end the model has what its state_dict held in the best epoch, that with the smallest
+      validation loss, the first one of several.  If no loss is finite, what it held before training.
     - The parameters stay the same objects.
     - Each loader is gone through once an epoch.
     """

@@ -59,8 +59,8 @@ the other image, and is the same in both modes.
 
 **Shapes**: x (b, c, …) with any number of further axes, none included, so that (b, c), (b, c, n)
 and (b, c, h, w) are alike.  Results have the shape and dtype of x.  x and parameters share a dtype,
-float32 or float64.  Tensors needn't be contiguous.  A large mean costs no digits: don't compute
-E[x²] - E[x]².  No function or method changes its arguments.
+float32 or float64.  Tensors needn't be contiguous.  A large mean costs no more digits than
+x - μ does: don't compute E[x²] - E[x]².  No function or method changes its arguments.
 
 Answers are on the device of the input, and a module moved by .to works where it is.
 
@@ -140,7 +140,7 @@ class GroupNorm(nn.Module):
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5) -> None:
         """Groups are c / num_groups channels that follow each other; γ starts at 1, β at 0.
 
-        Raises ValueError, naming both numbers, if the channels can't be cut into the groups.
+        Raises ValueError, naming both numbers, if the channels can't be cut into num_groups ≥ 1 groups.
         """
         raise NotImplementedError
 
@@ -163,7 +163,7 @@ def instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
 def fold(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
     """One nn.Conv2d that answers as `norm` after `conv` does in evaluation mode.
 
-    `norm` is your BatchNorm or nn.BatchNorm2d, with as many channels as conv has outputs.
+    `norm` is your BatchNorm or nn.BatchNorm2d with weights and statistics, and with as many channels as conv has outputs.
 
     - Its running statistics are folded, whichever mode it is in.
     - `conv` may be without a bias; the result has one.

@@ -214,6 +214,6 @@ def conv_transpose2d(
 
     - naming c and the weight's first size, if they differ,
     - naming c and groups, if c isn't a multiple of groups,
-    - naming the output_padding and the stride, if on an axis it isn't smaller than the stride.
+    - naming the output_padding and the stride, if on an axis it isn't smaller than the stride (torch's rule is laxer).
     """
     raise NotImplementedError

@@ -74,8 +74,8 @@ it is.
     lenet has 156 + 2416 + 48,120 + 10,164 + 850 = 61,706 parameters
 
 **Shapes**: x (b, c, h, w) of a floating dtype, which results have, too.  Tensors needn't be
-contiguous.  Gradients flow through pooling; where several numbers of a window are the largest, it
-is yours to say which gets it.  No function or method changes its arguments.
+contiguous.  Gradients flow through pooling; where several numbers of a window are the largest, how
+they share it is yours to say.  No function or method changes its arguments.
 
 Answers are on the device of the input, and a module moved by .to works where it is.
 
@@ -192,7 +192,7 @@ class TextCNN(nn.Module):
         """The logits (b, classes) of texts `ids` (b, n), int64.
 
         `lengths` (b,), int64, says how many words of each row are text; what follows has no
-        influence on the logits.  None means all n.
+        influence on the logits, and is words of the vocabulary, too.  None means all n.
 
         Raises ValueError, naming the shortest length and the largest width, if that is larger.
         """

@@ -14,8 +14,8 @@ its shortcut:
 
     y = relu(F(x) + s(x))
 
-s is the identity where F keeps the shape.  Where F changes the channels or has a stride, s is a
-1 × 1 convolution of that stride with a batch norm.  No convolution has a bias: the norm after it
+s is the identity where F keeps the shape.  Where F changes the channels or has a stride of 2, s is
+a 1 × 1 convolution of that stride with a batch norm.  No convolution has a bias: the norm after it
 would take it away.
 
     basic      x ─┬─▶ 3×3, stride ─▶ norm, relu ─▶ 3×3 ─▶ norm ─▶ + ─▶ relu
@@ -53,8 +53,9 @@ identity for x ≥ 0.  However deep the network is, the gradient arrives as it l
     bottleneck  1×1 256·64 + 3×3 9·64·64 + 1×1 64·256 + norms 2·(64 + 64 + 256)  =     70,400
     basic       2 · (9 · 256 · 256) + norms 2 · (256 + 256)                      =  1,180,672
 
-**Shapes.**  Images (n, c, h, w), n ≥ 1.  A stride of 2 makes ⌈h / 2⌉ of h, so odd sizes fit.
-No function or method changes its arguments, but for the running statistics that a norm keeps.
+**Shapes.**  Images (n, c, h, w), n ≥ 1; in training mode more than one value per channel.  A stride
+of 2 makes ⌈h / 2⌉ of h, so odd sizes fit.  No function or method changes its arguments, but for the
+running statistics that a norm keeps.
 
 Answers are on the device of the input, and a module moved by .to works where it is.
 

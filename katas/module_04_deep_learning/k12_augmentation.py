@@ -123,7 +123,7 @@ def color_jitter(image: Tensor, brightness: float, contrast: float, saturation: 
 def normalize(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(x - mean) / std, with a number for each channel.
 
-    Raises ValueError, naming it, for a std that is 0 or below.
+    Raises ValueError, naming the number, for a std that is 0 or below.
     """
     raise NotImplementedError
 
@@ -173,7 +173,8 @@ class Augment:
         """Image, boxes and labels after the pipeline.  index ≥ 0 says which image of the data it is.
 
         - What is drawn depends on (seed, epoch, index) alone: not on earlier calls, the process,
-          or the device.  Two different triples, such as (0, 1, 2) and (0, 2, 1), draw different numbers.
+          or the device.  Two different triples, such as (0, 1, 2) and (0, 2, 1), draw different
+          numbers: all three are below 2²⁰.
         - Global generators, torch's, numpy's and Python's, are neither used nor seeded anew.
         - Boxes are always clipped.
         """

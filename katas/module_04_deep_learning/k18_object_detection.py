@@ -86,7 +86,7 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
     """IoU of every box of a (n, 4) with every box of b (m, 4): (n, m).
 
     - Boxes that only touch have 0.  So has a box without area, even with itself.
-    - Differentiable in a and b.
+    - Differentiable in a and b; gradients are finite, without an area, too.
     """
     raise NotImplementedError
 
@@ -95,7 +95,7 @@ def giou(a: Tensor, b: Tensor) -> Tensor:
     """GIoU of every box of a (n, 4) with every box of b (m, 4): (n, m).
 
     - 0/0 counts as 0 in both quotients: two boxes that are the same point have 0.
-    - Differentiable in a and b.
+    - Differentiable in a and b; gradients are finite, without an area, too.
     """
     raise NotImplementedError
 
@@ -107,7 +107,7 @@ def nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> Tens
       kept, too.
     - Boxes of two classes never remove each other.
     - A box that was removed removes none.
-    - An IoU of exactly `threshold` doesn't remove; 0 ≤ threshold ≤ 1.  Coordinates may be negative.
+    - An IoU of exactly `threshold` doesn't remove (tested at ¼, ½ and ¾); 0 ≤ threshold ≤ 1.  Coordinates may be negative.
     """
     raise NotImplementedError
 

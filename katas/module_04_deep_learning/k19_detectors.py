@@ -189,12 +189,13 @@ class DetrHead(nn.Module):
         raise NotImplementedError
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (n, queries, classes + 1) and boxes (n, queries, 4) in (0, 1) of (n, channels, h, w).
+        """Logits (n, queries, classes + 1) and boxes (n, queries, 4) in [0, 1] of (n, channels, h, w).
 
         - h and w may differ from call to call.
         - What an image gets doesn't depend on the others of its batch.
         - It matters where something is: exchanging two places of the map changes the answers.
-        - Different queries give different answers, and every parameter is trained.
+        - Different queries give different answers, and with two or more queries and places
+          every weight is trained.
         - The same in training and evaluation mode.
         """
         raise NotImplementedError
