@@ -66,9 +66,10 @@ Of n = 7 with stride 2: 4 and 3 · 2 + 3 - 7 = 2: 1 and 1.
 (bilinear), and hands its values v from 0 to 255 over as (v - 127) / 128, as in training.  Classes
 281 … 285 of ImageNet are cats.
 
-**Shapes.**  Images (n, c, h, w), n ≥ 1; in training mode more than one value per
-channel.  No function or method changes its arguments, but for a norm's running statistics then.  Answers are on the device of the input, and a module
-moved by .to works where it is.  Everything starts as torch's layers do.
+**Shapes.**  Images (n, c, h, w), n ≥ 1; in training mode more than one value per channel.  No
+function or method changes its arguments, but for a norm's running statistics then.  Answers are on
+the device of the input, and a module moved by .to works where it is.  Everything starts as torch's
+layers do.
 
 **Steps.**
 
