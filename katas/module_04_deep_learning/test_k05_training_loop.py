@@ -3,6 +3,7 @@
 import copy
 import math
 from collections import Counter
+from itertools import permutations
 
 import pytest
 import torch
@@ -163,6 +164,18 @@ class TestDataLoader:
         orders = {tuple(batch) for _ in range(200) for batch in numbers(*loader)}
         # One of six is missing once in 10¹⁵ times.
         assert_equal(len(orders), 6)
+
+    def test_all_orders_are_equally_likely(self):
+        generator = torch.Generator().manual_seed(7)
+        loader, passes = DataLoader(Squares(3), 3, shuffle=True, collate_fn=tuple, generator=generator), 4800
+        orders = Counter(order for _ in range(passes) for order in loader)
+        expected = passes / 6
+        chi_squared = sum((orders[order] - expected) ** 2 / expected for order in permutations(Squares(3)))
+        # 5 degrees of freedom: a fair shuffle is above 35 once in 600,000 times.
+        if chi_squared > 35:
+            counts = sorted(orders.values())
+            fail(f"In {passes} passes the 6 orders of 3 samples came {counts} times; about {expected:.0f} each was expected.",
+                 evidence=("unfair", round(chi_squared, -1)))  # fmt: skip
 
     def test_the_generator_decides(self):
         def two_passes(seed):
@@ -390,6 +403,12 @@ class TestTrainEpoch:
         model = Net(dropout=0.5).double().eval()
         train_epoch(model, some_batches(4, 3), F.cross_entropy, OPTIMIZERS["sgd"](model.parameters()))
         assert_equal(model.calls, [(True, True)] * 2)
+        assert_equal([module.training for module in model.modules()], [True] * 5)
+
+    def test_puts_a_module_in_training_mode_whose_model_is_in_it(self):
+        model = Net(dropout=0.5).double().train()
+        model.first.eval()
+        train_epoch(model, some_batches(4), F.cross_entropy, OPTIMIZERS["sgd"](model.parameters()))
         assert_equal([module.training for module in model.modules()], [True] * 5)
 
     def test_a_frozen_parameter_stays(self):

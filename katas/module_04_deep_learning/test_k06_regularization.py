@@ -158,6 +158,13 @@ class TestDropoutLayer:
         assert_equal(bool((layer(x) != layer(x)).any()), True)
         assert_equal(tuple(layer(torch.ones(3, 5)).shape), (3, 5))
 
+    @pytest.mark.parametrize("training", [True, False])
+    def test_the_gradient_goes_through_it(self, training):
+        x = (torch.rand(5, 40, dtype=torch.float64) + 0.5).requires_grad_()
+        y, upstream = Dropout(0.25).train(training)(x), torch.randn(5, 40, dtype=torch.float64)
+        expected = upstream * (y.detach() != 0) / 0.75 if training else upstream
+        assert_close(torch.autograd.grad(y, x, upstream)[0], expected)
+
     def test_no_parameters(self):
         assert_equal(list(Dropout(0.3).parameters()), [])
 
@@ -398,9 +405,8 @@ class TestAdam:
         places = [w.data_ptr() for w in mine]
         give_gradients(mine)
         Adam(mine, 0.1, l2=0.1, weight_decay=0.1).step()
-        assert_equal(
-            [(w.is_leaf, w.requires_grad, w.data_ptr()) for w in mine], [(True, True, place) for place in places]
-        )
+        kept = [(w.is_leaf, w.requires_grad, w.data_ptr() == place) for w, place in zip(mine, places, strict=True)]
+        assert_equal(kept, [(True, True, True)] * len(mine))
 
     def test_a_schedule_may_change_lr(self):
         mine, theirs = twins()
@@ -463,6 +469,11 @@ class TestEarlyStopping:
 
     def test_better_than_the_last_isnt_better_than_the_best(self):
         assert_equal(follow(EarlyStopping(3), [1.0, 5.0, 4.0, 3.0]), [False, False, False, True])
+
+    def test_a_worse_loss_is_no_improvement(self):
+        stopping = EarlyStopping(3, 0.5)
+        follow(stopping, [4.0, 4.25])
+        assert_equal((stopping.best, stopping.best_epoch), (4.0, 0))
 
     @pytest.mark.parametrize("min_delta", [0.25, 0.5])
     def test_an_improvement_must_exceed_min_delta(self, min_delta):

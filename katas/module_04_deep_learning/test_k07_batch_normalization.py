@@ -320,7 +320,7 @@ class TestGroupNorm:
         # The mean of numbers near 2000 is right to 1e-4 in float32, and the groups have a spread of 1.
         assert_close(GroupNorm(2, 4)(x), expected, atol=3e-3, rtol=0)
 
-    @pytest.mark.parametrize(("groups", "channels"), [(4, 6), (3, 2)])
+    @pytest.mark.parametrize(("groups", "channels"), [(4, 6), (3, 2), (0, 6), (-2, 6)])
     def test_refuses_channels_that_cannot_be_cut(self, groups, channels):
         with raises(ValueError, groups, channels):
             GroupNorm(groups, channels)

@@ -116,6 +116,10 @@ class TestAvgPool2d:
         expected = F.avg_pool2d(x, *how, count_include_pad=count_padding)
         assert_close(avg_pool2d(x, *how, count_padding=count_padding), expected)
 
+    def test_zeros_of_the_image_are_pixels(self):
+        x = torch.tensor([[[[0.0, 6, 0], [0, 0, 3], [9, 0, 0]], [[0.0] * 3] * 3]])
+        assert_close(avg_pool2d(x, 2, 1, 1, False), F.avg_pool2d(x, 2, 1, 1, count_include_pad=False))
+
     def test_counts_padding_unless_told_otherwise(self):
         x = some(1, 2, 5, 6)
         assert_close(avg_pool2d(x, 3, 2, 1), F.avg_pool2d(x, 3, 2, 1))

@@ -273,6 +273,16 @@ class TestLinearProbe:
         if not -1e-4 < excess < 1.1e-3:
             fail(f"The loss is {excess:.4f} above the smallest; at most 0.001 is allowed.", evidence=round(excess, 2))
 
+    def test_features_of_unequal_sizes(self):
+        # A narrow valley: some tens of steps aren't enough here.
+        sizes = torch.tensor([8.0, 3, 1, 0.3, 0.1, 5], dtype=torch.float64)
+        labels = torch.arange(48) % 4
+        features = (torch.randn(48, 6, dtype=torch.float64) + torch.randn(4, 6, dtype=torch.float64)[labels]) * sizes
+        probe = linear_probe(features, labels, 4, 0.003)
+        excess = loss_of(probe, features, labels, 0.003) - smallest_loss(features, labels, 4, 0.003)
+        if not -1e-4 < excess < 1.1e-3:
+            fail(f"The loss is {excess:.4f} above the smallest; at most 0.001 is allowed.", evidence=round(excess, 2))
+
     def test_a_class_without_a_label(self):
         labels = torch.tensor([0, 3, 1, 0, 3, 1, 1, 0])
         features = torch.randn(8, 3, dtype=torch.float64)

@@ -99,6 +99,17 @@ class TestIou:
         a, b = some_boxes(3, 2.0).requires_grad_(), some_boxes(4, 2.0).requires_grad_()
         assert torch.autograd.gradcheck(iou, (a, b))
 
+    def test_gradients_are_finite_without_an_area(self):
+        assert_finite_gradients(iou)
+
+
+def assert_finite_gradients(overlap) -> None:
+    """Points, lines and a box, each with each: 0/0 that is replaced afterwards has a gradient of NaN all the same."""
+    boxes = torch.tensor([[1.0, 1, 1, 3], [2, 2, 2, 2], [5, 4, 5, 4], [0, 1, 4, 1], [0, 0, 4, 4]], dtype=torch.float64)
+    a, b = boxes.clone().requires_grad_(), boxes.clone().requires_grad_()
+    overlap(a, b).sum().backward()
+    assert_equal([a.grad.isfinite().all().item(), b.grad.isfinite().all().item()], [True, True])
+
 
 class TestGiou:
     def test_the_example_worked_by_hand(self):
@@ -143,6 +154,9 @@ class TestGiou:
     def test_gradients(self):
         a, b = some_boxes(3).requires_grad_(), some_boxes(4).requires_grad_()
         assert torch.autograd.gradcheck(giou, (a, b))
+
+    def test_gradients_are_finite_without_an_area(self):
+        assert_finite_gradients(giou)
 
     def test_boxes_apart_have_a_gradient(self):
         a = torch.tensor([[0.0, 0, 2, 2]], dtype=torch.float64, requires_grad=True)

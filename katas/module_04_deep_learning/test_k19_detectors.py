@@ -245,6 +245,12 @@ class TestYoloLoss:
         with_it = yolo_loss(raw, truths, 8, 0.4)
         assert_close(with_it - yolo_loss(raw, truths, 8, 0.3), torch.tensor(0.5 * math.log(2), dtype=torch.float64))
 
+    def test_an_iou_of_exactly_ignore_is_not_above_it(self):
+        # Cell 0 predicts the left half of cell 1's object: IoU 64/128.
+        raw, truths = torch.zeros(1, 6, 1, 2, dtype=torch.float64), [truth([[0, 0, 16, 8]], [0])]
+        assert_close(yolo_loss(raw, truths, 8, 0.5), yolo_loss(raw, truths, 8, 0.51))
+        assert_close(yolo_loss(raw, truths, 8, 0.5), yolo_by_hand(raw, truths, 8, 0.5))
+
     def test_boxes_of_another_image_are_not_seen(self):
         raw = torch.zeros(2, 6, 1, 2, dtype=torch.float64)
         one, none = truth([[0, 0, 8, 8]], [0]), truth([], [])

@@ -59,7 +59,7 @@ def batch_norm_backward(
 class GroupNorm(nn.Module):
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5) -> None:
         super().__init__()
-        if num_channels % num_groups:
+        if num_groups < 1 or num_channels % num_groups:
             raise ValueError(f"{num_channels} channels can't be cut into {num_groups} groups")
         self.num_groups, self.eps = num_groups, eps
         self.weight = nn.Parameter(torch.ones(num_channels))
