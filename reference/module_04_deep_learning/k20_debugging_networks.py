@@ -20,7 +20,6 @@ def overfit_batch(
     for _ in range(steps):
         loss = loss_function(model(inputs), targets)
         losses.append(loss.item())
-        # A copy takes the gradients along.
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
