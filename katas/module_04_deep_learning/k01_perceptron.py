@@ -5,8 +5,8 @@ other kata.  Pictures: chapter 1 of Nielsen, "Neural Networks and Deep Learning"
 
 **The idea.**  You want a rule that tells two classes apart, and you only have examples.  The
 perceptron draws a line, and moves it each time an example lands on the wrong side.  If some line
-separates the classes, it finds one, and you can say beforehand how many mistakes it makes at most.
-If no line does, it never settles.  That is why networks have hidden layers.
+separates the classes, it finds one, and the number of its mistakes has a bound.  If no line does,
+it never settles.  That is why networks have hidden layers.
 
 **The formulas.**  An example is a row x with the class y, +1 or -1.  The last entry of x is 1, so
 that the last weight is the bias.
@@ -20,8 +20,8 @@ that the last weight is the bias.
 The entry of the bias counts in ‖w‖ and ‖x‖ like any other.
 
 The *averaged perceptron* makes the same steps, but returns a mean: note w after every example,
-mistake or not, and average.  A w that stays right for long counts for more than one that changes
-at once.
+mistake or not, and average.  A w that stays right for long counts for more than one that the next
+example changes.
 
         x₂    AND                      x₂    XOR: no line has all ○ on one side
       1 ┤ ○    ╲   ●                 1 ┤ ●        ○      and all ● on the other

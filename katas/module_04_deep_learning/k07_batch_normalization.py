@@ -3,14 +3,14 @@
 **Before you start.**  You need mean and variance, the chain rule, and the buffers and modes of
 nn.Module; no other kata.  If the last are new: PyTorch's documentation, the note "Modules".
 
-**The idea.**  With batch norm a deep network learns faster: its authors could multiply their
-learning rate by 5, and even by 30.  Without it, every step changes the scale of what a layer hands
-on, and the next layer has to follow; only small learning rates go well.  Batch norm brings each
-channel back to mean 0 and variance 1 over the batch.  Then the layer chooses its own scale γ and
-shift β, which it learns.
+**The idea.**  With batch norm a deep network learns faster: the authors of the paper could multiply
+their learning rate by 5, and even by 30.  Without it, each step changes the scale of what a layer
+hands on.  The next layer must follow, and only small learning rates go well.  Batch norm brings
+each channel back to mean 0 and variance 1 over the batch.  Then it applies a scale γ and a shift β
+of its own, which are trained.
 
-**The formulas.**  A channel has n values in the batch, images times places.  μ is their mean and
-σ² their variance, divided by n.  ε avoids a division by 0, and m is the momentum:
+**The formulas.**  A channel has n values in the batch, images times places.  μ is their mean, and
+σ² their variance, a sum divided by n.  ε avoids a division by 0, and m is the momentum:
 
     y = γ · x̂ + β,   x̂ = (x - μ) / √(σ² + ε)
 

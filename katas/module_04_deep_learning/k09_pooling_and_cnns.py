@@ -41,7 +41,8 @@ linear layer, it gets no ReLU:
     d            dropout of ½
     l120         linear to 120 numbers, then ReLU
 
-*The networks.*  A ReLU follows each convolution, and each linear layer but the last:
+*The networks.*  "6 of 5 × 5" is a convolution to 6 channels with a kernel of 5 × 5.  A ReLU follows
+each convolution, and each linear layer but the last:
 
     lenet     1 × 28 × 28    6 of 5 × 5 with padding 2, pool 2; 16 of 5 × 5 without padding, pool 2;
                              flatten, linear to 120, 84, 10

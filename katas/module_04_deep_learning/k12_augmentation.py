@@ -36,7 +36,7 @@ Pixels beyond the image are 0.
     contrast    x ← c · x + (1 - c) · (mean over all pixels of gray(x))
     saturation  x ← s · x + (1 - s) · gray(x)
 
-*The pipeline*, with its random numbers:
+*The pipeline*, with its random numbers; u is uniform from 0 to 1, and p the probability of a flip:
 
     flip ─▶ rotate ─▶ pad_crop ─▶ clip_boxes ─▶ colours ─▶ normalize ─▶ cutout
     u < p   ±degrees  0 … 2·pad                 1 ± jitter          any pixel

@@ -7,13 +7,13 @@ no other kata.  If these are new: the PyTorch tutorial "Transfer Learning for Co
 must learn, such as edges, strokes and loops, isn't special to your task.  So take a network that
 was trained on another task, and change as little of it as you can.
 
-**The formulas.**  The network is L *stages*, one after another; the last one is the *head*, which
-makes classes of features.  A *frozen* stage isn't trained.
+**The formulas.**  The network is L *stages*, one after another.  The last one is the *head*, which
+turns features into classes.  A *frozen* stage isn't trained.
 
 *A linear probe* trains only a head, on the features fᵢ that the frozen stages before it compute.
 Minimise
 
-    1/n ∑ cross-entropy(W fᵢ + b, yᵢ)  +  penalty/2 · ‖W‖²       b isn't penalised
+    loss = 1/n ∑ cross-entropy(W fᵢ + b, yᵢ)  +  penalty/2 · ‖W‖²       b isn't penalised
 
 This loss is convex: it has one smallest value, and any good optimizer finds it.
 
@@ -44,7 +44,7 @@ is None.  It moves one that has a gradient, even an old one.
 **Worked by hand**:
 
     rates         three stages, lr 0.1, decay 0.5: 0.025, 0.05, 0.1
-    unfreezing    three stages, every = 2: in epochs 0, 1, … 1, 1, 2, 2, 3, 3, 3 … are trained
+    unfreezing    three stages, every = 2: epochs 0, 1, 2, … train 1, 1, 2, 2, 3, 3, 3, … stages
     probe         four rows with features 0, three of class 0, one of class 1: softmax(b) = ¾, ¼,
                   W = 0, and the loss is ¾ log 4/3 + ¼ log 4 = 0.5623
 

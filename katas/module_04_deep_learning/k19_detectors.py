@@ -49,14 +49,15 @@ where x, y, w, h are the codes of the cell's object.  A cell without an object i
 box that it predicts has an IoU above `ignore` with any true box of the image.
 
 A *DETR* head has q queries.  For each it gives C + 1 logits, the last one for "nothing", and a box
-b of (x, y, w, h): centre and size as fractions of the image.  To match query i with object j costs
+b of (x, y, w, h): centre and size as fractions of the image.  The cost of matching query i with
+object j is
 
     cost = -p_i(class of j) + 5 · |b_i - b_j|₁ - 2 · GIoU(b_i, b_j)
 
 where p_i is the softmax of its logits, and |·|₁ the sum of absolute values.  Match each object to a
 query of its own so that the sum of costs is smallest.  The loss has two terms:
 
-    loss = cross-entropy over all queries of the batch, "nothing" where there is no object
+    loss = cross-entropy over all queries of the batch; without an object the target is "nothing"
          + (1 / objects) · Σ over pairs of  5 · |b_i - b_j|₁ + 2 · (1 - GIoU(b_i, b_j))
 
 `objects` is their number in the whole batch.  The cross-entropy is the weighted mean
@@ -69,7 +70,7 @@ work against what the right cell learns.  Non-maximum suppression removes its bo
 others "nothing".  Queries see each other through self-attention, and learn to share the picture.
 
 **Worked by hand.**  Cell and codes: see the drawing.  Matching: the costs of two queries for two
-objects, in columns
+objects, a column for each object:
 
     query 0   -9  -8       If query 0 takes its best, object 0:  -9 - 1 = -10 in total.
     query 1   -7  -1       The smallest sum:  -8 - 7 = -15, query 0 takes object 1.
