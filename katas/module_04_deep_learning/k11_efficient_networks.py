@@ -63,8 +63,7 @@ Among 6 times as many channels, what one loses survives in another.  With few ch
 fine enough for values in 0 … 6, and not every such chip can do squeeze-excite.
 
 **Worked by hand.**  3 × 3 from 64 to 128 channels: ordinary 9 · 64 · 128 = 73,728 weights;
-depthwise and pointwise 9 · 64 + 64 · 128 = 8,768.
-Same padding for k = 3, stride 2:
+depthwise and pointwise 9 · 64 + 64 · 128 = 8,768.  Same padding for k = 3 and stride 2:
 
     n = 6:   ⌈6/2⌉ = 3    total 2 · 2 + 3 - 6 = 1    0 before, 1 after
     n = 7:   ⌈7/2⌉ = 4    total 3 · 2 + 3 - 7 = 2    1 before, 1 after

@@ -42,9 +42,10 @@ is the forward state there, followed by the backward one.
     backward          3 ◀─ 2 ◀─ 1             its last state is at a
     output            both both both 0
 
-**Why do gradients vanish?**  On its way from h_t to h_{t-1} the gradient is multiplied by 1 - h_t²
-≤ 1, and by W_hhᵀ.  If W_hh shrinks every vector by the factor 0.9, at most 2.7e-5 of it is left
-after 100 steps.  If it stretches them, the gradient may explode.  `gradient_reach` measures it.
+**Why do gradients vanish?**  On its way from h_t to h_{t-1} the gradient is multiplied by W_hhᵀ,
+and by 1 - h_t², which is at most 1.  If W_hh shrinks every vector by the factor 0.9, at most 2.7e-5
+of the gradient is left after 100 steps.  If W_hh stretches vectors, the gradient may explode.
+`gradient_reach` measures how much of it is left.
 
 **Why does a padded row need its length?**  The forward direction would go on into the padding and
 change its last state.  The backward direction would begin there.

@@ -47,7 +47,7 @@ state])), where bridge is a linear layer and [ , ] puts vectors one behind the o
 *Teacher forcing.*  In training the decoder reads the true token at each step, not the one that it
 would have written.  So it never sees its own mistakes.  *Scheduled sampling* tosses a coin for each
 token: the decoder reads the true one with probability ε, and its own likeliest one otherwise.  ε
-falls with the training step i.  Here k is a number that says how slowly:
+falls with the training step i; k is now a number that says how slowly:
 
     ε(i) = k / (k + exp(i / k))
 
