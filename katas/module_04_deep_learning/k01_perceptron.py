@@ -113,7 +113,7 @@ def averaged_perceptron(x: Tensor, y: Tensor, epochs: int) -> Tensor:
     """The mean of w over all examples of all epochs, each time after the rule was applied.
 
     - w itself changes as in `perceptron`, and is what decides about mistakes; the mean is only returned.
-    - All `epochs` ≥ 1 epochs are counted, those after an epoch without a mistake, too.
+    - All `epochs` ≥ 1 epochs are counted, also those after an epoch without a mistake.
     - Raises ValueError, naming a label that is neither +1 nor -1.
     """
     raise NotImplementedError
@@ -161,7 +161,7 @@ def fit(model: nn.Module, x: Tensor, y: Tensor, steps: int, lr: float) -> list[f
 
     Returns the loss before each step, as plain floats.
 
-    - Every step takes the gradient of its own loss alone.  What stood in .grad before doesn't count.
+    - Every step uses only the gradient of its own loss.  What stood in .grad before doesn't count.
     - Parameters are changed in place.  Those that don't require gradients stay; all others are used by the
       model, and there is at least one.  What stands in .grad afterwards is free.
     - Losses and gradients are finite for scores of ±10,000.

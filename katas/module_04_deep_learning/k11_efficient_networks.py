@@ -78,7 +78,7 @@ as in training.  Classes 281 … 285 of ImageNet are cats.
 - Answers are on the device of the input, and a module moved by .to works where it is.
 - No function or method changes its arguments, except a norm's running statistics in training mode.
 
-**Steps.**
+**Steps.**  A good place to pause is before EfficientNetLite0.
 
     same_pad            10 min   which side gets the odd one?
     DepthwiseSeparable  10 min   as many groups as channels
@@ -180,7 +180,7 @@ class EfficientNetLite0(nn.Module):
     """
 
     def __init__(self, classes: int = 1000) -> None:
-        """Can be made on the device "meta", too, where nothing has values."""
+        """It can also be made on the device "meta", where nothing has values."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -220,8 +220,8 @@ def multiply_adds(model: nn.Module, x: Tensor) -> int:
 
     - A layer that is called twice counts twice, one that isn't called not at all.
     - The model runs once, in evaluation mode and without gradients.
-    - The model is left as it was: every module in its own mode, running statistics, hooks.  So it is
-      if the model raises.
+    - The model is left as it was, even if it raises: every module in its own mode, running statistics,
+      hooks.
     - Works on the device "meta", too.
     """
     raise NotImplementedError

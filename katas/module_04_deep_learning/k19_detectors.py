@@ -43,7 +43,7 @@ The loss is the mean over images of this sum:
 
       5 · Σ over cells with an object of (σ(raw₀) - x)² + (σ(raw₁) - y)² + (raw₂ - w)² + (raw₃ - h)²
     + Σ over cells with an object of -ln σ(raw₄) + cross-entropy of the class
-    + ½ · Σ over the others, but for ignored ones, of -ln(1 - σ(raw₄))
+    + ½ · Σ over all others that aren't ignored of -ln(1 - σ(raw₄))
 
 where x, y, w, h are the codes of the cell's object.  A cell without an object is *ignored* if the
 box that it predicts has an IoU above `ignore` with any true box of the image.
@@ -164,7 +164,7 @@ def match_set(logits: Tensor, boxes: Tensor, true_boxes: Tensor, true_labels: Te
     logits (q, C + 1), boxes (q, 4), true_boxes (m, 4), true_labels (m,).
 
     - Query queries[k] is matched to object objects[k]; queries are in rising order.
-    - m may be 0, or larger than q: then some objects go without.
+    - m may be 0, or larger than q: then some objects get no query.
     - It may be called with inputs that require gradients.
     """
     raise NotImplementedError
@@ -174,7 +174,8 @@ def detr_loss(logits: Tensor, boxes: Tensor, truths: Sequence[tuple[Tensor, Tens
     """The lesson's loss of logits (n, q, C + 1) and boxes (n, q, 4): a scalar.
 
     - Matched by `match_set`, image by image.
-    - "Objects in the batch" counts all, also those that go without a query, and is at least 1.
+    - `objects` in the lesson's formula counts all objects of the batch, also those that get no query, and is at
+      least 1.
     - No gradient flows through the matching.
     """
     raise NotImplementedError

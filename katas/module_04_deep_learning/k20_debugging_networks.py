@@ -158,7 +158,7 @@ def leakage_probe(features: Tensor, targets: Tensor) -> Tensor:
     """η² of each feature, (d,), from features (n, d), float32 or float64, and classes (n,) int64.
 
     - Classes are any integers; n ≥ 1.
-    - Exact for features with a large mean, too: Σx² - n x̄² would cancel.
+    - A large mean costs no digits.  With Σx² - n x̄² it would.
     - The result has the dtype of the features.
     """
     raise NotImplementedError
