@@ -3,10 +3,10 @@
 **Before you start.**  You need dot products, lengths of vectors, and autograd for the last step; no
 other kata.  Pictures: chapter 1 of Nielsen, "Neural Networks and Deep Learning" (free online).
 
-**The idea.**  The perceptron is the oldest machine that learns from its mistakes: it draws a line
-between two classes, and moves it only when an example lands on the wrong side.  If a line exists,
-it finds one, and the number of its mistakes has a bound.  If none exists, it never rests: that is
-why networks have hidden layers.
+**The idea.**  You want a rule that tells two classes apart, and you only have examples.  The
+perceptron draws a line, and moves it each time an example lands on the wrong side.  If some line
+separates the classes, it finds one, and the number of its mistakes has a bound.  If no line does,
+it never settles.  That is why networks have hidden layers.
 
 **The formulas.**  An example is a row x with the class y, +1 or -1.  The last entry of x is 1, so
 that the last weight is the bias.
@@ -14,61 +14,68 @@ that the last weight is the bias.
     score        s = w · x                        class +1 if s > 0, else -1
     mistake      y·s ≤ 0                          a score of 0 is one, too
     the rule     w ← w + y·x                      after a mistake; nothing otherwise
-    margin       γ = min y·(w · x) / ‖w‖          the nearest's distance; bias included
-    bound        mistakes ≤ (R/γ)²                R = max ‖x‖, and γ of any w that separates
+    margin       γ = min y·(w · x) / ‖w‖          distance of the nearest example, with a sign
+    bound        mistakes ≤ (R/γ)²                R = max ‖x‖; γ of any w that separates
 
-The *averaged perceptron* returns the mean of w over all examples seen, a mistake or not: a w that
-was right for long counts for more than one that just changed.
+The entry of the bias counts in ‖w‖ and ‖x‖ like any other.
 
-        x₂                                       XOR: no line has ○ on one side
-      1 ┤ ○        ●        AND      1 ┤ ●        ○      and ● on the other
-        │        ╱                     │
-        │      ╱                       │
-      0 ┤ ○  ╱     ○                 0 ┤ ○        ●
-        └─┴────────┴─ x₁               └─┴────────┴─
+The *averaged perceptron* makes the same steps, but returns a mean: note w after every example,
+mistake or not, and average.  A w that stays right for long counts for more than one that the next
+example changes.
+
+        x₂    AND                      x₂    XOR: no line has all ○ on one side
+      1 ┤ ○    ╲   ●                 1 ┤ ●        ○      and all ● on the other
+        │        ╲                     │
+        │          ╲                   │
+      0 ┤ ○        ○ ╲               0 ┤ ○        ●
+        └─┴────────┴─── x₁             └─┴────────┴─── x₁
           0        1                     0        1
 
-A *hidden layer* solves it.  Two units look at x₁ + x₂, from 0 and from 1 on:
+A *hidden layer* solves XOR.  Both units look at x₁ + x₂; relu(z) is max(0, z), so the second one
+is 0 up to x₁ + x₂ = 1:
 
     h₁ = relu(x₁ + x₂)      h₂ = relu(x₁ + x₂ - 1)      s = h₁ - 2·h₂ - ½
 
-It is trained by gradient descent, with rate η and the logistic loss:
+You set these weights by hand.  `fit` finds weights by gradient descent, with the learning rate η
+and the logistic loss, the mean over all examples:
 
     L = mean log(1 + e^(-y·s))                    W ← W - η · ∂L/∂W  for every weight W
 
 **Why is the number of mistakes bounded?**  Let w* of length 1 separate with margin γ.  Each mistake
-adds y·x to w, so w · w* grows by at least γ.  And ‖w‖² grows by at most R²: it becomes
-‖w‖² + 2·y·(w · x) + ‖x‖², whose middle term isn't positive after a mistake.  After k mistakes
+adds y·x to w, so w · w* grows by at least γ.  And ‖w‖² becomes ‖w‖² + 2·y·(w · x) + ‖x‖².  The
+middle term is at most 0, because it was a mistake.  So ‖w‖² grows by at most R².  After k mistakes
 
     k·γ ≤ w · w* ≤ ‖w‖ ≤ √k · R         so k ≤ (R/γ)²
 
-**Why is there no learning rate?**  w starts at 0, so a rate only scales w.  No class depends on it.
+**Why has the rule no learning rate?**  w starts at 0, so a rate would multiply every w by the same
+number.  Scores then have the same signs, so the classes and the mistakes are the same.
 
-**Worked by hand**, w = (0 0), without a column of ones:
+**Worked by hand**, from w = (0 0), without a column of ones:
 
     A = (2 1), +1     s = 0, a mistake    w = (2 1)
     B = (1 -1), -1    s = 1, a mistake    w = (1 2)
-    C = (-1 1), +1    s = 1               w = (1 2)       and in the second epoch no mistake
+    C = (-1 1), +1    s = 1, right        w = (1 2)       the second epoch has no mistake
 
     mistakes per epoch: 2, 0        average over both: ((2 1) + 5 · (1 2)) / 6 = (1.167 1.833)
     (1 2): margin 1/√5 = 0.447, bound 5 / 0.2 = 25        (0 1): margin 1, bound 5
 
-    XOR by hand, s for (0 0), (0 1), (1 0), (1 1):   -½  ½  ½  -½
+    XOR, s for (0 0), (0 1), (1 0), (1 1):   -½  ½  ½  -½
 
 **Shapes**: x (n, d), float32 or float64, with n ≥ 1; y (n,), int64; w (d,), x's dtype.  Answers
-are on the device of x.  No function but `fit` changes its arguments.
+are on the device of x.  Only `with_bias` adds the column of ones; all others take x as it is.  No
+function but `fit` changes its arguments.
 
 **Steps.**
 
-    with_bias            2 min   a column of ones
-    predict              3 min   what is 0?
-    perceptron          12 min   one example after another
-    averaged_perceptron  8 min   what is counted?
+    with_bias            2 min   a column of ones behind x
+    predict              3 min   which class has a score of 0?
+    perceptron          12 min   row by row: w changes between two rows
+    averaged_perceptron  8 min   it counts right answers, too
     margin               5 min   a distance, with a sign
-    mistake_bound        5 min   two extremes
-    MLP                  5 min   two layers
-    xor_by_hand          8 min   from formulas to weights
-    fit                 10 min   gradients don't wait to be cleared
+    mistake_bound        5 min   the longest x, and the margin of w
+    MLP                  5 min   its scores are (n,), not (n, 1)
+    xor_by_hand          8 min   turn the three formulas into weights
+    fit                 10 min   old gradients add up; e^(-y·s) overflows
 
 Sources: Rosenblatt 1958; Novikoff 1962 (the bound); Freund and Schapire 1999, "Large Margin
 Classification Using the Perceptron Algorithm" (averaging); Minsky and Papert 1969 (XOR); Goodfellow
@@ -106,7 +113,7 @@ def averaged_perceptron(x: Tensor, y: Tensor, epochs: int) -> Tensor:
     """The mean of w over all examples of all epochs, each time after the rule was applied.
 
     - w itself changes as in `perceptron`, and is what decides about mistakes; the mean is only returned.
-    - All `epochs` ≥ 1 epochs are counted, those after an epoch without a mistake, too.
+    - All `epochs` ≥ 1 epochs are counted, also those after an epoch without a mistake.
     - Raises ValueError, naming a label that is neither +1 nor -1.
     """
     raise NotImplementedError
@@ -143,7 +150,8 @@ class MLP(nn.Module):
 def xor_by_hand() -> MLP:
     """An MLP(2, 2) whose weights are set so that its scores on 0 and 1 are those above.
 
-    Any weights that give these four scores will do.  Its parameters can be trained on: leaves that require gradients.
+    Any weights that give these four scores will do.  Its parameters can still be trained: leaves that require
+    gradients.
     """
     raise NotImplementedError
 
@@ -153,7 +161,7 @@ def fit(model: nn.Module, x: Tensor, y: Tensor, steps: int, lr: float) -> list[f
 
     Returns the loss before each step, as plain floats.
 
-    - Every step takes the gradient of its own loss alone.  What stood in .grad before doesn't count.
+    - Every step uses only the gradient of its own loss.  What stood in .grad before doesn't count.
     - Parameters are changed in place.  Those that don't require gradients stay; all others are used by the
       model, and there is at least one.  What stands in .grad afterwards is free.
     - Losses and gradients are finite for scores of ±10,000.

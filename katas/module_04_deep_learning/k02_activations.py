@@ -3,11 +3,12 @@
 **Before you start.**  You need the chain rule and the exponential function; no other kata.  If
 these are new: the video "Backpropagation calculus" by 3Blue1Brown.
 
-**The idea.**  Without something that bends between them, two linear layers are one linear layer.
-An activation bends: it works on each number by itself.  Going back, the gradient is multiplied by
-the activation's derivative.  Where that is 0, nothing behind it learns.
+**The idea.**  Two linear layers in a row are no better than one: their product is linear again.
+So you put a curve between them, an *activation*, which works on each number by itself.  On the way
+back, the gradient is multiplied by the activation's derivative.  Where that is 0, no gradient
+reaches the layers below, and they don't learn from this number.
 
-**The formulas**, for one number x; σ' is the derivative of σ; a = negative_slope, β = beta:
+**The formulas**, for one number x; σ' is the derivative of σ; a is negative_slope, β is beta:
 
                   value                            derivative
     sigmoid       σ(x) = 1 / (1 + e⁻ˣ)             σ'(x) = σ(x) · σ(-x)
@@ -18,39 +19,40 @@ the activation's derivative.  Where that is 0, nothing behind it learns.
     SiLU          x · σ(x)                         σ(x) + x · σ'(x)
     GELU          x · Φ(x)                         Φ(x) + x · φ(x)
 
-Φ is the normal distribution's cumulative probability and φ its density:
+Φ is the cumulative probability of the standard normal distribution, and φ its density:
 
     Φ(x) = (1 + erf(x/√2)) / 2          φ(x) = e^(-x²/2) / √(2π)
 
-GELU's *tanh* form, GPT-2's, replaces Φ(x); here u' is the derivative of u:
+GELU's *tanh* form, which GPT-2 uses, replaces Φ(x).  u' is the derivative of u:
 
     Φ(x) ≈ (1 + tanh u) / 2             u = √(2/π) · (x + 0.044715 · x³)
     derivative = (1 + tanh u) / 2 + x · (1 - tanh² u) / 2 · u'
 
-    sigmoid  1 ┤        ╭────      ReLU ┤      ╱       SiLU ┤      ╱
-               │      ╱                 │     ╱        GELU │     ╱
+    sigmoid  1 ┤      ╭─────       ReLU │      ╱       SiLU │      ╱
+               │     ╱                  │     ╱        GELU │     ╱
              ½ ┤    ╱                   │    ╱              │    ╱
-               │  ╱                     │   ╱               │   ╱
-             0 ┼──╯─────┴────         0 ┼───────          0 ┼─╲╱─────
-                   0                       0                   0
+               │   ╱                    │   ╱               │   ╱
+             0 ┼──╯─────────          0 ┼──────────       0 ┼─╲╱────────
+                    0                      0                    0
 
 **Why did sigmoids make deep networks hard to train?**  σ' is at most ¼, at x = 0.  The product of
-ten such factors is below 10⁻⁶.  And it *saturates*: at x = 10, σ' is 0.00005.  ReLU's derivative
-is exactly 1 wherever it lets something through.  Its price: a unit that is negative for every
-example has derivative 0 for every example, and stays as it is.  It is *dead*.  Leaky ReLU never is.
+ten such factors is below 10⁻⁶.  And the sigmoid *saturates*: at x = 10, σ' is 0.000045.  ReLU's
+derivative is exactly 1 wherever x is positive.  It has a price: a unit whose x is negative for
+every example has derivative 0 for every example.  No gradient reaches its weights, so they stay as
+they are: the unit is *dead*.  A leaky ReLU with a ≠ 0 can't die.
 
-**Why are the textbook formulas not enough?**  Floating point ends where mathematics doesn't.
+**Why are the textbook formulas not enough?**  Floats have a largest number and few digits.
 
 - e^100 overflows float32: tanh(100) becomes inf/inf = NaN.
-- 1 + e⁻²⁰ is 1 in float32: then 1 - σ(20) is 0, and so is a derivative that should be 2 · 10⁻⁹.
-  Nearly equal numbers *cancel* when you subtract them.  It hits 1 - tanh² and 1 + erf, too.
+- 1 + e⁻²⁰ is 1 in float32.  So 1 - σ(20) is 0, and σ'(20) is 0 instead of 2 · 10⁻⁹.  Nearly equal
+  numbers *cancel* when you subtract them.  The same happens in 1 - tanh² and in 1 + erf.
 
-The cure is to write each formula with e^(-|x|), which is never above 1, and to avoid the
-subtraction.  expm1(x) is eˣ - 1, log1p(x) is log(1 + x) and erfc(x) is 1 - erf(x), each without
-cancellation:
+The cure: write each formula with e^(-|x|), which is never above 1, and avoid the subtraction.
+torch has three functions that don't cancel: expm1(x) is eˣ - 1, log1p(x) is log(1 + x), and
+erfc(x) is 1 - erf(x).  For example:
 
     σ'(x) = e / (1 + e)²       with e = e^(-|x|)
-    tanh(x) = -expm1(-2x) / (1 + e^(-2x))  for x ≥ 0, and minus that of -x for x < 0
+    tanh(x) = -expm1(-2x) / (1 + e^(-2x))      for x ≥ 0; for x < 0 it is -tanh(-x)
 
 **Worked by hand**
 
@@ -64,21 +66,23 @@ cancellation:
 **Shapes**: x of any shape, float32 or float64, finite.  Each activation returns two tensors of x's
 shape, dtype and device: the value and the derivative.  No function changes its arguments.
 
-**Precision.**  In float32, values and derivatives are right to a relative 10⁻⁴: near 0, and in the
-tails up to |x| = 30 (GELU: 8); next to a root of a derivative 10⁻⁶ is enough.  Up to |x| = 10,000
-all are finite, and right to 10⁻³⁷ where they are smaller than that.
+**Precision.**  What the tests ask of values and derivatives in float32:
+
+- A relative error of at most 10⁻⁴, near 0 and in the tails, up to |x| = 30 (GELU: 8).
+- Next to a root of a derivative, an absolute error of at most 10⁻⁶ will do.
+- Up to |x| = 10,000 everything is finite.  There a number below 10⁻³⁷ may be off by as much.
 
 **Steps.**
 
-    sigmoid       6 min   e^(-|x|)
-    tanh          7 min   near 0 and far from it
-    relu          3 min   a convention at 0
-    leaky_relu    3 min   any slope
+    sigmoid       6 min   two branches, both with e^(-|x|)
+    tanh          7 min   right near 0, and far from it
+    relu          3 min   the derivative at 0 is a convention
+    leaky_relu    3 min   the slope may be negative, or above 1
     softplus      5 min   neither overflow nor cancellation
     silu          4 min   the product rule
-    gelu         12 min   two forms, and a tail
-    saturation    5 min   a share for each unit
-    dead_units    3 min   for every example
+    gelu         12 min   two forms; 1 + erf cancels in the left tail
+    saturation    5 min   a share for each unit, over all other axes
+    dead_units    3 min   dead means 0 for every example
 
 Sources: Nair and Hinton 2010 (ReLU); Maas et al. 2013 (leaky); Hendrycks and Gimpel 2016, "Gaussian
 Error Linear Units"; Elfwing et al. 2017 (SiLU); Glorot and Bengio 2010 (saturation).

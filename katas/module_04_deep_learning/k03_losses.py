@@ -4,9 +4,9 @@
 are new: Goodfellow et al. 2016, "Deep Learning", sections 6.2.1 and 6.2.2 (free online).
 
 **The idea.**  A loss turns "how wrong is this answer?" into one number, and its gradient is all
-that a network ever learns from.  The formulas are short.  What goes wrong is around them:
+that a network ever learns from.  The formulas are short.  What goes wrong lies around them:
 logarithms of 0, means over the wrong count, shapes that broadcast by accident, a gradient that is
-NaN at one special input.  One such NaN, and after the next step every weight is NaN.
+NaN at one special input.  After one such NaN, the next step makes every weight NaN.
 
 **The formulas.**  One loss per example; `reduction` takes their mean or sum, or leaves them.
 
@@ -43,8 +43,9 @@ p_t is the probability of the right answer, σ(x) or σ(-x).  α_t is α where t
       └─────────╲▁╱───────── r
               -δ   δ
 
-**Why logits, not probabilities?**  In float32, σ(200) is exactly 1 and log(1 - 1) is -inf.  In
-logits the same loss is 200.  The tool is log Σ e^x with the largest x taken out first:
+**Why logits, not probabilities?**  In float32, σ(200) is exactly 1 and log(1 - 1) is -inf.
+Computed from the logit, the same loss is 200.  The tool is log Σ e^x with the largest x taken out
+first:
 
     log Σ_k e^(x_k) = m + log Σ_k e^(x_k - m),    m = max x
 
@@ -68,10 +69,12 @@ pick slopes for max and |x| at their kinks.  With relu it picks 0 for both: -t i
     KL, p = [0.5 0.5], q = [0.25 0.75]:   0.5 · log 2 + 0.5 · log(2/3) = 0.1438
     triplet, a = (0 0), p = (3 4), n = (0 6), margin 2:   5 - 6 + 2 = 1
 
-**Shapes**: in each docstring.  Floats are float32 or float64, of one dtype in a call: the loss has
-it, too, and the device.  Losses and gradients are finite for logits of ±10,000.
-Gradients exactly at a kink (a maximum of 0, a tie) aren't tested unless promised.  No function
-changes its arguments.
+**Shapes** are in each docstring.
+
+- Floats are float32 or float64.  All of a call share a dtype and a device, and the loss has them.
+- Losses and gradients are finite for logits of ±10,000.
+- Gradients exactly at a kink (a maximum of 0, a tie) aren't tested unless promised.
+- No function changes its arguments.
 
 **Steps.**  A good place to pause is after cross_entropy.
 

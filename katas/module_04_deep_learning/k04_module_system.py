@@ -1,15 +1,16 @@
 """A module system
 
 **Before you start.**  You need Python's `__getattr__` and `__setattr__` (in the Python reference:
-"Customizing attribute access") and a first acquaintance with torch.nn; no other kata.
+"Customizing attribute access"), and you should have used torch.nn before; no other kata.
 
 **The idea.**  An optimizer must find every weight of a network, a checkpoint must name it, and
 .eval() must reach every layer.  Nobody wants to list them by hand.  So a module watches its own
-attributes: what you assign is registered by kind, and a network is a tree that can be walked.
+attributes.  When you assign a weight or a layer, the module notes it under its name.  Layers stand
+inside layers, so a network becomes a tree, and one walk over the tree finds everything.
 
-**The formula.**  A name is the path from the root:
+**The formula.**  A name is the path from the root, joined by dots:
 
-    name = child name + "." + its child's name + "." + … + attribute
+    name = child + "." + child of that + "." + … + attribute
 
                                           state_dict
     net ─┬─ scale      Parameter          scale
@@ -21,48 +22,54 @@ attributes: what you assign is registered by kind, and a network is a tree that 
 Three kinds are registered, each in a dictionary of its own, in the order of assignment:
 
     _parameters   torch.nn.Parameter: trained
-    _buffers      tensors that belong to the state, but aren't trained: a running mean
+    _buffers      tensors that are saved, but aren't trained, such as a running mean
     _modules      other modules: the branches of the tree
 
-Everything else, a plain tensor too, is an ordinary attribute.  The walk takes a module's own
-parameters first, then those of its children, one after another, depth first.
+You assign parameters and modules; a buffer needs register_buffer the first time.  Everything else
+is an ordinary attribute, a plain tensor, too.  The walk takes a module's own parameters first, then
+goes through its children in order, each with all that is below it before the next.
 
-A *hook* is a function that you hang on a module, to look at its input or output, or to replace it:
+A *hook* is a function that you hang on a module.  It looks at the module's input or output, or
+replaces it.  A pre-hook runs before forward, a hook after it:
 
     x ──▶ pre-hooks ──▶ forward ──▶ hooks ──▶ y
 
-**Why model(x), not model.forward(x)?**  The call runs the hooks, forward doesn't.
+**Why do we call model(x), and not model.forward(x)?**  The call runs the hooks, forward doesn't.
 
-**Why isn't a list of layers found?**  A list is an ordinary attribute.  Its layers would be missing
-from the optimizer and the checkpoint, without an error.  Sequential registers each of its own.
+**Why aren't the layers in a Python list found?**  A list is an ordinary attribute.  Its layers are
+missing from the optimizer and the checkpoint, and nothing raises an error.  Sequential registers
+each of its layers.
 
-**Why is a shared parameter walked once, but saved under both names?**  An optimizer that has it
-twice would update it twice.  A checkpoint must fit a network that has the same two names.
+**Why is a shared parameter walked once, but saved under both names?**  An optimizer that got it
+twice would update it twice.  A checkpoint must fit a network that has both names.
 
-**A gradient of your own.**  Rounding has derivative 0 almost everywhere: nothing behind it learns.
-The *straight-through estimator* rounds going forward and, going back, pretends that it didn't:
+**A gradient of your own.**  Rounding has derivative 0 almost everywhere, so no gradient gets past
+it.  The *straight-through estimator* rounds on the way forward.  On the way back it acts as if it
+hadn't:
 
     y = round(clamp(x, -limit, limit))         ∂y/∂x := 1 where |x| ≤ limit, else 0
 
-Autograd can't know that; a torch.autograd.Function tells it.
+:= means that you define it so.  Autograd can't know that; a torch.autograd.Function tells it.  Its
+`forward` saves what `backward` needs in `ctx`, and `backward` returns one gradient for each
+argument of `forward`.
 
-**Worked by hand**, for the tree above, with head's weight shared with body.0's:
+**Worked by hand**, for the tree above.  head.weight and body.0.weight are one shared parameter:
 
     parameters:       scale, body.0.weight, body.0.bias                  3 of them
     state_dict keys:  scale, body.0.weight, body.0.bias, body.1.mean, head.weight
 
     FakeRound, limit 2, x = [0.4 1.7 -5]:    y = [0 2 -2],   upstream [10 20 30] gives [10 20 0]
 
-**Shapes**: Linear and FakeRound say theirs.  Names and their order are torch.nn's.
+**Shapes** are in the docstrings of Linear and FakeRound.  Names and their order are torch.nn's.
 
 **Steps.**  A good place to pause is before Module.
 
-    Registry    18 min   three dictionaries, and past your own __setattr__
-    Tree        12 min   one walk serves all
-    Module      25 min   state, loading, hooks
-    Linear       6 min   (out, in), as torch keeps it
-    Sequential   4 min   children named 0, 1, …
-    FakeRound    7 min   forward, backward, what to save
+    Registry    18 min   __init__ must get past your own __setattr__
+    Tree        12 min   write the walk once, and use it for all
+    Module      25 min   10 for calls and hooks, 15 for saving and loading
+    Linear       6 min   the weight is (out, in), as in torch
+    Sequential   4 min   children are named "0", "1", …
+    FakeRound    7 min   what must backward know of x?
 
 Sources: PyTorch's documentation of torch.nn.Module and its notes "Modules" and "Extending PyTorch";
 Bengio et al. 2013, "Estimating or Propagating Gradients Through Stochastic Neurons for Conditional
@@ -121,9 +128,8 @@ class Registry:
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """As `self.name = parameter`; None registers a name without a parameter, as of a layer without bias.
 
-        An attribute below is whatever hasattr finds, methods too.
-
         Raises KeyError, naming the name, if it is empty, has a dot, or is an attribute already that isn't a parameter.
+        An attribute is whatever hasattr finds, methods too.
         """
         raise NotImplementedError
 
@@ -131,6 +137,7 @@ class Registry:
         """Register a buffer.  One that isn't `persistent` is left out of state_dict.
 
         Raises KeyError, naming the name, if it is empty, has a dot, or is an attribute already that isn't a buffer.
+        An attribute is whatever hasattr finds, methods too.
         """
         raise NotImplementedError
 
@@ -224,11 +231,12 @@ class Module(Tree):
         """Copy the values in `state` into the parameters and buffers of those names.
 
         - Parameters and buffers stay the same objects, with their dtype and device, and the values are converted.
-          No memory of `state` is taken over.  It holds no tensor of this module in another's place.
-        - Returns two lists: the names that `state` lacks, and those that it has too many.
+          No memory of `state` is taken over.  You may assume that `state` holds none of this module's own tensors
+          under the name of another.
+        - Returns two lists: the names that `state` lacks, and those that only `state` has.
         - Raises RuntimeError if a tensor has another shape than the module's, naming its name and both shapes.
-        - With `strict`, raises RuntimeError if names are lacking or too many, naming each of them.  Where shapes
-          are wrong as well, or several are, naming one of these is enough.
+        - With `strict`, raises RuntimeError if either list isn't empty, naming each name in them.
+        - If several shapes are wrong, or names as well, naming one of these problems is enough.
         - Where it raises, nothing has been copied (torch's copies what fits).
         """
         raise NotImplementedError

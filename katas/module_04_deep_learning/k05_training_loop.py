@@ -1,39 +1,40 @@
 """The training loop
 
 **Before you start.**  You need backward passes, torch.optim, and the two modes of an nn.Module; no
-other kata.  If these are new: the PyTorch tutorial "Learn the Basics", its sections on Datasets and
-on Optimization.
+other kata.  If these are new: the PyTorch tutorial "Learn the Basics", sections "Datasets and
+DataLoaders" and "Optimizing Model Parameters".
 
-**The idea.**  Every network is trained by the same forty lines: draw batches, step, measure on data
-that wasn't trained on, keep the best weights, stop in time.  Errors in these lines don't crash.
-They cost a few percent, and nobody notices.  So you write them once, and exactly.
+**The idea.**  Nearly every network is trained by the same few dozen lines: draw batches, step,
+measure on data that you don't train on, keep the best weights, stop in time.  An error in these
+lines doesn't crash.  It costs a few percent, and nobody notices.  So write them once, and get them
+exactly right.
 
-**The formulas.**  *One step* of training on a batch:
+**The formulas.**  *One step* of training on a batch has five calls, in this order:
 
     zero the gradients ─▶ forward ─▶ loss ─▶ backward ─▶ optimizer.step()
 
 *The loss of an epoch.*  Each batch i has a mean loss Lᵢ over its nᵢ samples.  The last batch is
-often smaller, so weigh each by its size:
+often smaller, so weight each loss by its batch's size:
 
     loss = ∑ nᵢ Lᵢ / ∑ nᵢ          accuracy = right answers / ∑ nᵢ
 
 *An epoch* goes through all samples once, in a new order each time:
 
     order      7 2 9 0 4 1 8 3 6 5         batch_size 4
-    batches  │ 7 2 9 0 │ 4 1 8 3 │ 6 5 │   drop_last leaves the third out
+    batches  │ 7 2 9 0 │ 4 1 8 3 │ 6 5 │   drop_last leaves out the third
 
 *Early stopping.*  A validation loss counts as better if it is smaller than the best one so far by
-more than min_delta.  After `patience` epochs in a row that weren't better, stop, and bring back the
-weights of the best:
+more than min_delta.  Stop after `patience` epochs in a row that weren't better, and bring back the
+weights of the best one.  ● marks an epoch whose weights are kept:
 
     epoch      0   1   2   3   4   5
     loss       5   3   4   2   2   3
     kept       ●   ●       ●               the weights of epoch 3 come back
-    wait       0   0   1   0   1   2   ◀── patience 2: stop
+    wait       0   0   1   0   1   2   ◀── wait is 2, the patience: stop
 
-**Why evaluation mode, and why no_grad?**  They are two things.  model.eval() switches dropout off
-and lets batch norm use what it has learned.  torch.no_grad() keeps no graph, which saves memory and
-time.  Each is needed.
+**Why both evaluation mode and no_grad?**  They do different things.  model.eval() switches dropout
+off and lets batch norm use its running statistics.  torch.no_grad() builds no graph, which saves
+memory and time.  You need both.
 
 **Why copy the best weights?**  state_dict() holds the very tensors that the next step changes.
 Without a copy you keep the last weights and believe that they are the best.
@@ -44,26 +45,27 @@ Without a copy you keep the last weights and believe that they are the best.
     (the mean of the means would be 2.67)
     10 samples in batches of 4: 3 batches; with drop_last 2
 
-**Shapes**: inputs (b, …), targets (b,) int64, logits (b, classes).  A `loader` is any iterable of
-batches (inputs, targets) that can be gone through again; it may be a list, and needs no length.
-`loss_fn(logits, targets)` is a mean over the batch.  The model has at least one parameter.  No
-function or method changes its arguments, but for the model and the optimizer in train_epoch and
-fit.
+**Shapes**: inputs (b, …), targets (b,) int64, logits (b, classes).
 
-train_epoch, evaluate and fit move each batch to the device of the model's parameters.  collate
-leaves tensors where they are.
+- A `loader` is any iterable of batches (inputs, targets) over which you can loop more than once.
+  It may be a list, and needs no length.
+- `loss_fn(logits, targets)` is a mean over the batch.  The model has at least one parameter.
+- train_epoch, evaluate and fit move each batch to the device of the model's parameters.  collate
+  leaves tensors where they are.
+- No function or method changes its arguments, except the model and the optimizer in train_epoch
+  and fit.
 
 **Steps.**
 
-    TensorDataset   5 min
-    collate        10 min   columns out of rows
+    TensorDataset   5 min   one row of each tensor
+    collate        10 min   from a list of rows to columns
     DataLoader     15 min   the incomplete batch, and a new order each time
-    evaluate       10 min   both modes, and the mode before
+    evaluate       10 min   put back the mode that each module had
     train_epoch    10 min   the order of the five calls
-    EarlyStopping   5 min
-    fit            15 min   a copy of the best
+    EarlyStopping   5 min   what does a NaN do?
+    fit            15 min   a copy of the best weights
 
-Under test, your loop trains a small network on handwritten digits.
+The tests train a small network on handwritten digits with your loop.
 
 Sources: Goodfellow, Bengio and Courville 2016, "Deep Learning", section 7.8; the documentation of
 torch.utils.data.
@@ -98,7 +100,7 @@ def collate(samples: list[Any]) -> Any:
     """One batch out of a list of one or more samples, which are all built alike.
 
     - Tensors of one shape are stacked along a new first axis.
-    - Numbers become a tensor: Python ints int64, floats float64, truth values bool.
+    - Python numbers become a tensor: of ints int64, of floats float64, of bools bool.
     - Strings stay a list.
     - Tuples become a tuple: its first entry is the collated first entries, and so on.
     - Dicts become a dict with the same keys.  Tuples and dicts may stand inside each other.
@@ -136,8 +138,8 @@ class DataLoader:
         """A pass: `collate_fn` of each batch's samples.
 
         - Each sample is in one batch, except those that drop_last leaves out.
-        - A sample is fetched once a pass, and not before its batch is asked for.
-        - Several passes may go on at once.
+        - Each sample is fetched once a pass, and not before its batch is asked for.
+        - Several passes over one loader may run side by side.
         """
         raise NotImplementedError
 
@@ -147,7 +149,7 @@ def evaluate(
 ) -> tuple[float, float]:
     """The mean loss and the accuracy over all samples, two floats.
 
-    The answer to a sample is the class of its largest logit.
+    The model's answer for a sample is the class with the largest logit.
 
     - The model runs in evaluation mode and without gradient; no gradient (.grad) changes.
     - Afterwards each of its modules is in the mode that it was in.  They may differ.
@@ -163,7 +165,7 @@ def train_epoch(
 ) -> float:
     """Train for one epoch: a step for each batch of the loader, in its order.
 
-    Returns the mean loss over all samples as a float, each batch's as it was before its step.
+    Returns the mean loss over all samples as a float; the loss of each batch is the one before its step.
 
     - The model, with all its modules, is put in training mode.
     - Gradients that an earlier backward left behind don't count.
@@ -183,7 +185,7 @@ class EarlyStopping:
         raise NotImplementedError
 
     def step(self, loss: float) -> bool:
-        """Note the loss of one more epoch.  Returns whether `wait` has reached `patience`, or is beyond.
+        """Note the loss of one more epoch.  Returns whether `wait` is at least `patience`.
 
         - A loss is better if it is smaller than best - min_delta.  Only then is it the new `best`.
         - NaN is never better.
@@ -208,8 +210,8 @@ def fit(
     Returns a dict for each epoch that was run, with the floats train_loss, valid_loss and
     valid_accuracy.
 
-    - In the end the model has what its state_dict held in the best epoch, that with the smallest
-      validation loss, the first one of several.  If no loss is finite, what it held before training.
+    - In the end the model's state_dict is that of the best epoch: the one with the smallest validation
+      loss, and the first of several that tie.  If no validation loss is finite, it is that before training.
     - The parameters stay the same objects.
     - Each loader is gone through once an epoch.
     """

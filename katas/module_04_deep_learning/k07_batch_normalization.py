@@ -1,29 +1,32 @@
 """Batch normalization
 
-**Before you start.**  You need mean and variance, the chain rule, and what nn.Module's buffers and
-modes are; no other kata.  If the last are new: the PyTorch tutorial "Build the Neural Network".
+**Before you start.**  You need mean and variance, the chain rule, and the buffers and modes of
+nn.Module; no other kata.  If the last are new: PyTorch's documentation, the note "Modules".
 
-**The idea.**  A layer learns from inputs whose scale its predecessors keep changing, so you must
-tread carefully: small learning rates, lucky weights.  Batch norm brings each channel back to mean 0
-and variance 1 over the batch, then lets the layer choose its own scale γ and shift β.  Its authors
-could raise the learning rate of their network 5 and even 30 times.
+**The idea.**  With batch norm a deep network learns faster: the authors of the paper could multiply
+their learning rate by 5, and even by 30.  Without it, each step changes the scale of what a layer
+hands on.  The next layer must follow, and only small learning rates go well.  Batch norm brings
+each channel back to mean 0 and variance 1 over the batch.  Then it applies a scale γ and a shift β
+of its own, which are trained.
 
-**The formulas.**  n is the number of values that a channel has in the batch: images times places.
-μ and σ² are their mean and variance; σ² divides by n.  m is the momentum:
+**The formulas.**  A channel has n values in the batch, images times places.  μ is their mean, and
+σ² their variance, a sum divided by n.  ε avoids a division by 0, and m is the momentum:
 
     y = γ · x̂ + β,   x̂ = (x - μ) / √(σ² + ε)
 
     training      running_mean ← (1 - m) · running_mean + m · μ
                   running_var  ← (1 - m) · running_var  + m · σ² · n / (n - 1)
-    evaluation    running_mean and running_var stand for μ and σ²
+    evaluation    running_mean and running_var take the places of μ and σ²
 
-*Backward*, in training, g the gradient with respect to y; sums and means over a channel's n values:
+*Backward*, in training: g is the gradient with respect to y.  Sums and means go over a channel's n
+values:
 
     ∂β = ∑ g     ∂γ = ∑ g x̂     ∂x = γ / √(σ² + ε) · (g - mean(g) - x̂ · mean(g x̂))
 
-*Group norm* takes μ and σ² for each image by itself, over the channels of a group and all their
-places.  *Instance norm* takes them for each channel of each image.  Cells with the same letter
-share μ and σ²; a cell is one channel of one image, with all its places:
+*Group norm* takes μ and σ² of each image by itself, over the channels of a group and all their
+places.  *Instance norm* takes them of each channel of each image.  In the drawing a column is a
+channel.  A cell is one channel of one image, with all its places; cells with the same letter share
+μ and σ²:
 
                  ┌───────────┐     ┌───────────┐     ┌───────────┐
        image 0   │ A B C D   │     │ A A B B   │     │ A B C D   │
@@ -31,17 +34,17 @@ share μ and σ²; a cell is one channel of one image, with all its places:
                  └───────────┘     └───────────┘     └───────────┘
                   batch norm       group norm, 2     instance norm
 
-*Folding.*  In evaluation batch norm only scales and shifts.  After a convolution that is another
-convolution, and the norm costs nothing.  With s = √(running_var + ε):
+*Folding.*  In evaluation, batch norm only scales and shifts.  So a convolution and the norm after
+it are one convolution with other weights, and the norm costs nothing.  With s = √(running_var + ε):
 
     W' = γ/s · W        b' = γ/s · (b - running_mean) + β
 
-**Why two modes?**  In training the batch's own statistics keep the scale right at each step.  In
-use, the answer for one image must not depend on which others came with it.
+**Why two modes?**  In training, the batch's own statistics keep the scale right at each step.  In
+use, the answer for one image must not depend on the images that come with it.
 
-**Why n - 1 for the running variance?**  σ² measures distances from the batch's own mean, and is too
-small on average, by (n - 1)/n.  The running variance stands for images that the mean wasn't fitted
-to, so it is corrected.  Normalising the batch itself needs no correction.
+**Why n - 1 for the running variance?**  σ² measures distances from the batch's own mean, so it is
+too small on average, by the factor (n - 1)/n.  The running variance is for other images, so it is
+corrected.  The batch itself is divided by its own σ², and needs no correction.
 
 **Why group norm?**  With two images a batch, μ and σ² are mostly noise.  Group norm doesn't look at
 the other image, and is the same in both modes.
@@ -57,20 +60,20 @@ the other image, and is the same in both modes.
     folding          W = 3, b = 1, mean 2, variance 4, γ = 6, β = 5:
                      W' = 9, b' = 3 · (1 - 2) + 5 = 2
 
-**Shapes**: x (b, c, …) with any number of further axes, none included, so that (b, c), (b, c, n)
-and (b, c, h, w) are alike.  Results have the shape and dtype of x.  x and parameters share a dtype,
-float32 or float64.  Tensors needn't be contiguous.  A large mean costs no more digits than
-x - μ does: don't compute E[x²] - E[x]².  No function or method changes its arguments.
+**Shapes**: x (b, c, …) with any number of further axes, or none: (b, c), (b, c, n), (b, c, h, w).
 
-Answers are on the device of the input, and a module moved by .to works where it is.
+- Results have the shape, dtype and device of x.  A module moved by .to works where it is.
+- x and parameters share a dtype, float32 or float64.  Tensors needn't be contiguous.
+- Channels may have a large mean.  E[x²] - E[x]² would cancel then: subtract μ before you square.
+- No function or method changes its arguments.
 
 **Steps.**
 
-    BatchNorm            25 min   15 for training, 10 for the running statistics
+    BatchNorm            25 min   15 to normalise, 10 for the running statistics
     batch_norm_backward  15 min   which axes does a channel's mean go over?
-    GroupNorm            10 min   a reshape first
-    instance_norm         5 min   group norm without parameters
-    fold                 15 min   on which axis of W is a channel of the norm?
+    GroupNorm            10 min   reshape, so that a group is one row
+    instance_norm         5 min   one group for each channel, no parameters
+    fold                 15 min   which axis of W belongs to the norm's channels?
 
 Sources: Ioffe and Szegedy 2015, "Batch Normalization"; Wu and He 2018, "Group Normalization";
 Ulyanov et al. 2016, "Instance Normalization".
@@ -138,7 +141,7 @@ class GroupNorm(nn.Module):
     """Group norm of x (b, c, …), with parameters `weight` γ and `bias` β, both (c,), one for each channel."""
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5) -> None:
-        """Groups are c / num_groups channels that follow each other; γ starts at 1, β at 0.
+        """A group is c / num_groups channels that follow each other; γ starts at 1, β at 0.
 
         Raises ValueError, naming both numbers, if the channels can't be cut into num_groups ≥ 1 groups.
         """
@@ -163,7 +166,8 @@ def instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
 def fold(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
     """One nn.Conv2d that answers as `norm` after `conv` does in evaluation mode.
 
-    `norm` is your BatchNorm or nn.BatchNorm2d with weights and statistics, and with as many channels as conv has outputs.
+    `norm` is your BatchNorm or an nn.BatchNorm2d with weights and statistics.  It has as many channels as conv has
+    outputs.
 
     - Its running statistics are folded, whichever mode it is in.
     - `conv` may be without a bias; the result has one.

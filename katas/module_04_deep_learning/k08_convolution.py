@@ -4,21 +4,23 @@
 no other kata.  Pictures that move: Dumoulin and Visin 2016, "A guide to convolution arithmetic for
 deep learning".
 
-**The idea.**  An edge looks the same wherever in the image it stands.  A linear layer would have to
-learn it anew for each place.  A convolution slides one small *kernel* over the image and notes at
-each place how well it fits.  From 3 channels to 64, a 3 × 3 kernel has 1728 weights, whether the
-image has a thousand pixels or a million.
+**The idea.**  An edge looks the same wherever it is in the image.  A linear layer would have to
+learn it anew for each place.  A convolution slides one small *kernel* over the image, and says for
+each place how well the kernel fits.  From 3 channels to 64, 3 × 3 kernels have 1728 weights,
+whether the image has a thousand pixels or a million.
 
-**The formulas.**  Stride s, padding p, dilation d, kernel size k.  x̃ is x with p zeros added at
-both ends:
+**The formulas**, along one axis of n numbers: k is the size of the kernel, s the stride (how far
+the window moves), p the padding, d the dilation (how far apart the kernel's entries stand).  x̃ is
+x with p zeros added at both ends:
 
     y[o, t] = bias[o] + ∑ over c, j of  w[o, c, j] · x̃[c, t·s + j·d]
     n' = ⌊(n + 2p - d·(k - 1) - 1) / s⌋ + 1                    the size of y
 
 Two axes work alike.  The kernel isn't flipped: mathematicians call this cross-correlation.
 
-*Groups.*  g groups cut the channels, in their order, into g equal parts, and the outputs, too.
-The first part of the outputs sees the first part of the channels alone, and so on.
+*Groups.*  With g groups, the input channels are cut into g equal parts, in their order, and so are
+the output channels.  The first part of the outputs sees only the first part of the inputs, and so
+on.
 
 *im2col* writes each window as a column.  Then the whole convolution is one matrix product, which
 any processor is good at:
@@ -31,27 +33,30 @@ any processor is good at:
     7 8 9             4  5  7  8   ◀── bottom left
                       5  6  8  9   ◀── bottom right
 
-*Backward*, g the gradient with respect to y.  col2im puts each number of the columns back where
+Each row of it belongs to one entry of the kernel, each column to one window.
+
+*Backward*: g is the gradient with respect to y.  col2im puts each number of the columns back where
 im2col found it, and adds where windows overlap:
 
     ∂bias = ∑ g        ∂W = g · im2col(x)ᵀ        ∂x = col2im(Wᵀ · g)
 
-*Transposed convolution* uses that last line as a layer, to make images larger.  Each input stamps
-the kernel, times itself, and the stamps lie s apart:
+*Transposed convolution* uses that last formula as a layer, to make images larger.  Each input
+multiplies the kernel and stamps it on the result.  Stamps lie s apart, and add where they overlap.
+Padding cuts p numbers off both ends:
 
     y = col2im(Wᵀ · x),    n' = (n - 1)·s - 2p + d·(k - 1) + 1 + output_padding
 
-    1  stamps  │  1  10  100
-    2  stamps  │          1   10  100       [1 10 100] in steps of 2
-               └─────────────────────
-                  1  10  102  20  200
+    x is [1 2]         1 stamps  │  1  10  100
+    kernel [1 10 100]  2 stamps  │           2  20  200
+    stride 2                     └──────────────────────
+                             sum    1  10  102  20  200
 
 **Why transposed?**  Without its bias, a convolution is a matrix: y = A x.  Backward multiplies by
 Aᵀ, and so does this layer: ⟨conv(x), y⟩ = ⟨x, convᵀ(y)⟩.  It brings the old size back, not the old
 numbers.
 
-**Why output_padding?**  With k = 3 and s = 2, images of 5 and of 6 both become 2.  On the way
-back you must say which it was: the result gets so many more rows, at its end.
+**Why output_padding?**  With k = 3 and s = 2, inputs of 5 and of 6 numbers both become 2.  On the
+way back you must say which it was: output_padding makes the result so much longer, at its end.
 
 **Worked by hand**, without bias:
 
@@ -59,25 +64,26 @@ back you must say which it was: the result gets so many more rows, at its end.
                        y = [-2 1 -1 0],  with s = 2 [-2 -1],  with d = 2 [-3 1]
     conv2d             the x above, w = [1 2; 3 4]: y = [37 47; 67 77]
     col2im             of the columns above: [1 4 3; 8 20 12; 7 16 9]
-    conv_transpose2d   the stamps above with p = 1: both ends are cut, [10 102 20]
+    conv_transpose2d   the stamps above with p = 1: both ends are cut off, [10 102 20]
 
 **Shapes**, with c channels in and o out:
 
     conv1d    x (b, c, n)       weight (o, c/g, k)          y (b, o, n')
     conv2d    x (b, c, h, w)    weight (o, c/g, kh, kw)     y (b, o, h', w')
 
-All sizes are 1 or more.  x, weight and bias share a floating dtype, and the result has it, on their
-device.  Tensors needn't be contiguous.  Gradients flow through all functions but conv2d_backward.
-No function changes its arguments.  A `Pair` is one number for both axes, or (height, width).
+- All sizes are 1 or more.  A `Pair` is one number for both axes, or (height, width).
+- x, weight and bias share a floating dtype and a device, and the result has them, too.
+- Tensors needn't be contiguous.  Gradients flow through all functions but conv2d_backward.
+- No function changes its arguments.
 
 **Steps.**  A good place to pause is before conv2d.
 
-    output_size        5 min   what a dilated kernel reaches over
-    conv1d            15 min   a loop over j is enough; then the groups
-    im2col            10 min   which rows and columns does entry (i, j) of the kernel see?
-    col2im            10 min   the same places, adding
-    conv2d            10 min   reshape, multiply, reshape
-    conv2d_backward   15 min   three lines of the lesson, with groups
+    output_size        5 min   a dilated kernel reaches over d·(k - 1) + 1
+    conv1d            15 min   loop over j only; then the groups
+    im2col            10 min   which pixels does entry (i, j) of the kernel see?
+    col2im            10 min   the same pixels, adding
+    conv2d            10 min   reshape, multiply, reshape; a weight row per output
+    conv2d_backward   15 min   the three formulas, for each group
     conv_transpose2d  10 min   the size first, then col2im
 
 Sources: Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning"; Chellapilla
@@ -102,8 +108,8 @@ Pair = int | tuple[int, int]
 def output_size(n: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
     """n', the number of outputs along an axis of n inputs.
 
-    Raises ValueError if the kernel doesn't fit in, naming d·(k - 1) + 1, which it reaches over, and
-    n + 2p, which there is.
+    Raises ValueError if the kernel doesn't fit in, naming d·(k - 1) + 1, the length that it reaches
+    over, and n + 2p, the length that there is.
     """
     raise NotImplementedError
 
@@ -205,7 +211,7 @@ def conv_transpose2d(
     """Transposed convolution of x (b, c, h, w) with weight (c, o/groups, kh, kw); returns (b, o, h', w').
 
     With the same weight, stride, padding, groups and dilation it is the adjoint of `conv2d`, which
-    maps o channels to c.  The sizes are given so that h' and w' are 1 or more.
+    maps o channels to c.  You may assume that h' and w' come out as 1 or more.
 
     - `bias` (o,) is added to each output channel at every place, those of `output_padding` included.
     - Places of `output_padding` that no stamp reaches get the bias alone.

@@ -1,81 +1,88 @@
 """Efficient networks: depthwise convolutions, MBConv, EfficientNet-Lite0
 
 **Before you start.**  You need nn.Conv2d with groups, nn.BatchNorm2d and forward hooks of torch; no
-other kata.  Residual blocks help (the kata residual_networks).  If depthwise convolutions are new:
-Zhang et al., "Dive into Deep Learning", sections 7.4 and 8.6; Howard et al. 2017, section 3.
+other kata.  It helps to have built residual blocks (the kata residual_networks).  If depthwise
+convolutions are new: Howard et al. 2017, section 3.
 
-**The idea.**  A phone has no watts for a ResNet.  An ordinary convolution mixes places and
-channels at once, and pays for their product.  Do one after the other: first each channel is
-filtered by itself (depthwise), then a 1 × 1 convolution mixes the channels (pointwise).  That
-costs an eighth.  You build the blocks that follow from this, and load a network trained by Google.
+**The idea.**  A phone has no power for a ResNet.  An ordinary convolution mixes places and channels
+at once, and its cost is their product.  Do one after the other: first filter each channel by itself
+(depthwise), then mix the channels with a 1 × 1 convolution (pointwise).  For a 3 × 3 kernel that
+costs about an eighth.  You build the blocks that follow from this, and load a network that Google
+trained.
 
 **The formulas**, for a kernel of k × k, from c to d channels, at p places:
 
     multiply-adds, ordinary     p · k² · c · d
     depthwise and pointwise     p · (k² · c + c · d)
 
-*Same padding*, as TensorFlow pads: n numbers become ⌈n / stride⌉.  It needs
+*Same padding*, as TensorFlow pads, makes ⌈n / stride⌉ numbers of n.  It adds this many zeros:
 
     total = max((⌈n / stride⌉ - 1) · stride + k - n, 0)
 
-zeros, total // 2 of them before and the rest after.  An odd one goes after.
+total // 2 of them stand before and the rest after, so an odd zero stands after.
 
-*Squeeze and excite*: m is the mean over height and width, W and V are 1 × 1 convolutions with
-biases, act is an activation.  Each channel is weighed by what the whole picture shows:
+*Squeeze and excite* multiplies each channel by a factor from 0 to 1, which depends on the whole
+picture.  m is the mean over height and width, W and V are 1 × 1 convolutions with biases, and act
+is an activation:
 
     y = x · sigmoid(V act(W m))
 
-*MBConv*: widen to e · c channels, filter them one by one, narrow to d.  It is a residual block
-turned inside out.
+*MBConv*: widen c channels to e · c, filter them one by one, narrow them to d.  A bottleneck block
+does it the other way round: it narrows first.
 
     x ─┬─▶ 1×1 to e·c ─▶ norm, act ─▶ depthwise k×k, stride ─▶ norm, act
-       │         ─▶ squeeze-excite ─▶ 1×1 to d ─▶ norm ─▶ + ─▶
-       └────── only if the stride is 1 and d is c ────────┘
+       │      ─▶ squeeze-excite ─▶ 1×1 to d ─▶ norm ─▶ + ─▶ y
+       └─────── only if the stride is 1 and d is c ────┘
 
 *EfficientNet-Lite0*, for a picture of 224 × 224; act is relu6(x) = min(max(x, 0), 6) throughout:
 
-    stem_conv 3×3, stride 2, norm, act      32 channels    112 × 112
-    blocks    of each  e   k   stride
-    0         1        1   3   1            16             112
-    1, 2      2        6   3   2            24              56
-    3, 4      2        6   5   2            40              28
-    5 … 7     3        6   3   2            80              14
-    8 … 10    3        6   5   1           112              14
-    11 … 14   4        6   5   2           192               7
-    15        1        6   3   1           320               7
-    head_conv 1×1, norm, act              1280               7
-    mean over height and width, fc     classes
+                       e   k   stride     channels      height
+    stem_conv, norm, act   3   2                32         112
+    block 0            1   3   1                16         112
+    blocks 1, 2        6   3   2                24          56
+    blocks 3, 4        6   5   2                40          28
+    blocks 5 … 7       6   3   2                80          14
+    blocks 8 … 10      6   5   1               112          14
+    blocks 11 … 14     6   5   2               192           7
+    block 15           6   3   1               320           7
+    head_conv, norm, act   1   1              1280           7
+    mean over height and width, fc         classes
 
-The stride is that of the first of several blocks; the others have 1.  Lite has no squeeze-excite.
+The first block of a row has the stride, the others have 1.  Lite has no squeeze-excite.
 
-In the whole kata: every convolution of k × k pads as same_pad does.  None has a bias but those of
-squeeze-excite.  All norms have eps 1e-3 and momentum 0.01.
+In the whole kata:
 
-**Why no activation after the last norm of MBConv?**  relu loses half of what it gets.  With 6
-times as many channels something of it survives in another channel; with few it's gone.
+- Every convolution of k × k pads as same_pad does.
+- No convolution has a bias, except the two of squeeze-excite.
+- All norms have eps 1e-3 and momentum 0.01.
 
-**Why relu6, and no squeeze-excite?**  Lite is made for 8-bit integers on small chips: values in
-0 … 6 lose little, and not every such chip can do squeeze-excite.
+**Why no activation after the last norm of MBConv?**  relu sets about half of its inputs to 0.
+Among 6 times as many channels, what one loses survives in another.  With few channels it is gone.
+
+**Why relu6, and no squeeze-excite?**  Lite is made for 8-bit integers on small chips.  8 bits are
+fine enough for values in 0 … 6, and not every such chip can do squeeze-excite.
 
 **Worked by hand.**  3 × 3 from 64 to 128 channels: ordinary 9 · 64 · 128 = 73,728 weights;
-depthwise and pointwise 9 · 64 + 64 · 128 = 8,768.
-Same padding, k 3: of n = 6 with stride 2, ⌈6/2⌉ = 3 and total 2 · 2 + 3 - 6 = 1: 0 before, 1 after.
-Of n = 7 with stride 2: 4 and 3 · 2 + 3 - 7 = 2: 1 and 1.
+depthwise and pointwise 9 · 64 + 64 · 128 = 8,768.  Same padding for k = 3 and stride 2:
 
-**A real cat.**  The test cuts the central square out of a photo, resizes it to 224 × 224
-(bilinear), and hands its values v from 0 to 255 over as (v - 127) / 128, as in training.  Classes
-281 … 285 of ImageNet are cats.
+    n = 6:   ⌈6/2⌉ = 3    total 2 · 2 + 3 - 6 = 1    0 before, 1 after
+    n = 7:   ⌈7/2⌉ = 4    total 3 · 2 + 3 - 7 = 2    1 before, 1 after
 
-**Shapes.**  Images (n, c, h, w), n ≥ 1; in training mode more than one value per channel.  No
-function or method changes its arguments, but for a norm's running statistics then.  Answers are on
-the device of the input, and a module moved by .to works where it is.  Everything starts as torch's
-layers do.
+**A real cat.**  A test shows a photo to the network with Google's weights.  It cuts out the central
+square, resizes it to 224 × 224 (bilinear), and maps its values v from 0 to 255 to (v - 127) / 128,
+as in training.  Classes 281 … 285 of ImageNet are cats.
 
-**Steps.**
+**Shapes.**  Images (n, c, h, w), n ≥ 1; in training mode each channel has more than one value.
+
+- Weights start as torch's layers draw them.
+- Answers are on the device of the input, and a module moved by .to works where it is.
+- No function or method changes its arguments, except a norm's running statistics in training mode.
+
+**Steps.**  A good place to pause is before EfficientNetLite0.
 
     same_pad            10 min   which side gets the odd one?
-    DepthwiseSeparable  10 min   groups
-    SqueezeExcite        5 min   one number a channel
+    DepthwiseSeparable  10 min   as many groups as channels
+    SqueezeExcite        5 min   one factor for each channel
     MBConv              15 min   what is left out for e = 1?
     EfficientNetLite0   25 min   15 for the table, 10 for the published names
     multiply_adds       15 min   a hook on each layer, and no trace left
@@ -151,11 +158,11 @@ class MBConv(nn.Module):
         squeezed: int = 0,
         activation: Callable[[Tensor], Tensor] = F.relu6,
     ) -> None:
-        """c, d, k, the stride of the depthwise convolution, and e ≥ 1.
+        """c, d, k, the stride of the depthwise convolution, and `expansion`, e ≥ 1.
 
         - With e = 1 nothing is widened: expand_conv and expand_norm are None.
-        - `squeezed` is the width inside a SqueezeExcite with the block's activation; for 0 there is
-          none, and squeeze_excite is None.
+        - `squeezed` is the width inside a SqueezeExcite of e · c channels, with the block's activation.
+          For 0 there is none, and squeeze_excite is None.
         - Padding, norms and biases as in the lesson.
         """
         raise NotImplementedError
@@ -173,7 +180,7 @@ class EfficientNetLite0(nn.Module):
     """
 
     def __init__(self, classes: int = 1000) -> None:
-        """Can be made on the device "meta", too, where nothing has values."""
+        """It can also be made on the device "meta", where nothing has values."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -183,7 +190,7 @@ class EfficientNetLite0(nn.Module):
     def load_published(self, state: Mapping[str, Tensor]) -> None:
         """Copy the published weights and running statistics, of 1000 classes.
 
-        The names around the blocks, and in block i after `_blocks.{i}.`:
+        The published names, and yours.  Left around the blocks; right in block i, after `_blocks.{i}.`:
 
             _conv_stem   stem_conv          _expand_conv      expand_conv
             _bn0         stem_norm          _bn0              expand_norm
@@ -197,7 +204,7 @@ class EfficientNetLite0(nn.Module):
 
         - Block 0 widens nothing: it has neither _expand_conv nor _bn0.
         - `state` may be in any order; other entries are ignored.
-        - Your parameters stay the same objects, with their dtype.  No memory is shared with `state`.
+        - The module's parameters stay the same objects, with their dtype.  No memory is shared with `state`.
 
         Raises ValueError, naming it as published, if an entry is missing.
         """
@@ -205,16 +212,16 @@ class EfficientNetLite0(nn.Module):
 
 
 def multiply_adds(model: nn.Module, x: Tensor) -> int:
-    """How many products the layers of a model add up while it answers x, whole batch.
+    """How many products the layers of a model add up while it answers the whole batch x.
 
-    Layers that count are nn.Conv1d, nn.Conv2d and nn.Linear, and their subclasses.  A convolution
-    has for each number that comes out (in channels / groups) · (size of its kernel), a linear layer its
-    in_features.  Biases aren't counted; products with padded zeros are.
+    Layers that count are nn.Conv1d, nn.Conv2d and nn.Linear, and their subclasses.  For each number
+    that comes out, a convolution has (in channels / groups) · (size of its kernel) products, a linear
+    layer has in_features.  Biases aren't counted; products with padded zeros are.
 
     - A layer that is called twice counts twice, one that isn't called not at all.
     - The model runs once, in evaluation mode and without gradients.
-    - It is left as it was: every module in its own mode, running statistics, hooks.  Also where
-      it raises.
+    - The model is left as it was, even if it raises: every module in its own mode, running statistics,
+      hooks.
     - Works on the device "meta", too.
     """
     raise NotImplementedError

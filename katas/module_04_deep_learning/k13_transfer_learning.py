@@ -4,62 +4,67 @@
 no other kata.  If these are new: the PyTorch tutorial "Transfer Learning for Computer Vision".
 
 **The idea.**  You have thirty labelled images, and a network needs thousands.  But most of what it
-must learn, edges, strokes, loops, isn't about your task.  So take a network that was trained on
-another task, and change as little of it as you can.
+must learn, such as edges, strokes and loops, isn't special to your task.  So take a network that
+was trained on another task, and change as little of it as you can.
 
-**The formulas.**  The network is L *stages*, one after another; the last one is the head.
+**The formulas.**  The network is L *stages*, one after another.  The last one is the *head*, which
+turns features into classes.  A *frozen* stage isn't trained.
 
-*A linear probe* trains only a head, on the features fᵢ that the frozen rest puts out.  It has one
-best answer:
+*A linear probe* trains only a head, on the features fᵢ that the frozen stages before it compute.
+Minimise
 
-    least of   1/n ∑ cross-entropy(W fᵢ + b, yᵢ)  +  penalty/2 · ‖W‖²       b isn't penalised
+    loss = 1/n ∑ cross-entropy(W fᵢ + b, yᵢ)  +  penalty/2 · ‖W‖²       b isn't penalised
 
-*Discriminative rates.*  Stage i of 0 … L-1 learns at lr · decay^(L - 1 - i), the head at lr.
+This loss is convex: it has one smallest value, and any good optimizer finds it.
+
+*Discriminative rates.*  Early stages change less.  Stage i of 0 … L-1 has the learning rate
+lr · decay^(L - 1 - i), so the head has lr.
 
 *Gradual unfreezing.*  In epoch e the last 1 + ⌊e / every⌋ stages are trained, the others frozen.
-With every 0 all are trained from the start:
+If `every` is 0, all are trained from the start:
 
-    every 1      stage 0   stage 1   stage 2   head
+    every is 1   stage 0   stage 1   stage 2   head
     epoch 0        ░         ░         ░        █         ░  frozen
     epoch 1        ░         ░         █        █         █  trained
     epoch 2        ░         █         █        █
     epoch 3        █         █         █        █
 
 **Why unfreeze from the end?**  A new head is random, and so are the gradients that it sends back.
-They would destroy the features before the head can use them.  And late stages are about the old
-task, early ones about images as such.
+They would destroy the features before the head can use them.  Besides, late stages are about the
+old task, and early ones about images in general.
 
-**Why is requires_grad not enough?**  Batch norm's running statistics are no parameters.  In
-training mode they follow the new data, frozen or not, and dropout drops.  What is frozen belongs in
-evaluation mode.  But model.train() puts everything in training mode: training_mode doesn't.
+**Why is requires_grad = False not enough?**  Batch norm's running statistics are no parameters.  In
+training mode they follow the new data, frozen or not, and dropout drops.  So a frozen module
+belongs in evaluation mode.  model.train() would put all modules in training mode; you write
+training_mode, which knows which are frozen.
 
-**Why drop the gradients of what is frozen?**  An optimizer passes over parameters whose .grad is
-None.  One that has a gradient, even an old one, moves.
+**Why set the gradients of frozen parameters to None?**  An optimizer skips a parameter whose .grad
+is None.  It moves one that has a gradient, even an old one.
 
 **Worked by hand**:
 
     rates         three stages, lr 0.1, decay 0.5: 0.025, 0.05, 0.1
-    unfreezing    three stages, every 2: 1, 1, 2, 2, 3, 3, 3 … are trained
-    probe         features all 0, three of class 0, one of class 1: softmax(b) = ¾, ¼,
+    unfreezing    three stages, every = 2: epochs 0, 1, 2, … train 1, 1, 2, 2, 3, 3, 3, … stages
+    probe         four rows with features 0, three of class 0, one of class 1: softmax(b) = ¾, ¼,
                   W = 0, and the loss is ¾ log 4/3 + ¼ log 4 = 0.5623
 
-**Shapes**: inputs x (n, …), features (n, d), labels (n,) int64.  No function changes its arguments,
-but for the modules that freeze, training_mode, thaw and fine_tune are about.
-
-Everything happens on the device of the model and of what goes in, which is the same.
+**Shapes**: inputs x (n, …), features (n, d), labels (n,) int64.  Model and inputs are on one
+device, and so are the answers.  No function changes its arguments, except the modules that freeze,
+training_mode, thaw and fine_tune are there to change.
 
 **Steps.**
 
-    replace_head       5 min   a copy
+    replace_head       5 min   work on a copy
     freeze             5 min   two things for each parameter
     training_mode     10 min   which modules are frozen as a whole?
-    extract_features  10 min   in parts, and the mode before
-    linear_probe      15 min   an optimizer that converges: LBFGS
-    parameter_groups  10 min   each parameter once
-    thaw               5 min
+    extract_features  10 min   in batches; put back each module's mode
+    linear_probe      15 min   you need an optimizer that converges: LBFGS
+    parameter_groups  10 min   a shared parameter belongs to the last stage
+    thaw               5 min   freeze all, then unfreeze some
     fine_tune         20 min   all of it in a loop
 
-Under test, a network that was trained on scanned digits of 1998 learns MNIST's from three of each.
+In the tests, a network that was trained on scanned digits of 1998 learns those of MNIST from three
+examples of each.
 
 Sources: Yosinski et al. 2014, "How transferable are features in deep neural networks?"; Howard and
 Ruder 2018, "Universal Language Model Fine-tuning for Text Classification" (rates, unfreezing).
@@ -74,7 +79,7 @@ from torch import Tensor, nn
 
 
 def replace_head(model: nn.Sequential, classes: int) -> nn.Sequential:
-    """A copy of `model` whose last layer, an nn.Linear, is a new one to so many classes.
+    """A copy of `model` whose last layer, an nn.Linear, is replaced by a new one to `classes` classes.
 
     - The new layer has a bias, starts as torch's do, has the old one's inputs, dtype and device,
       and can be trained, even if the old one is frozen.
@@ -100,7 +105,7 @@ def training_mode(model: nn.Module) -> None:
 
 
 def extract_features(body: nn.Module, x: Tensor, batch_size: int = 256) -> Tensor:
-    """What `body` makes of x (n, …), n ≥ 1, in order: its results, joined along the first axis.
+    """What `body` makes of x (n, …), n ≥ 1: its results in the order of the rows, joined along the first axis.
 
     - The body is given at most `batch_size` rows at a time, and each row once.
     - It runs in evaluation mode and without gradient; the result holds no graph.
@@ -125,8 +130,8 @@ def parameter_groups(stages: Sequence[nn.Module], lr: float, decay: float) -> li
 
     - Frozen parameters are there, too: they may be thawed later.
     - A stage without parameters has no group, but counts as a stage.
-    - A parameter that stages share is there once, in the last of them.  A stage that has no other
-      has no group then.
+    - A parameter that stages share is there once, in the last of them.  A stage that is left without
+      a parameter has no group.
     """
     raise NotImplementedError
 
@@ -165,7 +170,7 @@ def fine_tune(
       except that the model's dropout draws from it.
     - In the end the model is in evaluation mode.
 
-    Returns the mean loss over all rows of each epoch, as floats, each batch's as it was before its
-    step.
+    Returns the mean loss over all rows for each epoch, as floats; the loss of each batch is the one
+    before its step.
     """
     raise NotImplementedError

@@ -19,8 +19,9 @@ of weights.  To train them, unroll the loop and send the gradient back through e
               ▲      ▼     ▲      ▼     ▲      ▼
               x₀     y₀    x₁     y₁    x₂     y₂       y_t is h_t
 
-*Backpropagation through time.*  Let u_t be the gradient of the loss that reaches h_t from y_t, and
-g_t the whole gradient at h_t.  Go from the last step to the first:
+*Backpropagation through time.*  Let u_t be the gradient of the loss that reaches h_t from y_t, g_t
+the whole gradient at h_t, and a_t the one inside the tanh.  ⊙ multiplies entry by entry.  Go from
+the last step to the first, where nothing comes from a later step:
 
     g_t  = u_t + W_hhᵀ a_{t+1}        what comes from y_t, and from the step after
     a_t  = g_t ⊙ (1 - h_t²)           through tanh
@@ -41,12 +42,13 @@ is the forward state there, followed by the backward one.
     backward          3 ◀─ 2 ◀─ 1             its last state is at a
     output            both both both 0
 
-**Why do gradients vanish?**  On its way from h_t to h_{t-1} the gradient is multiplied by
-W_hhᵀ, and by 1 - h_t² ≤ 1.  If W_hh shrinks vectors to 0.9, then 2.7e-5 is left after 100
-steps.  If it stretches them, the gradient may explode.  `gradient_reach` measures it.
+**Why do gradients vanish?**  On its way from h_t to h_{t-1} the gradient is multiplied by W_hhᵀ,
+and by 1 - h_t², which is at most 1.  If W_hh shrinks every vector by the factor 0.9, at most 2.7e-5
+of the gradient is left after 100 steps.  If W_hh stretches vectors, the gradient may explode.
+`gradient_reach` measures how much of it is left.
 
-**Why does a padded row need its length?**  The forward pass would change its last state with
-padding.  The backward pass would begin there.
+**Why does a padded row need its length?**  The forward direction would go on into the padding and
+change its last state.  The backward direction would begin there.
 
 **Worked by hand**, d = m = 1, W_ih = 1, W_hh = 0.5, no biases, h₋₁ = 0, x = [1 0]:
 
@@ -65,7 +67,7 @@ dtype, float32 or float64, and so does the answer.  No function or method change
     rnn_forward      5 min   the state goes from step to step
     rnn_backward    20 min   which state belongs to ∂W_hh? where does a window begin?
     gradient_reach   5 min   the same way back, without the weights
-    RNN             25 min   the state must stand still in the padding
+    RNN             25 min   padding changes no state
 
 Sources: Elman 1990, "Finding Structure in Time"; Werbos 1990, "Backpropagation Through Time: What
 It Does and How to Do It"; Pascanu et al. 2013, "On the difficulty of training recurrent neural
@@ -143,7 +145,7 @@ class RNN(nn.Module):
     """
 
     def __init__(self, d: int, m: int, bidirectional: bool = False) -> None:
-        """Each parameter is drawn afresh and uniformly from -1/√m to 1/√m, the biases too."""
+        """Each parameter is drawn on its own, uniformly from -1/√m to 1/√m, the biases, too."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, h0: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -155,7 +157,7 @@ class RNN(nn.Module):
         - The last states are those after the last item that each direction reads.
         - The padding may hold any numbers of moderate size.  Nothing depends on them.
         - Gradients reach x, h0 and the parameters.
-        - A call owes nothing to earlier ones: states are carried only through h0.
+        - A call doesn't depend on earlier ones: states are carried only through h0.
 
         Raises ValueError, naming the length and n, for one that is below 1 or above n.
         """

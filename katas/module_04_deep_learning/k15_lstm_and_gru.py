@@ -1,19 +1,19 @@
 """LSTM and GRU
 
 **Before you start.**  You need the recurrent layer: its state, its padding, both directions.  Your
-code for recurrent_networks is a good start; import nothing.  Pictures: Olah 2015, "Understanding
-LSTM Networks".
+code for recurrent_networks is a good start, but copy from it: nothing is imported.  Pictures: Olah
+2015, "Understanding LSTM Networks".
 
-**The idea.**  A plain recurrent network forgets: each step multiplies its whole state by a
-matrix, and on the way back the gradient.  So give the memory a line of its own, where each step
-only multiplies by a gate and adds.  A gate is a number from 0 to 1 for each feature: 1 keeps, 0
-forgets.  The network learns when to open which gate.
+**The idea.**  A plain recurrent network forgets.  Each step multiplies its whole state by a matrix,
+and on the way back it does the same to the gradient.  So give the memory a path of its own, on
+which a step only multiplies by a gate and adds.  A gate is a number from 0 to 1 for each feature: 1
+keeps, 0 forgets.  The network learns when to open which gate.
 
-**The formulas.**  σ is the sigmoid, ⊙ multiplies entry by entry.  [h, x] stands for
-W_ih x + b_ih + W_hh h + b_hh, with the rows of one gate.
+**The formulas**, for an input x of d features and a state of m features.  σ is the sigmoid, ⊙
+multiplies entry by entry, and [h, x] is short for W_ih x + b_ih + W_hh h + b_hh.
 
-*LSTM*, with state h and cell c.  Its four gates stand below each other in the weights,
-and the [h, x] of each has rows of its own:
+*LSTM*, with state h and cell c.  It has four gates.  Their rows are stacked in the weights, so W_ih
+is (4m, d) and W_hh (4m, m), and each gate takes its own rows of [h, x]:
 
     i = σ[h, x]      input gate        rows 0 … m-1
     f = σ[h, x]      forget gate       rows m … 2m-1
@@ -28,15 +28,15 @@ and the [h, x] of each has rows of its own:
                                              ▼
     h, x ──▶ i, f, g, o               o ───▶ ⊙ ─────▶ h'
 
-*GRU*, with state h alone, and three gates:
+*GRU*, with state h only, and three gates:
 
     r = σ[h, x]      reset gate        rows 0 … m-1
     z = σ[h, x]      update gate       rows m … 2m-1
-    n = tanh(W_in x + b_in + r ⊙ (W_hn h + b_hn))        rows 2m … 3m-1 of each weight
+    n = tanh(W_in x + b_in + r ⊙ (W_hn h + b_hn))        W_in, W_hn …: rows 2m … 3m-1
     h' = (1 - z) ⊙ n + z ⊙ h
 
-*Layers.*  Layer k + 1 reads the outputs of layer k.  In both directions (D = 2) these are the
-forward states followed by the backward ones.
+*Layers.*  Layer k + 1 reads the outputs of layer k.  D is the number of directions.  With both
+(D = 2), the output at t is the forward state followed by the backward state.
 
     x (b, n, d) ──▶ layer 0 ──▶ (b, n, D·m) ──▶ layer 1 ──▶ (b, n, D·m)
 
@@ -46,8 +46,8 @@ forward states followed by the backward ones.
 the gradient is left after 100 steps.  But a fresh network's f is about ½, which leaves 8e-31.  So
 start with the forget gate open: a bias of 1 makes f 0.73, a bias of 5 makes it 0.993.
 
-**Why does r stand outside of W_hn?**  Cho et al. reset h first: W_hn (r ⊙ h).  torch and cuDNN
-multiply afterwards, so that all products with h are one.  The results differ.
+**Why does r multiply W_hn h, and not h?**  Cho et al. reset h first: W_hn (r ⊙ h).  torch and cuDNN
+reset afterwards, so that one matrix product with h serves all three gates.  The results differ.
 
 **Worked by hand**, d = m = 1 with all weights 0, so that only the biases count:
 
@@ -56,16 +56,17 @@ multiply afterwards, so that all products with h are one.  The results differ.
     GRU   h = 1, b_ih = [0 1 0.2], b_hh = [0 0 1]:   r = 0.5, z = 0.731
           n = tanh(0.2 + 0.5 · 1) = 0.604     h' = 0.269 · 0.604 + 0.731 · 1 = 0.894
 
-**Shapes**: all tensors of a call share a device and a dtype, float32 or float64, and so does the
-answer.  No function or method changes its arguments, but for set_forget_bias.
+**Shapes** are in each docstring.  All tensors of a call share a device and a dtype, float32 or
+float64, and the answer has them, too.  No function or method changes its arguments, except
+set_forget_bias.
 
 **Steps.**  A good place to pause is before LSTM.
 
     lstm_step         10 min   four gates from one product
     gru_step          10 min   where does r multiply?
-    set_forget_bias    5 min   there are two biases
-    LSTM              30 min   one scan over t, for each layer and direction
-    GRU               10 min   the same scan with another step
+    set_forget_bias    5 min   two biases are added: only their sum counts
+    LSTM              30 min   loop over t, per layer and direction; padding changes no state
+    GRU               10 min   the same loop with another step
 
 Sources: Hochreiter and Schmidhuber 1997, "Long Short-Term Memory"; Gers et al. 2000, "Learning to
 Forget"; Cho et al. 2014, "Learning Phrase Representations using RNN Encoder–Decoder"; Jozefowicz
@@ -125,7 +126,7 @@ class LSTM(nn.Module):
     """
 
     def __init__(self, d: int, m: int, layers: int = 1, bidirectional: bool = False) -> None:
-        """Each parameter is drawn afresh and uniformly from -1/√m to 1/√m, the biases too."""
+        """Each parameter is drawn on its own, uniformly from -1/√m to 1/√m, the biases, too."""
         raise NotImplementedError
 
     def forward(
@@ -140,7 +141,7 @@ class LSTM(nn.Module):
         - The last states are those after the last item that each direction reads.
         - The padding may hold any numbers of moderate size.  Nothing depends on them.
         - Gradients reach x, the states and the parameters.
-        - A call owes nothing to earlier ones: states are carried only through `state`.
+        - A call doesn't depend on earlier ones: states are carried only through `state`.
         """
         raise NotImplementedError
 

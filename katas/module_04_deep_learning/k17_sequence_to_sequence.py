@@ -7,23 +7,25 @@ search (the reference's is used until yours is green):
 
 Pictures: Alammar 2018, "Visualizing A Neural Machine Translation Model".
 
-**The idea.**  To translate, a network reads one sequence and writes another, of another length.
-An encoder reads, a decoder writes token by token.  At first one vector was all that passed between
-them, and long sentences didn't fit.  Attention lets the decoder look back at the whole source, and
-choose at each step where to look.
+**The idea.**  To translate, a network reads one sequence and writes another, of another length.  An
+encoder reads the source.  A decoder writes the answer, token by token.  At first a single vector
+passed between them, and a long sentence doesn't fit into one.  Attention lets the decoder look back
+at the whole source, and choose at each step where to look.
 
-**The formulas.**  The encoder gives the memory M (s, k), a row for each source position.  With the
-decoder's state q (the query):
+**The formulas.**  The encoder gives the memory M (s, k), a row of k numbers for each of s source
+positions.  The decoder's state q is the query.  Attention scores each position by how well it fits
+the query, and averages the rows:
 
     additive          e_j = v · tanh(W_q q + W_k M_j)          v, W_q, W_k have no bias
     multiplicative    e_j = q · (W_k M_j)
-    weights           a = softmax(e), over the real positions alone
+    weights           a = softmax(e), over the real positions only
     context           c = Σ_j a_j M_j
 
-*Encoder*: a bidirectional GRU over embeddings.  M_j is its output at j, k = 2m.  The decoder starts
-with tanh(bridge([last forward state, last backward state])).
+*Encoder*: a bidirectional GRU over embeddings, with m features in each direction.  M_j is its
+output at j, so k = 2m.  The decoder starts with q = tanh(bridge([last forward state, last backward
+state])), where bridge is a linear layer and [ , ] puts vectors one behind the other.
 
-*Decoder*, one step from the token y and the state q:
+*Decoder*, one step from the last token y and the state q:
 
     c, a = attention(q, M)           with the state before the step
     q' = GRU cell([embedding(y), c], q)
@@ -42,16 +44,18 @@ with tanh(bridge([last forward state, last backward state])).
                                 writes a ·    █    ·
                                 writes c █    ·    ·
 
-*Teacher forcing.*  In training the decoder's next input is the true token, and not its own.  So
-it never sees its own mistakes.  *Scheduled sampling* tosses a coin for each token: the true one
-with probability ε, its own likeliest one otherwise.  ε falls with the training step i:
+*Teacher forcing.*  In training the decoder reads the true token at each step, not the one that it
+would have written.  So it never sees its own mistakes.  *Scheduled sampling* tosses a coin for each
+token: the decoder reads the true one with probability ε, and its own likeliest one otherwise.  ε
+falls with the training step i; k is now a number that says how slowly:
 
     ε(i) = k / (k + exp(i / k))
 
-**Why mask?**  Padding has scores like any other position.  Set them to -inf before the softmax:
-then its weights are 0, and a sentence is translated as if it were alone.
+**Why mask?**  Padding gets scores like any other position.  Set these to -inf before the softmax.
+Then its weights are 0, and a sentence is translated as if it were alone in its batch.
 
-**Why a beam?**  The likeliest first token may lead to an unlikely sentence.  A beam keeps several.
+**Why a beam?**  The likeliest first token may lead to an unlikely sentence.  Beam search keeps
+several beginnings, and goes on with the best of them.
 
 **Worked by hand**, memory rows [0] and [log 3], all weights 1:
 
@@ -61,17 +65,17 @@ then its weights are 0, and a sentence is translated as if it were alone.
 
 **Shapes**: source (b, s) and inputs (b, t) int64; lengths (b,) int64, from 1 to s, in any order;
 mask (b, s) bool, True at real positions, at least one a row.  A module's answers are on the device
-of what went in, and of its parameters' dtype.  No function or method changes its arguments.
+of its input, and have the dtype of its parameters.  No function or method changes its arguments.
 
 **Steps.**  A good place to pause is before Seq2Seq.
 
-    AdditiveAttention         10 min   a score for each position
-    MultiplicativeAttention    5 min   one product
-    Encoder                   15 min   packed; the last state of each direction
+    AdditiveAttention         10 min   mask the scores, not the weights
+    MultiplicativeAttention    5 min   another score, the rest is the same
+    Encoder                   15 min   pack; take the last state of each direction
     Decoder                   10 min   attend first, then step
     teacher_forcing_rate       5 min   exp(i / k) overflows
     Seq2Seq                   20 min   a coin for each row and step
-    translate                 15 min   one sentence, many beams
+    translate                 15 min   encode once, then a batch of beams
 
 Sources: Sutskever et al. 2014, "Sequence to Sequence Learning with Neural Networks"; Bahdanau et
 al. 2015, "Neural Machine Translation by Jointly Learning to Align and Translate" (additive); Luong
@@ -157,7 +161,7 @@ class Decoder(nn.Module):
         raise NotImplementedError
 
     def forward(self, token: Tensor, state: Tensor, memory: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The logits (b, vocab) of the next token, the next state (b, m), the attention's weights (b, s).
+        """The logits (b, vocab) of the next token, the next state (b, m), and the attention's weights (b, s).
 
         token (b,) int64, state (b, m), memory (b, s, 2m), mask (b, s).
         """
@@ -191,9 +195,9 @@ class Seq2Seq(nn.Module):
 
         - inputs (b, t) are the true tokens, shifted: they begin with the token that begins every
           text, and the logits at i are for the token after inputs[:, i].
-        - The first step reads inputs[:, 0].  Each later one reads inputs[:, i] with probability `rate`,
-          and otherwise the token with the largest logit of the step before: for each row and
-          each step by a coin of its own.  Rate 1 is always the true one, rate 0 never.
+        - The first step reads inputs[:, 0].  Step i after it reads inputs[:, i] with probability `rate`,
+          and otherwise the token with the largest logit of the step before.  Each row and each step has
+          a coin of its own.  With rate 1 it is always the true token, with rate 0 never.
         - Coins come from `generator` (on the device of the source) if there is one, and from torch's own if not.
         - No gradient flows through the choice of a token.
         """
@@ -203,14 +207,15 @@ class Seq2Seq(nn.Module):
 def translate(
     model: Seq2Seq, source: list[int], bos: int, eos: int, limit: int, beams: int = 4, length_penalty: float = 1.0
 ) -> list[int]:
-    """What the model writes for `source`, at least one token, by beam search: without the bos that it
-    begins with, and without eos.
+    """What the model writes for `source`, which has at least one token, by beam search.
+
+    The answer has neither the bos that it begins with nor eos.
 
     - The decoder begins with `bos`, and writes up to `limit` ≥ 1 tokens; eos is one of them.
     - beam_search's score decides: Σ log p / length^length_penalty, where length counts eos, too.
     - The encoder reads the source once, not once a beam or step.
-    - The search is that of `decoding`: finished texts take places in the beam.  Of those that end in eos and
-      those that were cut at `limit`, the best score wins.
+    - The search is that of the kata decoding: finished texts take places in the beam.  Of those that end in eos
+      and those that were cut at `limit`, the best score wins.
     - The model may be on any device.  The function that you hand to beam_search gets and gives tensors on the CPU.
     - No gradient is kept.
     """

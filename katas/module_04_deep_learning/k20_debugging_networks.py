@@ -6,20 +6,26 @@ Networks".
 
 **The idea.**  A network with a bug rarely crashes.  It trains, only worse, and you can't see why.
 So ask it questions whose answers you know.  Can it learn eight examples by heart?  Does every
-weight get a gradient?  Is its output what the loss expects?  Each tool here is one such question.
+weight get a gradient?  Is its output what the loss expects?  Each tool here asks one such question.
 
-**The formulas.**  *Gradient check*: g is the gradient to be judged, n the numeric one.
+**The formulas.**  *Gradient check*: is a backward pass right?  g is its gradient, which you judge.
+n is the numeric one: move entry i of x by h both ways (e_i is 1 there and 0 elsewhere).
 
     n_i = (f(x + h e_i) - f(x - h e_i)) / 2h          error = ‖n - g‖ / (‖n‖ + ‖g‖)
 
-*Leakage*: how much of a feature's spread lies between the classes, from 0 to 1.  x̄ is its mean,
-x̄_k its mean in class k, n_k the number of rows of class k:
+*Leakage*: does a feature give the target away?  η² is the share of its spread that lies between the
+classes, from 0 to 1.  x̄ is the feature's mean, x̄_k its mean in class k, n_k the number of rows of
+class k:
 
     η² = Σ_k n_k (x̄_k - x̄)² / Σ_i (x_i - x̄)²          0 for a feature that is constant
 
-*Saturation*: a unit is saturated where the slope is below `share` times the largest one.
+*Saturation*: is an activation so flat that no gradient passes?  An output y is saturated if the
+slope there is below `share` times the largest slope:
 
     sigmoid  slope y (1 - y), at most ¼        tanh  slope 1 - y², at most 1
+
+*Confusion and label shift*: row i, column j of a confusion matrix counts the targets i that were
+predicted as j.  If labels are off by s, the large counts stand s columns right of the diagonal.
 
 *What to ask, and what the answer says*:
 
@@ -35,36 +41,37 @@ x̄_k its mean in class k, n_k the number of rows of class k:
     it is too good to be true   leakage_probe          the target as a feature
     your own backward pass      gradient_check         a wrong sign or factor
 
-**Why overfit one batch?**  Eight examples can be learned by heart.  A net that can't do even that
-has a bug; more data or time won't help.  This takes seconds.
+**Why overfit one batch?**  Nearly any network can learn eight different examples by heart.  If
+yours can't, it has a bug, and more data or time won't help.  You know within seconds.
 
-**Why is softmax twice so hard to see?**  It trains.  But the inner softmax's outputs lie between 0
-and 1, so with C classes the loss can't fall below log(1 + (C - 1) / e): 1.461 for ten.
+**Why is a second softmax so hard to see?**  The network still trains.  But the outputs of the first
+softmax lie between 0 and 1, so with C classes the loss can't fall below log(1 + (C - 1) / e): 1.461
+for ten classes.
 
 **Worked by hand**:
 
     f(x) = x² at 3, judged gradient 3:   n = 6, error = 3 / 9 = 0.333
     feature [1 2 3 4], classes [0 0 1 1]:   x̄ 2.5, means 1.5 and 3.5, η² = 4 / 5 = 0.8
-    ReLU outputs [0 1 0] and [0 0 2]:   the first unit is dead, 1/3
-    tanh outputs [0.5 0.999], share 0.01:   slopes 0.75 and 0.002, half is saturated
-    confusion [0 2 / 3 0]:   all predictions are one on, shift 1
+    ReLU outputs [0 1 0] and [0 0 2] for two examples:   the first unit is dead, share 1/3
+    tanh outputs [0.5 0.999], share 0.01:   slopes 0.75 and 0.002, half are saturated
+    confusion [0 2; 3 0]:   every prediction is target + 1, modulo 2: shift 1
 
-**Shapes** are in each function.  Answers that are tensors are on the device of what went in.  No
-function changes its arguments.  Where one is a model, its parameters, gradients (.grad), buffers,
-hooks and the mode of each of its modules stay as they were.
+**Shapes** are in each docstring.  Answers that are tensors are on the device of what went in.  No
+function changes its arguments.  If one of them is a model, its parameters, gradients (.grad),
+buffers and hooks stay as they were, and so does the mode of each of its modules.
 
 **Steps.**  A good place to pause is before leakage_probe.
 
-    overfit_batch          10 min   on a copy
+    overfit_batch          10 min   train a copy; the model must stay as it is
     gradient_check         10 min   one entry at a time, without writing into x
     untrained_parameters   10 min   three ways to get no gradient
-    dead_units             15 min   a hook on each ReLU
+    dead_units             15 min   a hook on each ReLU; put everything back
     saturation              5 min   the same hooks
-    already_normalized      5 min   two properties
-    leakage_probe          10 min   the mean goes first
+    already_normalized      5 min   two properties of probabilities
+    leakage_probe          10 min   subtract the mean first
     confusion_matrix        5 min   count pairs
     label_shift             5 min   diagonals that wrap around
-    read_curves            10 min   the order of the rules
+    read_curves            10 min   the first rule that fits
 
 Sources: Karpathy 2019, as above; Glorot and Bengio 2010, "Understanding the difficulty of training
 deep feedforward neural networks" (saturation); Kaufman et al. 2012, "Leakage in Data Mining".
@@ -86,8 +93,8 @@ def overfit_batch(
 ) -> list[float]:
     """Train a copy of the model with Adam on this one batch; steps + 1 losses, as floats.
 
-    - Loss 0 is that before training, loss i that after i steps.  steps may be 0.
-    - torch.optim.Adam with `lr`, its other settings as they are.  Gradients don't add up over steps.
+    - Loss 0 is the one before training, loss i the one after i steps.  steps may be 0.
+    - torch.optim.Adam with `lr` and its other defaults.  Gradients don't add up over steps.
     - The copy runs in the mode of the model.  Its frozen parameters (requires_grad False) stay
       frozen; at least one isn't.
     """
@@ -99,8 +106,8 @@ def gradient_check(
 ) -> list[float]:
     """The error of each judged gradient, as a float.
 
-    - function(*values) is a scalar tensor.  `values` are float64 tensors of any shapes, also
-      without axes, transposed, or such that require gradients.  Each has its judged gradient in `gradients`.
+    - function(*values) is a scalar tensor.  `values` are float64 tensors of any shapes.  They may be without
+      axes, transposed, or require gradients.  Each has its judged gradient in `gradients`, in the same order.
     - `step` is h.
     - The error is 0.0 where both gradients are 0, and 1.0 where just one of them is.
     """
@@ -114,7 +121,7 @@ def untrained_parameters(model: nn.Module, loss_function: Loss, inputs: Tensor, 
     "unreached"    the loss doesn't depend on it (it isn't used, or detached, or runs under no_grad)
     "zero"         each entry of its gradient is exactly 0
 
-    Names are those of named_parameters().  A healthy model has none.
+    Names are those of named_parameters().  For a healthy model the dictionary is empty.
     The model runs in the mode it is in; it has no batch norm or dropout.
     """
     raise NotImplementedError
@@ -126,7 +133,7 @@ def dead_units(model: nn.Module, inputs: Tensor) -> dict[str, float]:
     - A unit is an entry of axis 1 of the output: a feature of (b, m), a channel of (b, c, h, w).  It is
       dead if it is 0 for the whole batch, at every position.
     - The model runs once, in evaluation mode.  No gradient is kept.
-    - A ReLU that isn't run isn't reported.  In the models that come here none is run twice.
+    - A ReLU that isn't run isn't reported.  You may assume that none is run twice.
     """
     raise NotImplementedError
 
@@ -134,7 +141,7 @@ def dead_units(model: nn.Module, inputs: Tensor) -> dict[str, float]:
 def saturation(model: nn.Module, inputs: Tensor, share: float = 0.01) -> dict[str, float]:
     """For each nn.Sigmoid and nn.Tanh in the model, by its name: the share of its outputs that are saturated.
 
-    All entries of the output count, of any shape.  The rest is as with dead_units.
+    All entries of the output count, of any shape.  All else is as in dead_units.
     """
     raise NotImplementedError
 
@@ -151,7 +158,7 @@ def leakage_probe(features: Tensor, targets: Tensor) -> Tensor:
     """η² of each feature, (d,), from features (n, d), float32 or float64, and classes (n,) int64.
 
     - Classes are any integers; n ≥ 1.
-    - A large mean costs no digits: Σx² - n x̄² would.
+    - A large mean costs no digits.  With Σx² - n x̄² it would.
     - The result has the dtype of the features.
     """
     raise NotImplementedError
@@ -181,8 +188,8 @@ def read_curves(train: Sequence[float], validation: Sequence[float], patience: i
     "diverged"     a loss of either is NaN or infinite, or the last train loss is above the first
     "stuck"        the last train loss is above 0.9 times the first
     "overfits"     the last validation loss is above 1.1 times the lowest one
-    "improving"    the last validation loss is below 0.99 times that of `patience` ≥ 1 epochs before,
-                   or that of the first epoch, if there aren't so many
+    "improving"    the last validation loss is below 0.99 times the one `patience` ≥ 1 epochs before it,
+                   or the first one, if there aren't so many
     "flat"         otherwise
 
     A single epoch is "stuck", or "diverged" if it isn't finite.
