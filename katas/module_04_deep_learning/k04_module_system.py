@@ -64,9 +64,9 @@ argument of `forward`.
 
 **Steps.**  A good place to pause is before Module.
 
-    Registry    18 min   __init__ must get past your own __setattr__
-    Tree        12 min   write the walk once, and use it for all
-    Module      25 min   10 for calls and hooks, 15 for saving and loading
+    Registry    22 min   __init__ must get past your own __setattr__
+    Tree        15 min   write the walk once, and use it for all
+    Module      30 min   12 for calls and hooks, 18 for saving and loading
     Linear       6 min   the weight is (out, in), as in torch
     Sequential   4 min   children are named "0", "1", …
     FakeRound    7 min   what must backward know of x?
@@ -135,6 +135,8 @@ class Registry:
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Register a buffer.  One that isn't `persistent` is left out of state_dict.
+
+        Registered anew it is whatever this call says; a new value that is assigned changes nothing of it.
 
         Raises KeyError, naming the name, if it is empty, has a dot, or is an attribute already that isn't a buffer.
         An attribute is whatever hasattr finds, methods too.

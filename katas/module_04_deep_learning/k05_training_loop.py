@@ -92,7 +92,7 @@ class TensorDataset:
         raise NotImplementedError
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        """Sample `index`; negative ones count from the end.  Raises IndexError beyond the last."""
+        """Sample `index`; negative ones count from the end.  Raises IndexError for one beyond either end."""
         raise NotImplementedError
 
 

@@ -84,7 +84,7 @@ way back you must say which it was: output_padding makes the result so much long
     col2im            10 min   the same pixels, adding
     conv2d            10 min   reshape, multiply, reshape; a weight row per output
     conv2d_backward   15 min   the three formulas, for each group
-    conv_transpose2d  10 min   the size first, then col2im
+    conv_transpose2d  15 min   the size first, then col2im
 
 Sources: Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning"; Chellapilla
 et al. 2006, "High Performance Convolutional Neural Networks for Document Processing" (im2col).

@@ -83,7 +83,7 @@ as in training.  Classes 281 … 285 of ImageNet are cats.
     same_pad            10 min   which side gets the odd one?
     DepthwiseSeparable  10 min   as many groups as channels
     SqueezeExcite        5 min   one factor for each channel
-    MBConv              15 min   what is left out for e = 1?
+    MBConv              20 min   what is left out for e = 1?
     EfficientNetLite0   25 min   15 for the table, 10 for the published names
     multiply_adds       15 min   a hook on each layer, and no trace left
 

@@ -168,7 +168,7 @@ class Augment:
         padding    pad_crop with top and left from 0 … 2 · padding
         jitter     three factors from 1 - jitter to 1 + jitter; jitter ≤ 1
         cutout     the size of a square around any pixel; 0 is off
-        mean, std  for normalize; None is off
+        mean, std  for normalize; None is off, for both
         least      for clip_boxes
 
         - Every number is uniform in its range, and independent of all others.

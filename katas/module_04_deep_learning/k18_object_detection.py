@@ -140,7 +140,7 @@ def match_anchors(anchors: Tensor, boxes: Tensor, low: float, high: float) -> Te
     1. An anchor's best IoU with any box decides: at least `high` gives that box, less than `low`
        gives -1, and anything between gives -2.  Of boxes that tie, the first counts.
     2. Then every box takes the anchor with which it has the largest IoU, whatever step 1 said, so that
-       no box is left out.  Of anchors that tie, it takes the first.  A box that overlaps no anchor
+       a box which every anchor fits badly has one, too.  Of anchors that tie, it takes the first.  A box that overlaps no anchor
        takes none.
 
     - Two boxes may want the same anchor in step 2: it goes to the later one.

@@ -319,6 +319,13 @@ class TestEvaluate:
         assert_equal({call["training"] for call in model.calls}, {False})
         assert_equal((model.training, model.dropout.training), (training, training))
 
+    @pytest.mark.parametrize("training", [True, False])
+    def test_a_part_keeps_a_mode_of_its_own(self, training):
+        model = a_reader(dropout=0.5).train(training)
+        model.dropout.train(not training)
+        evaluate(model, some_ids(30), 8)
+        assert_equal((model.training, model.dropout.training), (training, not training))
+
     def test_no_gradient_is_kept(self):
         model = a_reader()
         evaluate(model, some_ids(30), 8)
@@ -419,6 +426,13 @@ class TestSample:
         sample(model, Alphabet(LETTERS), "abc", 5, 1.0)
         assert_equal({call["training"] for call in model.calls}, {False})
         assert_equal((model.training, model.dropout.training), (training, training))
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_a_part_keeps_a_mode_of_its_own(self, training):
+        model = a_reader(dropout=0.5).train(training)
+        model.dropout.train(not training)
+        sample(model, Alphabet(LETTERS), "abc", 5, 1.0)
+        assert_equal((model.training, model.dropout.training), (training, not training))
 
     def test_no_gradient_is_kept(self):
         model = a_reader()

@@ -73,15 +73,21 @@ def train_epoch(
     return total / count
 
 
+def _put_back(modes: list[tuple[nn.Module, bool]]) -> None:
+    # Not by train(): it would give every part the mode of the whole.
+    for module, training in modes:
+        module.training = training
+
+
 @torch.no_grad()
 def evaluate(model: nn.Module, ids: Tensor, length: int) -> float:
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     state, total = None, 0.0
     for inputs, targets in streams(ids, 1, length):
         logits, state = model(inputs, state)
         total += F.cross_entropy(logits[0], targets[0], reduction="sum").item()
-    model.train(was_training)
+    _put_back(modes)
     return total / (len(ids) - 1)
 
 
@@ -96,7 +102,7 @@ def sample(
 ) -> str:
     if temperature < 0:
         raise ValueError(f"the temperature is {temperature}; expected 0 or more")
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     device = next(model.parameters()).device
     read, state, new = alphabet.encode(prompt).to(device), None, []
@@ -110,5 +116,5 @@ def sample(
             probs = ((last - last.max()) / temperature).softmax(-1)
             read = torch.multinomial(probs, 1, generator=generator)
         new.append(read.item())
-    model.train(was_training)
+    _put_back(modes)
     return alphabet.decode(new)
