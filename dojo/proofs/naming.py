@@ -66,12 +66,21 @@ class KnownSearch(Search):
     """The learner's search for the mistake that explains a failed test, with the answers of all mistakes known.
 
     table  the answers by the text of the patched reference
-    own    those of the mistake that is the learner's
+    patch  the mistake that is the learner's, and its text
     """
 
-    def __init__(self, table: dict[str, Answers], own: Answers, *args: Any) -> None:
-        self.table, self.own = table, own
+    def __init__(self, table: dict[str, Answers], patch: Patch, text: str, *args: Any) -> None:
+        self.table, self.own, self.patch, self.text = table, table[text], patch, text
         super().__init__(*args)
+
+    def mistakes(self) -> list[str]:
+        """As the learner's search.  Where no other mistake has the answer of the failed test, only its own can explain
+        the others, and it does: nothing more needs to be run, which for most mistakes is all of the kata's tests."""
+        if self.first is None:
+            return []
+        agreeing = {text for text, known in self.table.items() if known.agree_with(self.first)}
+        sure = self.own.whole and not any(answer.late for answer in self.own.of.values())
+        return [self.patch.says] if sure and agreeing == {self.text} else super().mistakes()
 
     def _see(self, items: list[pytest.Item]) -> list[Seen]:
         given = (self.module, self.solution, self.budget, self.may_differ, self.judge)
@@ -112,5 +121,5 @@ def named(session: Session, kata: Kata, patch: Patch, text: str, table: dict[str
     def may_differ(test: pytest.Item, other: Patch | None) -> bool:
         return session.reach[kata].runs(test.nodeid, session.units[other or patch])
 
-    search = KnownSearch(table, table[text], item, kata, module, kata.reference, Budget(ENOUGH), may_differ)
+    search = KnownSearch(table, patch, text, item, kata, module, kata.reference, Budget(ENOUGH), may_differ)
     return item.name, search.mistakes()
