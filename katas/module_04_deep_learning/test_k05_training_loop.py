@@ -444,6 +444,12 @@ class TestEarlyStopping:
         wait = [0, 0, 1, 0, 1, 2, 3, 4, 5]
         assert_equal(stops, [waited >= patience for waited in wait])
 
+    def test_a_worse_loss_is_no_improvement(self):
+        stopping = EarlyStopping(9, min_delta=0.5)
+        stopping.step(1.0)
+        stopping.step(1.25)
+        assert_equal((stopping.wait, stopping.best), (1, 1.0))
+
     def test_an_improvement_must_be_larger_than_min_delta(self):
         stopping = EarlyStopping(9, min_delta=0.25)
         waits = []
