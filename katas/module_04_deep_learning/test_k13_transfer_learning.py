@@ -310,8 +310,11 @@ class TestLinearProbe:
 
 class TestParameterGroups:
     def test_the_example_worked_by_hand(self):
-        groups = parameter_groups(list(a_model())[:3], 0.1, 0.5)
-        assert_close([group["lr"] for group in groups], [0.025, 0.05, 0.1])
+        stages = list(a_model())[:3]
+        groups = parameter_groups(stages, 0.1, 0.5)
+        sizes = [sum(p.numel() for p in stage.parameters()) for stage in stages]
+        found = [(group["lr"], sum(p.numel() for p in group["params"])) for group in groups]
+        assert_close(found, list(zip([0.025, 0.05, 0.1], sizes, strict=True)))
 
     @pytest.mark.parametrize(("lr", "decay"), [(0.3, 0.4), (2.0, 1.0), (0.01, 0.1)])
     def test_each_stage_at_its_rate(self, lr, decay):
