@@ -140,6 +140,11 @@ def all_tests(item: pytest.Item, judge: Any) -> list[pytest.Item]:
     return [known.get(other.nodeid, other) for other in again]
 
 
+def learns(item: pytest.Item) -> bool:
+    """Whether the test trains for seconds: any wrong gradient may fail it, and to run it again is dear."""
+    return item.get_closest_marker("learning") is not None
+
+
 def load_what_they_import(items: list[pytest.Item]) -> None:
     """Import here what the tests import inside of their functions: oracles, which each child would load anew."""
     for module in {item.getparent(pytest.Module) for item in items}:

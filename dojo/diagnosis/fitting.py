@@ -33,6 +33,7 @@ from dojo.diagnosis.evidence import (
     evidence_for,
     explains,
     learners,
+    learns,
     limit_tests,
     load_what_they_import,
 )
@@ -82,7 +83,8 @@ class Search:
     @property
     def items(self) -> list[pytest.Item]:
         if self._items is None:
-            self._items = all_tests(self.item, self.judge)
+            tests = all_tests(self.item, self.judge)
+            self._items = [test for test in tests if not learns(test) or test.nodeid == self.item.nodeid]
         return self._items
 
     @property

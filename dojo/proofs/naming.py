@@ -21,7 +21,7 @@ from dojo.curriculum.katas import Kata
 from dojo.curriculum.patches import Patch
 from dojo.curriculum.swap import module_from_source, swap_in
 from dojo.diagnosis.answers import Answer, agree, answer_of
-from dojo.diagnosis.evidence import A_TEST, Budget, Seen, learners
+from dojo.diagnosis.evidence import A_TEST, Budget, Seen, learners, learns
 from dojo.diagnosis.fitting import Search
 from dojo.proofs.session import Session
 
@@ -51,7 +51,9 @@ def answers(session: Session, kata: Kata, patch: Patch, text: str) -> Answers:
     swap_in(session.items[kata], session.module(kata), module_from_source(text, kata.import_name, kata.reference))
     session.judge.patience = A_TEST
     found, spent = Answers(), 0.0
-    for item in session.reaching(kata, patch):
+    for item in sorted(session.reaching(kata, patch), key=learns):
+        if learns(item) and found.first_failing:
+            break  # the search leaves them out, too
         if spent > ENOUGH:
             found.whole = False
             break

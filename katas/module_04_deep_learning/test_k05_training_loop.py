@@ -593,6 +593,7 @@ def one_thread():
 
 
 @pytest.mark.deadline(60)  # some seconds on a quiet machine, and right solutions in plain loops
+@pytest.mark.learning
 class TestLearning:
     @pytest.mark.parametrize("seed", [1, 2, 3])
     def test_handwritten_digits(self, mnist, seed):

@@ -573,6 +573,7 @@ def accuracy(logits, y) -> float:
 
 
 @pytest.mark.deadline(60)  # some seconds on a quiet machine, and right solutions in plain loops
+@pytest.mark.learning
 class TestLearning:
     @pytest.mark.parametrize("seed", [1, 2, 4])
     def test_a_probe_beats_one_of_pixels(self, task, pretrained, seed):

@@ -489,6 +489,7 @@ def assert_learns(hamlet: str, seed: int, size: int, epochs: int, m: int, order:
 
 
 @pytest.mark.deadline(60)  # some seconds on a quiet machine, and right solutions in plain loops
+@pytest.mark.learning
 class TestLearning:
     @pytest.mark.parametrize("seed", [1, 2, 3])
     def test_hamlet_beyond_bigrams(self, hamlet, seed):

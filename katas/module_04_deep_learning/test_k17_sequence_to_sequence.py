@@ -577,6 +577,7 @@ def assert_pronounces(
 
 
 @pytest.mark.deadline(60)  # some seconds on a quiet machine, and right solutions in plain loops
+@pytest.mark.learning
 class TestLearning:
     @pytest.mark.parametrize(
         ("kind", "seed"), [("additive", 1), ("additive", 2), ("additive", 3), ("multiplicative", 1)]

@@ -750,6 +750,7 @@ class TestOnTheGpu:
         gpu.check(DetrHead(4, 3, 5, 16, 1).double(), torch.randn(2, 4, 3, 2, dtype=torch.float64, requires_grad=True))
 
 
+@pytest.mark.learning
 class TestTrained:
     @pytest.fixture(autouse=True)
     def _one_thread(self):

@@ -365,6 +365,7 @@ def train_on_hamlet(hamlet: str, seed: int, d: int, layers: int, context: int, b
     return evaluate(model, ids[cut:], context), cut
 
 
+@pytest.mark.learning
 class TestLearning:
     def test_a_table_of_successors(self, hamlet, one_thread):
         """The toy sees one character at a time, and so can become a bigram model: far below counting letters."""

@@ -40,3 +40,11 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[Case, Told]:
 def test_what_one_test_suggests_and_another_refutes_is_not_told(case, told):
     assert told[case].problem == ""
     assert NEVER[case] not in told[case].text, told[case].text
+
+
+def test_a_cause_is_told_of_a_kata_that_trains_too(tmp_path):
+    # Attention that ignores its query fails every test that trains, for longer than the whole search may take.
+    find = "both = self.query(query)[:, None] + self.key(memory)"
+    wrong = Case("sequence_to_sequence", find, find.replace("= self", "= 0 * self"))
+    (told,) = told_of([wrong], tmp_path, whole=True)
+    assert "The query isn't used" in told.cause, told.text
