@@ -420,12 +420,14 @@ class TestTrain:
         if np.array_equal(other, one):
             fail("two generators give the same order; draw it with `rng`", evidence="rng ignored")
 
+    @pytest.mark.learning
     @pytest.mark.deadline(60)
     @pytest.mark.parametrize("trial", [1, 2, 3])
     def test_letters_of_names_beat_the_bigram(self, rng, names, trial):
         both = sorted({*names[0], *names[1]})
         beats_the_bigram(rng, both, 1, (3, 8, 64), margin=0.1)
 
+    @pytest.mark.learning
     @pytest.mark.deadline(60)
     @pytest.mark.parametrize("trial", [1, 2, 3])
     def test_words_of_hamlet_beat_the_bigram(self, rng, hamlet, trial):
