@@ -1,0 +1,272 @@
+"""Checkpointing
+
+**Before you start.**  You need state_dict, an optimizer, a schedule and batch norm; no other kata.
+The PyTorch tutorial "Saving and Loading Models" is enough.
+
+**The idea.**  Long runs die: a node fails, a disk fills up, the queue ends.  A checkpoint lets a run
+go on as if nothing had happened.  Three things go wrong in practice.  Something is missing from the
+state, and the resumed run is another run.  The run dies while it writes, and the only checkpoint is
+half a file.  Or the disk fills up with checkpoints that nobody needs.  You also keep an average of
+the weights, which is often better than the last ones.
+
+**The formulas.**  A run's next step is a function of its whole state:
+
+    weights and buffers, the optimizer's moments, the schedule's count,
+    the place in the data, and every random generator
+
+Two averages of the weights w₁, w₂, …, wₜ:
+
+    mean (stochastic weight averaging, SWA)    aₜ = (w₁ + w₂ + … + wₜ) / t
+    exponential (EMA) with decay d             a₁ = w₁,   aₜ = d·aₜ₋₁ + (1 - d)·wₜ
+
+*Keep the k best*: after each save those checkpoints stay that have the k lowest losses, and the
+one just saved, which a resumed run needs.
+
+*A safetensors file* has no code in it, unlike a pickle.  Numbers are little-endian:
+
+    ┌──────────┬──────────────────────────────┬─────────────┬─────────────┐
+    │ N        │ header: JSON in UTF-8        │ tensor a    │ tensor b    │
+    │ 8 bytes  │ N bytes, spaces at its end   │ row by row  │ row by row  │
+    └──────────┴──────────────────────────────┴─────────────┴─────────────┘
+                                              0             8            20
+    {"a": {"dtype": "F32", "shape": [2],    "data_offsets": [0, 8]},
+     "b": {"dtype": "I8",  "shape": [3, 4], "data_offsets": [8, 20]},
+     "__metadata__": {"epoch": "3"}}
+
+Offsets count from the header's end.  The tensors leave no holes, and the last one ends the file.
+`__metadata__`, from text to text, may be left out.
+
+*An atomic write* never shows half a file:
+
+    write   ckpt.part  ██████░░    a crash here leaves the old ckpt
+    fsync   ckpt.part  ████████    the bytes are on the disk
+    replace ckpt.part ─▶ ckpt      the name changes hands at once
+    fsync   the folder             so does the name on the disk
+
+**Why fsync before the name changes?**  The system may write the name to disk before the bytes.
+After a power cut the good name would stand for an empty file.
+
+**Why a checksum as well?**  Disks and copies fail, too.  A file that was cut or changed must not
+pass for a checkpoint: then the one before it is used.
+
+**Why update batch norm?**  Its running statistics belong to the weights that produced them.
+Averaged weights have none: one pass over data without gradients measures them.
+
+**Worked by hand**
+
+    EMA, d = 0.9, weights 1 2 3:    1, 0.9·1 + 0.1·2 = 1.1, 0.9·1.1 + 0.1·3 = 1.29;   their mean is 2
+    losses 3 1 2 at steps 10 20 30, k = 1:   10;   20;   20 (best) and 30 (just saved)
+    {"w": [1, 2]} in int8: 8 + 56 + 2 bytes.  The header has 54 characters and 2 spaces:
+        {"w":{"dtype":"I8","shape":[2],"data_offsets":[0,2]}}
+
+**Shapes**: tensors of any shape.  No function changes its arguments, except restore and
+update_batch_norm, which change what they are meant to.
+
+**Steps.**  A good place to pause is before rng_state.
+
+    to_safetensors     10 min   tensors that aren't contiguous, or have no axes
+    from_safetensors   10 min   what if the file was cut?
+    atomic_write       10 min   flush, fsync, replace, fsync
+    rng_state           5 min   three generators, and CUDA's
+    set_rng_state       5 min
+    Shuffler           10 min   where in which order?
+    capture             5 min   a copy: training goes on
+    restore             5 min   a copy again
+    Checkpoints        20 min   all it knows must stand on the disk
+    WeightAverage      10 min   shared weights once
+    update_batch_norm   8 min   each module's mode, and the momentum
+
+Sources: the safetensors format (github.com/huggingface/safetensors); Pillai et al. 2014, "All File
+Systems Are Not Created Equal" (atomic writes); Izmailov et al. 2018, "Averaging Weights Leads to
+Wider Optima and Better Generalization" (SWA and batch norm).
+
+From scratch: safetensors and torch.optim.swa_utils may not be used.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+
+def to_safetensors(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """The bytes of a safetensors file, as drawn.
+
+    - dtypes: F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL, for torch's float64 float32 float16 bfloat16
+      int64 int32 int16 int8 uint8 bool.
+    - The header ends in 0 to 7 spaces, so that the first tensor begins at a multiple of 8 bytes.
+    - Tensors come in any order; they may be on any device, not contiguous, without axes or empty.
+    - Without `metadata` there is no "__metadata__".
+    """
+    raise NotImplementedError
+
+
+def from_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors, on the CPU, and the metadata, {} if there is none.
+
+    - Tensors stand in the file in any order, and can be changed in place afterwards.
+    - Raises ValueError if the file was cut anywhere, or goes on after its last tensor.
+    """
+    raise NotImplementedError
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whose folder exists, by the four steps drawn.
+
+    - Whoever reads `path` meanwhile finds the old file or the whole new one; if there was no old
+      one, none or the whole new one.
+    - When the name changes (os.replace or os.rename), all bytes have gone through os.fsync.  Flush
+      Python's own buffer before it.  Afterwards os.fsync is called on the folder (os.open it to read).
+    - If anything raises before the name has changed, that error comes out, the old file is as it was,
+      and no other file is left in the folder.
+    """
+    raise NotImplementedError
+
+
+def rng_state() -> dict[str, Any]:
+    """The state of the global generators of `random`, numpy (np.random.get_state) and torch, on the CPU and
+    on every CUDA device where there are any.
+
+    - It consists of dicts, lists, tuples, texts, numbers, None and tensors alone, so that torch.load reads it
+      with weights_only=True.  numpy's array isn't one of these.
+    - Nothing is drawn, and later draws don't change it.
+    """
+    raise NotImplementedError
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Bring all generators back to what rng_state returned: whatever is drawn next is what was drawn then.
+
+    That includes the second number of a pair of Gaussian ones, which random and numpy keep.
+    CUDA's are set only where `state` has some and there are devices.
+    """
+    raise NotImplementedError
+
+
+class Shuffler:
+    """Row numbers in batches without end: epoch after epoch, each in a new random order."""
+
+    def __init__(self, n: int, batch_size: int, seed: int) -> None:
+        """`n` ≥ 1 rows.  All randomness comes from a generator of its own, seeded by `seed`; torch's
+        global one isn't touched."""
+        raise NotImplementedError
+
+    def next_batch(self) -> list[int]:
+        """The next batch.  An epoch holds each row once; its last batch may be smaller, but not empty."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place between two batches, also at an epoch's end.
+
+        Later batches don't change it.  It consists of what torch.load reads with weights_only=True.
+        """
+        raise NotImplementedError
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken: the same batches follow, in later epochs, too.
+
+        `state` is from a Shuffler of the same n and batch_size; its seed counts, not this one's.
+        Raises ValueError, naming both, if its n is another: the data have changed.
+        """
+        raise NotImplementedError
+
+
+def capture(model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler, shuffler: Shuffler) -> dict[str, Any]:
+    """The whole state between two steps: of the four, and of every generator.
+
+    - Later training doesn't change it.
+    - torch.save writes it, and torch.load reads it with weights_only=True.
+    """
+    raise NotImplementedError
+
+
+def restore(
+    state: dict[str, Any], model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler, shuffler: Shuffler
+) -> None:
+    """Bring the four, made anew in the same way, and every generator to `state`: training goes on bit for bit.
+
+    - The parameters stay the same objects, on their device.
+    - Later training doesn't change `state`: it can be restored again.
+    """
+    raise NotImplementedError
+
+
+class Checkpoints:
+    """Checkpoints in a folder: the `keep` best ones and the one saved last.
+
+    - What is best is known from the folder alone: a new object on the same folder, made after a crash, goes on
+      as the old one would.
+    - Lower losses are better; NaN is the worst.  Of equal losses the later step is better.
+    - File names and their content are yours.  Files that aren't yours are ignored and stay.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        """Makes the folder if there is none.  Raises ValueError, naming keep, if it is below 1."""
+        raise NotImplementedError
+
+    def save(self, step: int, loss: float, state: dict[str, Any]) -> Path:
+        """Write a checkpoint of step ≥ 0 by atomic_write, and then delete those that needn't stay.
+
+        - Returns the path of the one file that holds the state, in the folder.
+        - A step that was saved before is replaced, its loss as well.
+        - If anything raises before the new checkpoint is in place, the old ones are all still there.
+        """
+        raise NotImplementedError
+
+    def steps(self) -> list[int]:
+        """The steps of all checkpoints that are there, ascending."""
+        raise NotImplementedError
+
+    def load_latest(self) -> tuple[int, dict[str, Any]] | None:
+        """(step, state) of the highest step whose file is good; None if none is.
+
+        - A file that was cut, or of which a byte was changed, isn't good.  A checksum (hashlib) tells.
+        - Tensors are loaded to the CPU, whatever device they were on.  Loading changes no file.
+        """
+        raise NotImplementedError
+
+    def load_best(self) -> tuple[int, dict[str, Any]] | None:
+        """(step, state) of the best one whose file is good; None if none is."""
+        raise NotImplementedError
+
+
+class WeightAverage:
+    """An average of a model's weights.
+
+    model   the averaged model: a copy, whose parameters require no gradient
+    count   the number of updates so far
+    """
+
+    def __init__(self, model: nn.Module, decay: float | None = None) -> None:
+        """decay None is the mean (SWA), otherwise it is EMA's d.
+
+        `model` stays as it is, and isn't counted: the average begins with the first update.
+        Raises ValueError, naming the decay, unless 0 ≤ decay < 1 or None.
+        """
+        raise NotImplementedError
+
+    def update(self, model: nn.Module) -> None:
+        """Take the weights of `model` in.  Parameters are averaged, each once; buffers are copied."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed average needs; later updates don't change it."""
+        raise NotImplementedError
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on as the saved one would have, made with the same decay.  Later updates don't change `state`."""
+        raise NotImplementedError
+
+
+def update_batch_norm(model: nn.Module, loader: Iterable[Tensor]) -> None:
+    """Measure the running statistics of all batch norms anew; each batch of `loader` is model(batch) once.
+
+    - They become the plain mean over the batches of each batch's statistics, each batch counting alike (what
+      torch does for momentum None), whatever they were before.  num_batches_tracked counts anew, too.
+    - Parameters and their .grad stay as they are; no graph is built.
+    - Afterwards each module has the mode, and each batch norm the momentum, that it had.
+    """
+    raise NotImplementedError
