@@ -275,7 +275,7 @@ class TestScalarEvent:
     @pytest.mark.deadline(60)  # tensorboard takes a busy machine a while to load
     def test_tensorboard_parses_it(self):
         proto = pytest.importorskip(
-            "tensorboard.compat.proto.event_pb2", reason="tensorboard isn't installed: pip install tensorboard"
+            "tensorboard.compat.proto.event_pb2", reason="tensorboard isn't installed: pip install -c constraints.txt -e '.[training]'"
         )
         event = proto.Event.FromString(scalar_event(12.5, 300, {"a": 0.5, "b": 2.0}))
         assert_equal((event.wall_time, event.step), (12.5, 300))
@@ -326,7 +326,7 @@ class TestWriteEvents:
     def test_tensorboard_reads_it(self, tmp_path):
         reader = pytest.importorskip(
             "tensorboard.backend.event_processing.event_accumulator",
-            reason="tensorboard isn't installed: pip install tensorboard",
+            reason="tensorboard isn't installed: pip install -c constraints.txt -e '.[training]'",
         )
         write_events(tmp_path / "events.out.tfevents.1.host", self.ROWS)
         found = reader.EventAccumulator(str(tmp_path)).Reload()
