@@ -5,13 +5,13 @@ training loop such as module 04's k05_training_loop; no other kata is imported. 
 Goh 2017, "Why Momentum Really Works", distill.pub.
 
 **The idea.**  Plain gradient descent zigzags in a narrow valley: it bounces between the steep
-walls, and crawls along the floor.  Momentum adds up the gradients.  Those across the valley change
+walls, and crawls along the floor.  Momentum sums the gradients.  Those across the valley change
 their sign and cancel; those along it add up.  You write SGD with momentum, and under it the base
 class that every optimizer shares: groups of parameters, a state, and a state_dict that torch's own
 SGD can load.
 
-**The formulas.**  For a weight w with gradient g; η is `lr`, μ `momentum`, τ `dampening`, λ
-`weight_decay`:
+**The formulas.**  For a weight w with gradient g.  b is its *buffer*, the running sum of gradients,
+and d the direction of the step.  η is `lr`, μ `momentum`, τ `dampening`, λ `weight_decay`:
 
     g ← g + λ·w                     weight decay, a penalty λ/2·w² in the loss
     b ← g                           at the first step
@@ -22,20 +22,22 @@ SGD can load.
 
 With μ = 0 there is no b, and d = g.  With `maximize` the gradient is -g; λ·w is still added.
 
-*A state_dict* must survive without the objects: parameters become numbers, counted through all
-groups.  State exists only for parameters that have been stepped:
+*A state_dict* is what you save to resume a run.  In another process the parameters are other
+objects, so it names them by numbers, counted through all groups.  A parameter without a step has
+no state; here the bias:
 
-    param_groups   {params: [W, b], lr: .1}   {params: [c], lr: .01}
-    state          W ──▶ {momentum_buffer}    c ──▶ {momentum_buffer}
-                         │                          │
-    "param_groups" {params: [0, 1], lr: .1}   {params: [2], lr: .01}
-    "state"        0 ──▶ {momentum_buffer}    2 ──▶ {momentum_buffer}
+    param_groups    {params: [W, bias], lr: .1}   {params: [V], lr: .01}
+    state           W ──▶ {momentum_buffer}       V ──▶ {momentum_buffer}
+                            │
+                            ▼ state_dict()
+    "param_groups"  {params: [0, 1], lr: .1}      {params: [2], lr: .01}
+    "state"         0 ──▶ {momentum_buffer}       2 ──▶ {momentum_buffer}
 
 **Why does momentum speed up?**  If g stays the same, b grows to g/(1 - μ): with μ = 0.9 ten times
 g.  So a larger μ wants a smaller η.
 
-**Why groups?**  Biases aren't decayed, a pretrained part gets a smaller rate.  One optimizer does
-it if each group has options of its own.
+**Why groups?**  Often you want no decay for biases, or a smaller rate for a pretrained part.  One
+optimizer can do that, because each group has options of its own.
 
 **Worked by hand**, w = 2, η = 0.1, μ = 0.5, gradients 1 and 2:
 
@@ -123,8 +125,8 @@ class Optimizer:
           numbers are.
         - State that was there before is forgotten.
         - Everything is copied: `state_dict` isn't changed, neither now nor by later steps.
-        - A floating point tensor takes the dtype and the device of its parameter.  What isn't a tensor stays as it
-          is.  Options that you don't know are kept, too.
+        - A floating point tensor takes the dtype and the device of its parameter.  Anything else is only copied.
+        - Options that you don't know are taken over, too.  An option that isn't saved keeps its value.
         - Raises ValueError, naming both numbers, if the numbers of groups differ, or those of the
           parameters in two groups that correspond.  Then nothing has changed.
         """

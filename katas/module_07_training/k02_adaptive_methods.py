@@ -9,8 +9,9 @@ have never looked inside one.
 every step.  One rate can't suit both.  Adaptive methods give each weight a rate of its own: they
 divide its gradient by the size of its past gradients.
 
-    gradients of a common word   ● ● ● ● ● ● ● ●      sum 8     rate η/√8
-    gradients of a rare word     · · · · · ● · ·      sum 1     rate η
+    step                         1 2 3 4 5 6 7 8   sum of squares   rate
+    gradients of a common word   1 1 1 1 1 1 1 1         8          η/√8
+    gradients of a rare word     0 0 0 0 0 1 0 0         1          η
 
 **The formulas.**  For a weight w with gradient g, at its step t = 1, 2, …; η is `lr`, λ
 `weight_decay`, ε `eps`.  All three begin with
@@ -22,13 +23,15 @@ divide its gradient by the size of its past gradients.
 
     s ← s + g²                             w ← w - η / (1 + (t - 1)·κ) · g / (√s + ε)
 
-*RMSprop* averages instead, with decay α, so that old gradients are forgotten.  v = 0 at first:
+*RMSprop* averages instead, with decay α, so that old gradients are forgotten.  v, ḡ and b are 0 at
+first:
 
     v ← α·v + (1 - α)·g²                   d = g / (√v + ε)
     centered: ḡ ← α·ḡ + (1 - α)·g          d = g / (√(v - ḡ²) + ε)
     momentum μ > 0: b ← μ·b + d            w ← w - η·b          μ = 0: w ← w - η·d
 
-*AdaDelta* replaces the rate by the size of past updates Δ, averaged as u.  v = u = 0 at first:
+*AdaDelta* multiplies by the size of past updates Δ, so that η can stay at 1.  u is the average of
+their squares.  v = u = 0 at first:
 
     v ← ρ·v + (1 - ρ)·g²
     Δ = √(u + ε) / √(v + ε) · g            with the u from before this step
@@ -38,8 +41,8 @@ divide its gradient by the size of its past gradients.
 convex problem that is right.  A network that must still learn after a million steps wants an
 average.
 
-**Why does ε stand elsewhere?**  In AdaGrad and RMSprop it only prevents a division by 0.  In
-AdaDelta it also starts the motion: with ε = 0 and u = 0 nothing would ever move.  So there it is
+**Why is AdaDelta's ε inside the roots?**  In AdaGrad and RMSprop ε only prevents a division by 0.
+In AdaDelta it also starts the motion: with ε = 0 and u = 0 nothing would ever move.  So it is
 inside both roots.  (Some libraries put RMSprop's inside, too.  Here it is outside, as in torch.)
 
 **Why centered?**  v - ḡ² is the variance.  Where gradients agree it is small, and the step is long.
@@ -57,8 +60,8 @@ it, `step` aside, have the same, on the same device.  All three follow these rul
 
 - A group has the constructor's arguments as keys (lr, eps, weight_decay, maximize, …).  A group
   that is given as a dict may set its own; the arguments are the default.  step reads them from
-  the group anew at each step, since schedules change them.  (An initial_accumulator_value counts
-  when the sum is made.)
+  the group anew at each step, since schedules change them.  Only initial_accumulator_value is
+  read once, when the sum is made.
 - self.state[w] has torch's names, as each class says, so a state_dict can go into torch's own
   optimizer, and theirs into yours.  "step" is t, a number or a tensor without axes; torch's is a
   float32 tensor.  State may be made at the first step or in the constructor.

@@ -7,8 +7,8 @@ page, if you have never looked inside one.
 
 **The idea.**  Gradients of different weights differ by orders of magnitude, so no single rate suits
 all.  Adam divides each weight's averaged gradient by its usual size.  Then every weight moves by
-about the learning rate, whatever the scale of its gradient.  Nearly every large language model is
-trained this way.
+about the learning rate, whatever the scale of its gradient.  Most large language models are
+trained with AdamW.
 
 **The formulas.**  For one weight w with gradient g, at its step t = 1, 2, …
 
@@ -18,16 +18,16 @@ trained this way.
     d = m̂ / (√v̂ + eps)                       the direction
     w ← w - η·d                              η is the learning rate, `lr`
 
-m and v are 0 at the start.  *AMSGrad* never forgets a large v: it keeps the largest v so far and
-divides that one by 1 - β₂ᵗ instead.  With `maximize` the gradient is -g.  λ is `weight_decay`, and
+m and v are 0 at the start.  *AMSGrad* never forgets a large v: its v̂ is the largest v so far,
+divided by 1 - β₂ᵗ.  With `maximize` the gradient is -g.  λ is `weight_decay`, and
 the two optimizers differ only in where it enters:
 
     Adam     g ──▶ + λ·w ──▶ m, v ──▶ d ──▶ w ← w - η·d
     AdamW    g ────────────▶ m, v ──▶ d ──▶ w ← (1 - η·λ)·w - η·d
 
-*Blocks of 8 bits.*  m and v take twice the memory of the weights.  Cut a tensor into blocks, in
-row-major order.  Keep one scale s for each block, its largest |x|, and a whole number from -127 to
-127 for each entry:
+*Blocks of 8 bits.*  m and v together take twice the memory of the weights.  In 8 bits they take a
+quarter of what they take in float32.  Cut a tensor into blocks, in row-major order.  Keep one scale
+s for each block, its largest |x|, and a whole number from -127 to 127 for each entry:
 
     code = round(127 · x / s)                x ≈ s · code / 127
 
@@ -35,13 +35,15 @@ row-major order.  Keep one scale s for each block, its largest |x|, and a whole 
     scales          127         │    .254
     codes    127  -50    3    0 │  127  50
 
-**Why correct the bias?**  After one step m is (1 - β₁)·g: a tenth of the gradient.  v is even a
-thousandth of g².  The uncorrected first step would be 0.1/√0.001 ≈ 3 times too long.
+**Why correct the bias?**  Take the defaults, β₁ = 0.9 and β₂ = 0.999.  After one step m is a tenth
+of g, and v only a thousandth of g².  The uncorrected first step would be 0.1/√0.001 ≈ 3 times too
+long.
 
 **Why decouple the decay?**  In Adam λ·w is part of g, and gets divided by √v̂ like all of g.  A
 weight with large gradients then hardly shrinks.  AdamW shrinks every weight by the same share.
 
-**Why blocks?**  One outlier sets the scale of all that share it.  In small blocks it spoils few.
+**Why blocks?**  One outlier sets the scale of its block, and small entries in it are rounded to 0.
+A small block has few of them.
 (Dettmers et al. use blocks of 2048, and codes that lie closer together near 0.)
 
 **Worked by hand**, w = 2, η = 0.1, β = (0.5, 0.75), eps = 0:
@@ -125,7 +127,7 @@ class Adam(Optimizer):
         """`params` is an iterable of parameters, or of groups as dicts: hand it to Optimizer's own __init__.
 
         Of the arguments lr, eps and weight_decay must be 0 or more, both betas 0 or more and below 1.
-        Raises ValueError, naming the value, for any other; NaN is none of these either.
+        Raises ValueError, naming the value, for one that isn't, NaN included.
         """
         raise NotImplementedError
 

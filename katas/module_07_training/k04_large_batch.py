@@ -4,10 +4,10 @@
 imported.  Lion, LARS and LAMB are subclasses of torch.optim.Optimizer, which keeps parameters,
 groups and state_dict for you.
 
-**The idea.**  A batch of 32,000 images on a thousand GPUs allows few steps, so each must be long.
-But one long rate for all layers diverges: in some layers ‖w‖ is a thousand times ‖g‖, in others ten
-times.  LARS and LAMB measure both and give each layer a step that is a fixed share of its weights.
-Lion spares half of Adam's memory, and Lookahead steadies any optimizer that it wraps.
+**The idea.**  With 32,000 images a batch, an epoch of ImageNet has only 40 steps, so each must be
+long.  But one large rate for all layers diverges: in some layers ‖w‖ is a thousand times ‖g‖, in
+others ten times.  LARS and LAMB measure both and give each layer a step that is a fixed share of
+its weights.  Lion keeps half of Adam's state, and Lookahead steadies any optimizer that it wraps.
 
 **The formulas.**  For a parameter w, a whole tensor with gradient g; η is `lr`, λ `weight_decay`, μ
 `momentum`, ‖·‖ the root of the sum of all squares.  The averages m and v and the buffer b are 0 at
@@ -31,8 +31,8 @@ first, and t = 1, 2, … counts the parameter's steps.
     u = m̂ / (√v̂ + eps) + λ·w               m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ)
     w ← w - η · ‖w‖/‖u‖ · u
 
-*Lookahead* lets an inner optimizer run ahead with fast weights θ, and after every k steps moves
-slow weights φ a part α of the way to them.  Then the fast ones start anew from there:
+*Lookahead* keeps two copies of the weights.  An inner optimizer runs ahead with the fast ones, θ.
+After every k steps the slow ones, φ, go a part α of the way to θ.  Then θ starts again from φ:
 
     φ ← φ + α·(θ - φ)        θ ← φ
 
@@ -45,12 +45,14 @@ slow weights φ a part α of the way to them.  Then the fast ones start anew fro
 **Why does the scale of g not matter to LARS?**  With λ = 0, g·‖w‖/‖g‖ has the length of w.  So no
 layer explodes, and none stands still.
 
-**Why two betas in Lion?**  The step should heed today's gradient (β₁ = 0.9), the memory should
-reach far back (β₂ = 0.99).  As every entry moves by η, its rate is 3 to 10 times smaller than
-AdamW's.
+**Why two betas in Lion?**  The step should follow the newest gradient (β₁ = 0.9), the memory should
+reach far back (β₂ = 0.99).
 
-**What if a norm is 0?**  A bias that starts at 0 would never move, or be divided by 0.  Then the
-ratio counts as 1.
+**Which rate does Lion want?**  Each of its entries moves by a full η, most of AdamW's by less.  Its
+authors take a rate 3 to 10 times smaller than AdamW's.
+
+**What if a norm is 0?**  A bias that starts at 0 has ‖w‖ = 0: its rate would be 0, and it would
+never move.  A gradient of 0 would mean a division by 0.  In both cases the ratio is 1.
 
 **Worked by hand**
 
@@ -78,9 +80,9 @@ No function changes its arguments.
 **Steps.**
 
     trust_ratio    5 min   no NaN where a norm is 0
-    Lion          15 min   which β is when?
+    Lion          15 min   one β for the step, one for the memory
     LARS          12 min   the rate inside the buffer
-    LAMB          12 min   the norm of u, decay and all
+    LAMB          12 min   the norm of u, with the decay in it
     Lookahead     15 min   count, copy, and resume
 
 Sources: Chen et al. 2023, "Symbolic Discovery of Optimization Algorithms" (Lion); You, Gitman and
@@ -100,7 +102,10 @@ from torch.optim import Optimizer
 
 
 def trust_ratio(size: Tensor, update: Tensor) -> Tensor:
-    """size / update, two norms ≥ 0 without axes; 1 where either is 0.  Without axes, of their dtype and device."""
+    """size / update, or 1 if either is 0.  Both are norms ≥ 0, tensors without axes.
+
+    The answer has no axes either, and their dtype and device.
+    """
     raise NotImplementedError
 
 
@@ -123,7 +128,7 @@ class Lion(Optimizer):
 
 
 class LARS(Optimizer):
-    """LARS.  r is trust_ratio(κ·‖w‖, ‖g‖ + λ·‖w‖): 1 where either is 0."""
+    """LARS.  r is trust_ratio(κ·‖w‖, ‖g‖ + λ·‖w‖): 1 where either is 0, and so for κ = 0."""
 
     def __init__(
         self,

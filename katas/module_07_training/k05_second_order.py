@@ -6,13 +6,14 @@ the Conjugate Gradient Method Without the Agonizing Pain", explains the second s
 
 **The idea.**  A gradient says which way is down, not how far.  Curvature does: along a steep,
 narrow direction the step must be short, along a flat one long.  The Hessian of n weights has n²
-entries, far too many.  So use it without writing it down: by its products with vectors (Newton by
-conjugate gradients), by one small matrix for each axis (Shampoo), or only by making all directions
-of an update equally long (Muon).
+entries, far too many to write down.  Newton by conjugate gradients needs only its products with
+vectors.  Shampoo replaces it: past gradients give one small matrix for each axis.  Muon keeps no
+curvature at all and makes all directions of an update equally long.
 
 **The formulas.**  H is the Hessian of the loss at w, and g the gradient.
 
-*Hessian-vector product*: the gradient of a number, twice as dear as a gradient:
+*Hessian-vector product*: ⟨∇loss(w), v⟩ is a number, and its gradient is H·v.  It costs a few times
+as much as a gradient, however many weights there are:
 
     H·v = ∇_w ⟨∇loss(w), v⟩
 
@@ -25,7 +26,8 @@ of an update equally long (Muon).
 *Damped Newton*: w ← w - d, where (H + λ·I)·d = g.
 
 *Shampoo* for a gradient G with k axes, of sizes n₁ … n_k.  For each axis i it keeps P_i, n_i × n_i,
-ε·I at first.  G_i is G with axis i first and all others flattened: n_i rows.
+ε·I at first.  G_i is G with axis i first and all others flattened: n_i rows.  To multiply "along
+axis i" is to multiply G_i by the matrix from the left, and to put the axes back.
 
     P_i ← P_i + G_i·G_iᵀ
     D = G, multiplied along each axis i by P_i^(-1/(2k))        w ← w - η·D
@@ -52,8 +54,8 @@ more rows than columns, it works on Xᵀ.  With a, b, c = 3.4445, -4.7750, 2.031
 far.  λ shortens the step; a large λ makes it g/λ, plain gradient descent.
 
 **Why does Newton–Schulz work?**  X = U·S·Vᵀ makes X ← U·(a·S + b·S³ + c·S⁵)·Vᵀ: the polynomial
-acts on each singular value alone.  These a, b, c are steep at 0, so five steps suffice.  A value
-above 1 % of ‖G‖ ends between 0.68 and 1.14, not at 1, and that is good enough.
+acts on each singular value alone.  It is steep at 0: a small value grows 3.4 times a step, so five
+steps suffice.  A value above 1 % of ‖G‖ ends between 0.68 and 1.14, which is near enough to 1.
 
 **Worked by hand**
 
@@ -67,7 +69,8 @@ above 1 % of ‖G‖ ends between 0.68 and 1.14, not at 1, and that is good enou
 and so are the answers.  No function changes its arguments.  Shampoo and Muon are subclasses of
 torch.optim.Optimizer:
 
-- A group has the constructor's arguments as keys.  step reads them from the group at each step.
+- A group has the constructor's arguments as keys.  A group that is given as a dict may set its
+  own.  step reads them from the group at each step.
 - What is kept for w is in self.state[w], so that a state_dict resumes a run.
 - A parameter whose .grad is None is skipped.
 - Parameters change in place.  Gradients stay as they are.  Autograd records nothing.
@@ -123,6 +126,8 @@ def conjugate_gradient(
 def newton_step(loss_fn: Callable[[Tensor], Tensor], w: Tensor, damping: float = 0.0, iterations: int = 100) -> Tensor:
     """w - d, a new tensor without a graph: d is from conjugate_gradient with that many `iterations`, λ is `damping`.
 
+    w may require gradients or not, and torch.no_grad() may be on.  No .grad changes.
+
     Raises ValueError, naming it, for a damping below 0.
     """
     raise NotImplementedError
@@ -174,7 +179,8 @@ class Muon(Optimizer):
     ) -> None:
         """Raises ValueError
 
-        - naming the value, if lr or weight_decay is below 0, or momentum not 0 or more and below 1;
+        - naming the value, if lr or weight_decay isn't 0 or more, NaN included, or momentum isn't 0 or more
+          and below 1;
         - naming the shape, if a parameter in any group doesn't have two axes.
         """
         raise NotImplementedError

@@ -9,30 +9,33 @@ changes its rate on the way: a short warm-up while the gradients are still wild,
 then small ones.  Here a schedule is a plain function: it takes the step t = 0, 1, 2, … and returns
 a *factor*.  The rate is the optimizer's own rate times the factor.
 
-**The formulas.**  h(u) = (1 + cos πu) / 2 falls from 1 at u = 0 to 0 at u = 1.  `low` is the
-factor at the bottom.
+**The formulas.**  u is the share of a curve that is done.  h(u) = (1 + cos πu) / 2 falls from 1 at
+u = 0 to 0 at u = 1.  `low` is the factor at the bottom.  WSD is warm-up, stable, decay.
 
     step decay       γ^(number of milestones ≤ t)
     cosine           low + (1 - low) · h(t / steps)               low from t = steps on
     warm restarts    the same cosine again and again, each `mult` times as long as the last
-    cyclic           low + (1 - low) · height · shrink^c          in cycle c = 0, 1, …
+    cyclic           low + (1 - low) · height · shrink^c          in cycle c; height: 0, 1, 0
     one cycle        from 1/div up to 1, then down to 1/(div · final_div), each along h
-    WSD              t / warm up, then 1, then low + (1 - low) · (1 - u) or · (1 - √u)
+    WSD              t / warm, then 1, then low + (1 - low) · (1 - u) or · (1 - √u)
     warm-up          (start + (1 - start) · t / steps) · factor(0), then factor(t - steps)
 
 **A drawing**
 
     cosine                warm restarts, mult 2        cyclic, shrink 0.5
-    ●─╮                   ●╮ ●─╮                        ╱╲
-       ╲                   ╲ │ ╲                       ╱  ╲    ╱╲
-        ╰──●───────         ●│  ╰─●                   ●    ●──╱  ╲──●
-    0     steps           0  first   3·first          0   up+down
+    ●─╮                   ●╮ ●─╮  ●                     ╱╲
+       ╲                   ╲ │ ╲  │                    ╱  ╲    ╱╲
+        ╰──●───────         ○│  ╰─○                   ●    ●──╱  ╲──●
+    0     steps           0  first 3·first            0   up+down
+
+    ○ isn't reached: at that step the next cosine starts, at 1
 
     one cycle             warm-up, stable, decay       warm-up of any schedule
         ╭●╮                  ●──────●                     ●─╮
        ╱   ╲                ╱        ╲                   ╱   ╲  its step 0
-      ●     ╰──●           ●          ●────             ●     ╰─   is at `steps`
-    0        total-1      0 warm  +stable +decay       0  steps
+      ●     ╲              ●          ●────             ●     ╰─   is at `steps`
+             ╰──●
+      0      total-1       0 warm  +stable +decay       0  steps
 
 **Why does `one_cycle` stop at total - 1?**  A run of `total` steps has t = 0, …, total - 1, and the
 last of them should get the smallest rate.  The peak is at p = warm · total - 1, which may lie
@@ -44,7 +47,7 @@ rounding adds up, and a rate that was 0 once stays 0.  So `Scheduler` keeps the 
 beginning, and each step computes base · factor(t).
 
 **Why is the base in the state?**  You resume a run: a new optimizer loads its old state, and its
-rate is now that of the middle.  A scheduler made after this takes it for the rate of the start.
+rate is now that of the middle.  A scheduler that you make then takes this rate for the base.
 Loading the scheduler's own state must put that right.
 
 **Worked by hand**
@@ -57,7 +60,8 @@ Loading the scheduler's own state must put that right.
     WSD, warm 2, stable 3, decay 4, "sqrt":   0  0.5;  1  1  1;  1  0.5  0.293  0.134;  0  0 …
     warm-up over 4 steps from 0.2:            0.2  0.4  0.6  0.8, then the schedule's step 0
 
-**Shapes**: t is an int ≥ 0, in any order: a schedule has no memory.  Factors are floats.  Numbers
+**Shapes**: t is an int ≥ 0.  A schedule has no memory: any t may follow any.  Factors are floats.
+Numbers
 of steps are ints ≥ 1 unless said otherwise; `low` and `start` are from 0 to 1; γ, shrink, div and
 final_div are above 0.  No function changes its arguments, and a Scheduler changes its optimizer's
 rates alone.
@@ -184,7 +188,8 @@ class Scheduler:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the scheduler of `state` was, with its bases, and set the rates for its t.
 
-        - It is alike whether the optimizer's state was loaded before or after this, or before this was made.
+        - The result is the same whether the optimizer's own state was loaded before this scheduler was made,
+          or before or after this call.
         - `state` isn't changed, now or later.
 
         Raises ValueError, naming both numbers, if it had another number of groups.

@@ -5,16 +5,17 @@ forward hooks; no other kata.  A good text: Goodfellow, Bengio and Courville 201
 section 8.4.
 
 **The idea.**  Fifty layers that each shrink their input a little leave nothing of it.  Fifty that
-each enlarge it a little overflow.  The gradients on the way back fare alike.  So the weights are
-drawn such that a layer keeps the variance of what goes through it.  You write the three usual
-draws, one that measures on data, and two that begin from weights that are already there.
+each enlarge it a little overflow.  The same happens to the gradients on the way back.  So you draw
+weights with which a layer keeps the variance of what goes through it.  You write the three usual
+draws, one start that measures on data, one that copies, and one that shares a weight.
 
 **The formulas.**  A weight has the shape (out, in, *kernel).  k is the number of places in the
-kernel, 1 for a linear layer.
+kernel, 1 for a linear layer.  `gain` is a factor of your choice, `slope` that of a leaky ReLU below
+0.  LSUV is layer-sequential unit variance.
 
     fan_in = in · k        fan_out = out · k
 
-    Xavier        std = gain · √(2 / (fan_in + fan_out))
+    Xavier        std = gain · √(2 / (fan_in + fan_out))     for tanh; He's is for ReLU
     He            std = √(2 / ((1 + slope²) · fan))          fan is fan_in or fan_out
     orthogonal    W Wᵀ = gain² · I  for out ≤ in · k,   Wᵀ W = gain² · I  for out ≥ in · k
     LSUV          orthogonal, then layer by layer  W ← W / √(variance of the layer's output)
@@ -22,7 +23,8 @@ kernel, 1 for a linear layer.
 
 A normal draw has mean 0 and that std.  A uniform draw from -a to a has the std a / √3.
 
-**A drawing.**  The std of what comes out of layer 0, 10, … 50, with 100 wide layers and ReLU:
+**A drawing.**  The root mean square of what leaves the ReLU of layer 0 (the input), 10, … 50, if
+the layers are very wide:
 
     He            1 ──── 1 ──── 1 ──── 1 ──── 1 ──── 1
     half of it    1 ── 10⁻³ ─ 10⁻⁶ ─ 10⁻⁹ ─ 10⁻¹² ─ 10⁻¹⁵        (1/2)⁵⁰
@@ -35,13 +37,17 @@ LSUV goes through the network once for each layer:
         ① variance           ② variance           ③ variance
           to 1                 to 1                 to 1
 
+**Why two fans?**  A number that comes out is a sum of fan_in products: 1/fan_in keeps the variance
+on the way forward.  A gradient on its way back is a sum of fan_out products: 1/fan_out keeps that.
+Xavier takes the mean of both fans.
+
 **Why the 2 in He's formula?**  ReLU sets half of its inputs to 0, so that the mean of the squares
 halves.  The 2 makes up for it.  A leaky ReLU with `slope` keeps slope² of the other half.
 
 **Why the signs of R?**  QR gives W = QR, and Q is orthogonal.  But (-q) · (-r) is the same product,
 and libraries choose the signs by their own habits: Q's first entry may be negative in every draw.
 Multiply each column of Q by the sign of R's diagonal entry.  Then all orthogonal matrices are
-equally likely, if W was normal.
+equally likely, if W's entries are normal.
 
 **Why is one division enough for LSUV?**  With a bias of 0 a layer's output is linear in its weight.
 Half the weight is half the output, and a quarter of its variance.
@@ -60,8 +66,8 @@ other function changes its arguments.
   autograd records nothing.
 - What was in a weight before doesn't matter.  Weights are float32, float64 or bfloat16, on any
   device, contiguous or not.
-- All randomness comes from `generator`, which is on the weight's device, if there is one, and from
-  torch's own if not.  Which numbers are drawn in which order is free.
+- All randomness comes from `generator`, on the weight's device; if it is None, from torch's own.
+  Which numbers are drawn in which order is free.
 
 **Steps.**
 

@@ -6,7 +6,7 @@ variance of a mean; no other kata.  If the loop is new: the PyTorch tutorial "Le
 **The idea.**  Between the backward pass and the optimizer's step you hold the gradient, and can ask
 three things.  Is it too long?  One bad batch can undo a day, so you clip.  Is it the gradient of
 the batch that you want?  A batch that doesn't fit into memory goes through in parts.  And how much
-of it is noise?  That tells how large a batch is worth its price.
+of it is noise?  That tells you from which size on a larger batch is wasted.
 
 **The formulas.**  g is a gradient, w its parameter, ‖·‖ a norm over all its numbers.
 
@@ -15,10 +15,11 @@ of it is noise?  That tells how large a batch is worth its price.
     by value          each number into [-limit, limit]
     adaptive (AGC)    gᵢ ← gᵢ · ratio · m / ‖gᵢ‖                   if ‖gᵢ‖ > ratio · m
                       with m = max(‖wᵢ‖, eps), for each unit i
-    accumulation      loss = Σ nⱼ Lⱼ / Σ nⱼ                        nⱼ targets count in part j
+    accumulation      loss = (n₁L₁ + n₂L₂ + …) / (n₁ + n₂ + …)     nⱼ targets count in part j
     noise scale       B = tr(Σ) / |G|²
 
 A *unit* is a row w[i], all its axes together; a parameter with fewer than two axes is one unit.
+Lⱼ is the mean loss of part j.  tr(Σ) is the sum of the variances on Σ's diagonal.
 
 G is the true gradient, Σ the covariance of a single sample's.  Take n gradients, each the mean over
 a batch of b samples.  `small` is the mean of their |g|².  `big` is the |g|² of their mean, which is
@@ -43,6 +44,9 @@ transformers had it until October 2024.
 **Why does E|g|² grow as the batch shrinks?**  The mean over b samples is G plus noise with the
 covariance Σ/b.  So E|g|² = |G|² + tr(Σ)/b.  Two sizes give two equations for two unknowns.
 
+**What does B tell you?**  In a batch of B samples the noise is as long as the gradient: tr(Σ)/B is
+|G|².  Far below B, twice the batch needs about half the steps.  Far above, it saves hardly any.
+
 **Why clip all gradients together?**  One factor for all keeps the direction.  Clipping by value, or
 unit by unit, turns it.
 
@@ -65,9 +69,9 @@ function changes its arguments.
 
 **Steps.**
 
-    global_norm      8 min   halves overflow when squared
+    global_norm      8 min   in float16, 300 squared is inf
     clip_norm_      10 min   nothing happens below the limit
-    clip_value_      4 min
+    clip_value_      4 min   in place
     clip_adaptive_  14 min   the norm of a row, shaped so that it multiplies the row
     accumulate      16 min   count first; one graph at a time
     noise_scale     12 min   two equations, solved
@@ -90,9 +94,9 @@ def global_norm(parameters: Iterable[Tensor], order: float = 2.0) -> Tensor:
 
     order  2, 1, or inf for the largest absolute value
 
-    - float64 if all gradients are, else float32: halves are widened before they are squared or added.
-      (A mix of float64 and others isn't tested.)
-    - It is on the device of the gradients.  Without any gradient it is 0.
+    - float64 if all gradients are, else float32: float16 and bfloat16 are widened before they are squared or
+      added.  (A mix of float64 and others isn't tested.)
+    - It is on the device of the gradients.  Without any gradient it is 0, of any dtype and on any device.
     """
     raise NotImplementedError
 
@@ -121,7 +125,7 @@ def clip_adaptive_(parameters: Iterable[Tensor], ratio: float = 0.01, eps: float
     """Clip each unit of the gradients by the norm of the same unit of the parameter (AGC).
 
     - A unit that isn't longer than ratio · max(‖wᵢ‖, eps) stays as it is, to the last bit; one of zeros, too.
-    - Norms are those of order 2; halves are widened before they are squared.
+    - Norms are those of order 2; float16 and bfloat16 are widened before they are squared.
     - Raises ValueError, naming the ratio, if it isn't above 0; then no gradient is changed.
     """
     raise NotImplementedError
@@ -139,7 +143,7 @@ def accumulate(
     loss_fn  loss_fn(model(inputs), targets) is the mean over those entries of `targets` that aren't `ignore`;
              where all are, it is NaN
 
-    - Gradients from before don't count: they are gone.
+    - Gradients from before the call are dropped, not added to.
     - A part's backward pass is done before the next part's forward pass.
     - A part in which nothing counts adds nothing.  In one part at least something does.
     - The model treats each sample alike, whatever else is in the part, and stays in its mode.

@@ -1,12 +1,12 @@
 """Regularizers for images, sequences and deep networks
 
 **Before you start.**  You need dropout as a mask and a scale, residual blocks, and targets that are
-probabilities; no other kata.  If dropout is new: module 04's kata regularization.
+probabilities; no other kata is imported.  If dropout is new: module 04's k06_regularization.
 
 **The idea.**  Ordinary dropout hardly works where neighbours say the same: a dropped pixel can be
 guessed from the pixels around it, a dropped word vector from the step before.  So drop something
 that can't be guessed: a channel, a feature at all steps, a weight, a whole block.  Or leave the
-network alone, and make up samples between those that you have.
+network alone, and mix new samples from those that you have.
 
 **The formulas.**  A mask m holds 0 with probability p and 1 else.  All drops divide what they keep
 by 1 - p, so that means stay as they are; in evaluation nothing is dropped.
@@ -21,12 +21,12 @@ by 1 - p, so that means stay as they are; in evaluation nothing is dropped.
 
 The other sample of sample i is order[i].  CutMix's box, for an image H × W and a center (r, c):
 
-    half = ⌊H · √(1 - λ) / 2⌋      rows     from r - half up to, but without, r + half
-    half = ⌊W · √(1 - λ) / 2⌋      columns  from c - half up to, but without, c + half
+    h = ⌊H · √(1 - λ) / 2⌋         rows     from r - h up to, but without, r + h
+    w = ⌊W · √(1 - λ) / 2⌋         columns  from c - w up to, but without, c + w
 
 and what lies outside of the image is cut off.
 
-**A drawing**
+**A drawing**; what is kept is ▓:
 
     ordinary        spatial                    variational          CutMix
                     channel 1   2    3         time ──▶
@@ -36,8 +36,9 @@ and what lies outside of the image is cut off.
     │▓▓ ▓ ▓│        │▓▓▓▓│    │▓▓▓▓│              3     │▓▓▓▓▓▓│    │   │oth-│
     └──────┘        └────┴────┴────┘                    └──────┘    └───┴er──┘
 
-**Why the same mask at all steps?**  With a new mask at each step the noise of a recurrent network
-adds up over time and drowns what it should remember.  Gal and Ghahramani kept one mask a sequence.
+**Why the same mask at all steps?**  A new mask at each step brings a recurrent network new noise at
+each step.  It adds up over time and drowns what the network should remember.  Gal and Ghahramani
+keep one mask for a whole sequence.
 
 **Why does stochastic depth drop late blocks more often?**  Early blocks find the features that all
 others need.  So the rate grows in a line, up to `last` at the last block.
@@ -50,32 +51,33 @@ they would promise more of the other image than there is.
     spatial, p = 0.2:    a channel [4, 8] becomes [5, 10] or [0, 0]
     depth_rates(4, 0.2): [0.05, 0.1, 0.15, 0.2]
     mixup, λ = 0.75, samples [4] and [8], order [1, 0]:   [5] and [7]; targets [¾ ¼] and [¼ ¾]
-    cutmix_box(8, 12, 0.75, 1, 6):  λ is 0.75,   half 2 and 3, so (0, 3, 3, 9)
+    cutmix_box(8, 12, 0.75, 1, 6):  λ is 0.75, h is 2, w is 3, so (0, 3, 3, 9)
     its area is 18 of 96: own targets count 0.8125, the other's 0.1875
 
 **Shapes** are in each docstring.  b is the batch, p is from 0 to 1, floats keep their dtype and
 device.  No function changes its arguments.
 
 - p = 1 drops everything: zeros, with a gradient of 0.  Gradients go through the same mask.
-- A new mask is drawn at each call, from `generator`, on x's device, if there is one, and else from
-  torch's own.  Which numbers are drawn in which order is free.  Without `training` nothing is.
-- Any other p raises a ValueError that names it, in either mode.
+- Each call draws a new mask from `generator`, on x's device; if it is None, from torch's own.
+  Which numbers are drawn in which order is free.  Without `training` nothing is drawn or scaled.
+- A p outside [0, 1] raises a ValueError that names it, in either mode.
 
 **Steps.**
 
     spatial_dropout       10 min   the mask's shape is all that is new
-    variational_dropout    5 min
+    variational_dropout    5 min   one decision for all steps
     drop_connect           8 min   the weights, not the inputs, and not the bias
     StochasticDepth       10 min   what is dropped is f(x)
     depth_rates            4 min   block 1 has a rate already
-    mixup                  5 min
+    mixup                  5 min   the targets, too
     cutmix_box            10 min   cut off at the border
     cutmix                 8 min   targets by the area
     mix_batch             12 min   one λ a batch
 
 Sources: Tompson et al. 2015 (spatial); Gal and Ghahramani 2016 (variational); Wan et al. 2013
-(DropConnect); Huang et al. 2016, "Deep Networks with Stochastic Depth" (there a whole batch
-skips); Zhang et al. 2018, "mixup"; Yun et al. 2019, "CutMix".
+(DropConnect; there each sample has its own mask, and biases are dropped, too); Huang et al. 2016,
+"Deep Networks with Stochastic Depth" (there a whole batch skips, and f(x) is scaled in evaluation
+instead); Zhang et al. 2018, "mixup"; Yun et al. 2019, "CutMix".
 
 From scratch: the dropouts of torch.nn and torch.nn.functional, torch.dropout,
 torch.native_dropout, torch.feature_dropout, torch.alpha_dropout, torch.feature_alpha_dropout,

@@ -15,14 +15,15 @@ that stops gradients from undoing each other.
     a batch         from the first max(1, ⌊c · n⌋) samples of the order
     image size      first + (last - first) · i / (stages - 1), rounded down to a multiple
     uncertainty     loss = ½ Σ (exp(-sᵢ) · Lᵢ + sᵢ)
-    surgery         gᵢ ← gᵢ - (gᵢ·gⱼ / gⱼ·gⱼ) · gⱼ             if gᵢ·gⱼ < 0
+    surgery         gᵢ ← gᵢ - (gᵢ·gⱼ) / (gⱼ·gⱼ) · gⱼ           if gᵢ·gⱼ < 0
 
-c₀ is the competence at the `start`, p the `power`.  In stage i = 0 … stages - 1 the images have one
-size.  Lᵢ is the loss of task i, and sᵢ = log σᵢ² is learned; σᵢ says how noisy the task is.
+c(t) is the share of the n samples that may be drawn at step t; c₀ is its `start`, p the `power`.
+Within a stage i = 0 … stages - 1 the image size stays.  Lᵢ is the loss of task i, and
+sᵢ = log σᵢ² is learned; σᵢ says how noisy the task is.
 
-*Surgery* (PCGrad): each task's gradient gᵢ goes through the other tasks' in a random order.  Where
-it conflicts, it loses its part along gⱼ.  gⱼ is the gradient from before any surgery, gᵢ what is
-left by then.  The results are added up.
+*Surgery* (PCGrad): compare each task's gradient gᵢ with the others, gⱼ, in a random order.  Where
+they conflict, gᵢ·gⱼ < 0, gᵢ loses its part along gⱼ.  gⱼ is the gradient from before any surgery,
+gᵢ what is left by then.  The results are added up.
 
 **A drawing**
 
@@ -39,11 +40,12 @@ left by then.  The results are added up.
 **Why ½ s?**  Without it the loss would be smallest at s = ∞, where nothing is learned.  With it the
 best s is log L: then exp(-s) · L = 1 for every task, whatever the size of its loss.
 
-**Why the root in the pace?**  With p = 1 as many new samples are allowed at each step.  But the
-more there are, the rarer each is drawn.  With p = 2 new ones come more slowly with time.
+**Why the root in the pace?**  With p = 1 each step adds the same number of samples.  But the more
+there are, the less often a new one is drawn.  With p = 2 fewer and fewer are added, so that each
+gets its turns before the next ones come.
 
-**Why stable?**  Scores often tie: many sentences have 12 words.  Tied samples stay in the order of
-the data, in both kinds of order, so that a run can be repeated.
+**Why a stable sort?**  Scores often tie: many sentences have 12 words.  Tied samples stay in the
+order of the data, easy or hard first, so that a run can be repeated.
 
 **Worked by hand**
 
@@ -62,7 +64,7 @@ torch's own.  Answers are on the device of what came in.
 **Steps.**
 
     difficulty_order        5 min   ties, both ways
-    competence              6 min
+    competence              6 min   what comes after the end?
     curriculum_batch        8 min   each sample at most once
     image_size              8 min   which stage is t in?
     UncertaintyWeighting    8 min   the parameter is a logarithm
@@ -74,7 +76,7 @@ Curriculum Learning for Neural Machine Translation"; Tan and Le 2021, "Efficient
 (sizes by stages); Kendall, Gal and Cipolla 2018, "Multi-Task Learning Using Uncertainty to Weigh
 Losses"; Yu et al. 2020, "Gradient Surgery for Multi-Task Learning".
 
-From scratch: everything is.
+From scratch: nothing is forbidden.
 """
 
 from collections.abc import Iterable
@@ -108,7 +110,7 @@ def curriculum_batch(order: Tensor, share: float, size: int, generator: Generato
 
     - All choices are equally likely; in which order the samples stand is free.
     - If fewer than `size` may be seen, it is all of these, once each.
-    - 0 ≤ share ≤ 1.  Where share · n is a whole number only up to rounding isn't tested.
+    - 0 ≤ share ≤ 1.  No test depends on how share · n is rounded near a whole number.
     """
     raise NotImplementedError
 

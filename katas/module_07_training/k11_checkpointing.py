@@ -3,11 +3,11 @@
 **Before you start.**  You need state_dict, an optimizer, a schedule and batch norm; no other kata.
 The PyTorch tutorial "Saving and Loading Models" is enough.
 
-**The idea.**  Long runs die: a node fails, a disk fills up, the queue ends.  A checkpoint lets a run
-go on as if nothing had happened.  Three things go wrong in practice.  Something is missing from the
-state, and the resumed run is another run.  The run dies while it writes, and the only checkpoint is
-half a file.  Or the disk fills up with checkpoints that nobody needs.  You also keep an average of
-the weights, which is often better than the last ones.
+**The idea.**  Long runs die: a node fails, a disk fills up, the queue ends.  A checkpoint lets a
+run go on as if nothing had happened.  Three things go wrong in practice.  Something is missing
+from the state, and the resumed run is another run.  The run dies while it writes, and the only
+checkpoint is half a file.  Or the disk fills up with checkpoints that nobody needs.  You also
+keep an average of the weights, which is often better than the last ones.
 
 **The formulas.**  A run's next step is a function of its whole state:
 
@@ -54,7 +54,8 @@ Averaged weights have none: one pass over data without gradients measures them.
 
 **Worked by hand**
 
-    EMA, d = 0.9, weights 1 2 3:    1, 0.9·1 + 0.1·2 = 1.1, 0.9·1.1 + 0.1·3 = 1.29;   their mean is 2
+    EMA, d = 0.9, weights 1 2 3:    1, 0.9·1 + 0.1·2 = 1.1, 0.9·1.1 + 0.1·3 = 1.29
+    their mean:                     2
     losses 3 1 2 at steps 10 20 30, k = 1:   10;   20;   20 (best) and 30 (just saved)
     {"w": [1, 2]} in int8: 8 + 56 + 2 bytes.  The header has 54 characters and 2 spaces:
         {"w":{"dtype":"I8","shape":[2],"data_offsets":[0,2]}}

@@ -1,17 +1,17 @@
 """Run monitoring
 
-**Before you start.**  You need JSON, bits and bytes in Python (struct), and a training loop; no other
-kata.  New to binary formats?  Read the first half of "Encoding" at protobuf.dev.
+**Before you start.**  You need JSON, bits and bytes in Python (struct), and a training loop; no
+other kata.  New to binary formats?  Read the first half of "Encoding" at protobuf.dev.
 
-**The idea.**  A run of a week can go wrong in any hour, and nobody watches it all the time.  So it writes
-down what it does, in files that a crash can't spoil and that tools can draw.  It watches itself: a
-loss that jumps takes the weights back to a good state, and the data that made it jump are left out.
-And it says how much of the machine it uses.
+**The idea.**  A run of a week can go wrong in any hour, and nobody watches it all the time.  So
+it writes down what it does, in files that a crash can't spoil and that tools can draw.  It
+watches itself: a loss that jumps takes the weights back to a good state, and the data that made
+it jump are left out.  And it says how much of the machine it uses.
 
 **The formulas.**
 
-*A ratio for each layer*, from weights w, gradients g, and the weights w' after a step.  About 1/1000
-is a common rule of thumb; 1/10 is too fast, 1/100,000 too slow:
+*A ratio for each layer*, from weights w, gradients g, and the weights w' after a step.  About
+1/1000 is a common rule of thumb; 1/10 is too fast, 1/100,000 too slow:
 
     ratio = ‖w' - w‖ / ‖w‖
 
@@ -23,11 +23,11 @@ standard deviation if losses are Gaussian:
 *Rollback*, as large language models were trained (PaLM): go back to an older state, and skip the
 data since.  Here the older of the last two saved states:
 
-    batch    0   1   2   3   4   5   6   7   8   9
-             ▲       ▲       ▲   ●                      states from before 0, 2, 4; spike at 5
-                     ╰── back ───╯                      back to the state from before 2
-                                     6   7   8   9      2 to 5 are skipped; next save before 8
-                                             ▲
+    batch  0   1   2   3   4   5   6   7   8   9
+           ▲       ▲       ▲   ●    states before 0, 2, 4; spike at 5
+                   ╰── back ───╯    to the state before 2
+                                   6   7   8   9    2 to 5 are skipped
+                                           ▲        the next state
 
 *Model FLOPs utilization* (MFU), for N parameters, L layers, H heads of size Q, T positions, and the
 machine's peak P in FLOPs a second:
@@ -37,29 +37,31 @@ machine's peak P in FLOPs a second:
 *TensorBoard's file* is a row of records.  Each holds an event:
 
     ┌───────────┬───────────────┬─────────────┬───────────────┐
-    │ length    │ masked CRC    │ event       │ masked CRC    │     all numbers little-endian
-    │ 8 bytes   │ of the length │ in protobuf │ of the event  │     a CRC takes 4 bytes
+    │ length    │ masked CRC    │ event       │ masked CRC    │
+    │ 8 bytes   │ of the length │ in protobuf │ of the event  │
     └───────────┴───────────────┴─────────────┴───────────────┘
     mask(c) is  ((c >> 15) | (c << 17)) + 0xA282EAD8, cut to 32 bits
 
+All numbers are little-endian, and a CRC takes 4 bytes.
+
 In protobuf a field begins with a byte: 8 · number + kind.  Kind 0 is a varint, 1 eight bytes, 2 a
-varint length and so many bytes, 5 four bytes.  A *varint* has 7 bits a byte, the lowest first; the top
-bit says that more follow.  An event and what it contains:
+varint length and so many bytes, 5 four bytes.  A *varint* has 7 bits a byte, the lowest first;
+the top bit says that more follow.  An event and what it contains:
 
     event    1 wall_time (kind 1, a double)     2 step (kind 0)
              3 file_version (kind 2, a text)    5 summary (kind 2)
     summary  1 value (kind 2), once for each scalar
     value    1 tag (kind 2, a text)             2 simple_value (kind 5, a float)
 
-*CRC-32C* works bit by bit, lowest bit first: begin with all 32 bits set.  For each byte, xor it into
-the lowest 8 bits; then 8 times shift right by one, and xor 0x82F63B78 if a 1 fell out.  In the end
-invert all bits.
+*CRC-32C* works bit by bit, lowest bit first: begin with all 32 bits set.  For each byte, xor it
+into the lowest 8 bits; then 8 times shift right by one, and xor 0x82F63B78 if a 1 fell out.  In
+the end invert all bits.
 
-**Why the median and not the mean?**  One loss of 1000 moves the mean and blows up the deviation, and
-the next spike passes.  It hardly moves the median.
+**Why the median and not the mean?**  One loss of 1000 moves the mean and blows up the deviation,
+and the next spike passes.  It hardly moves the median.
 
-**Why not back to the newest state?**  The loss of a batch is measured before its step.  The weights that
-give a spike were spoilt by earlier steps: the newest state may have them already.
+**Why not back to the newest state?**  The loss of a batch is measured before its step.  The
+weights that give a spike were spoilt by earlier steps: the newest state may have them already.
 
 **Worked by hand**
 
@@ -86,8 +88,8 @@ model are changed as it is said.
     throughput            4 min   not a mean of rates
     mfu                   4 min
 
-Sources: the TFRecord format and event.proto (github.com/tensorflow); RFC 3720, appendix B.4 (CRC-32C);
-Chowdhery et al. 2022, "PaLM", section 5.1 (spikes) and appendix B (MFU).
+Sources: the TFRecord format and event.proto (github.com/tensorflow); RFC 3720, appendix B.4
+(CRC-32C); Chowdhery et al. 2022, "PaLM", section 5.1 (spikes) and appendix B (MFU).
 
 From scratch: torch.utils.tensorboard, tensorboard and tensorboardX may not be used.
 """

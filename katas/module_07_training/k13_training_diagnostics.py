@@ -3,10 +3,10 @@
 **Before you start.**  You need forward hooks, singular values and least squares; no other kata.
 Hooks are new to you?  Read "nn.Module hooks" in PyTorch's notes on modules.
 
-**The idea.**  A network that doesn't learn gives one number, a loss that stays.  The reason is inside: units
-that never fire, a tanh at its limits, gradients that fade from layer to layer.  Each leaves a trace that you
-can measure.  You write the instruments, and a diagnosis that names the sick layer and leaves a healthy
-network alone.
+**The idea.**  A network that doesn't learn gives one number, a loss that stays.  The reason is
+inside: units that never fire, a tanh at its limits, gradients that fade from layer to layer.
+Each leaves a trace that you can measure.  You write the instruments, and a diagnosis that names
+the sick layer and leaves a healthy network alone.
 
 **The formulas.**
 
@@ -41,25 +41,26 @@ d is random.  Each of its rows (filters) is scaled to the length of the same row
 
     slope = ∑ (t - t̄) yₜ / ∑ (t - t̄)²        its standard error = √(∑ rₜ² / (n - 2) / ∑ (t - t̄)²)
 
-**Why scale the direction by row?**  A ReLU network computes the same if one layer is doubled and the next
-one halved.  Steps of a fixed length would then show a flat or a steep loss for the same function.
+**Why scale the direction by row?**  A ReLU network computes the same if one layer is doubled and
+the next one halved.  Steps of a fixed length would then show a flat or a steep loss for the same
+function.
 
-**Why the standard error?**  Losses are noisy.  A slope is only worth something beyond its own error: so a
-run counts as converged if it doesn't fall by more than z standard errors.
+**Why the standard error?**  Losses are noisy.  A slope is only worth something beyond its own
+error: so a run counts as converged if it doesn't fall by more than z standard errors.
 
-**Why train on a single batch?**  Every sound network can learn one small batch by heart.  If it can't, there
-is a bug, and it took you a second to know.
+**Why train on a single batch?**  Every sound network can learn one small batch by heart.  If it
+can't, there is a bug, and it took you a second to know.
 
 **Worked by hand**
 
     rms of the gradients [3 4] and [0]: √(25/3) = 2.887
     the activations drawn: mean 0.5, std √(5/6 - 1/4) = 0.764
-    W with 3 and 4 on its diagonal: stable rank 25/16 = 1.5625, p = 4/7 and 3/7, effective rank 1.980,
-        condition 1.333
+    W with 3 and 4 on its diagonal: stable rank 25/16 = 1.5625, p = 4/7 and 3/7,
+        effective rank 1.980, condition 1.333
     losses 3 1 2: slope -0.5, residuals 0.5 -1 0.5, standard error √(1.5/1/2) = 0.866: no trend
 
-**Shapes** are in each docstring.  Everything works where the model is, in the dtype of its parameters
-(float16 and bfloat16, too, where it is said).  No function changes its arguments.
+**Shapes** are in each docstring.  Everything works where the model is, in the dtype of its
+parameters (float16 and bfloat16, too, where it is said).  No function changes its arguments.
 
 **Steps.**  A good place to pause is after diagnose.
 
@@ -74,8 +75,8 @@ is a bug, and it took you a second to know.
     memorizes            10 min   a copy is trained
 
 Sources: Glorot and Bengio 2010, "Understanding the difficulty of training deep feedforward neural
-networks"; Lu et al. 2019, "Dying ReLU and Initialization"; Li et al. 2018, "Visualizing the Loss Landscape
-of Neural Nets" (filter normalization); Roy and Vetterli 2007, "The Effective Rank".
+networks"; Lu et al. 2019, "Dying ReLU and Initialization"; Li et al. 2018, "Visualizing the Loss
+Landscape of Neural Nets" (filter normalization); Roy and Vetterli 2007, "The Effective Rank".
 
 From scratch: scipy may not be used.
 """

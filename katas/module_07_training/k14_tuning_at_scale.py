@@ -1,22 +1,24 @@
 """Tuning at scale
 
-**Before you start.**  You need Adam, and successive halving: kata hyperparameter_search of module 02, whose
-grid and draw you may use for your own experiments.  Nothing is imported.
+**Before you start.**  You need Adam, and successive halving: kata hyperparameter_search of module
+02, whose grid and draw you may use for your own experiments.  Nothing is imported.
 
-**The idea.**  Settings decide how good a run is, and each try costs a run.  At scale you can't try many on
-the real thing.  So you find a rate in a minute (range test), give up bad runs early on many machines
-(ASHA), change settings while runs go on (populations), look at several goals at once (Pareto), and tune a
-small model whose best rate holds for a large one (µP).
+**The idea.**  Settings decide how good a run is, and each try costs a run.  At scale you can't
+try many on the real thing.  So you find a rate in a minute (range test), give up bad runs early
+on many machines (ASHA), change settings while runs go on (populations), look at several goals at
+once (Pareto), and tune a small model whose best rate holds for a large one (µP).
 
 **The formulas.**
 
-*The range test* raises the rate at each step, rᵢ = low · (high/low)^(i/(n-1)), and smooths the losses:
+*The range test* raises the rate at each step, rᵢ = low · (high/low)^(i/(n-1)), and smooths the
+losses:
 
     mᵢ = β mᵢ₋₁ + (1 - β) lossᵢ,  m₋₁ = 0          smooth loss sᵢ = mᵢ / (1 - βⁱ⁺¹)
 
 Take the rate at which the smooth loss falls steepest against log r.
 
-*ASHA* is successive halving without waiting.  Rung k gives a budget of b·ηᵏ.  Whenever a machine is free:
+*ASHA* is successive halving without waiting.  Rung k gives a budget of b·ηᵏ.  Whenever a machine
+is free:
 
     for each rung, from the last but one down to 0:
         of all n results of the rung, those with the ⌊n/η⌋ lowest losses may go up
@@ -27,11 +29,11 @@ Take the rate at which the smooth loss falls steepest against log r.
     rung 1   budget 3        ●     ●     ↑     ●
     rung 0   budget 1  ●  ●  ↑  ●  ↑  ●  ●  ●  ↑  ●  …
 
-*A population* trains together.  From time to time the worst members copy one of the best (exploit), and
-change what they copied a little (explore).
+*A population* trains together.  From time to time the worst members copy one of the best
+(exploit), and change what they copied a little (explore).
 
-*Pareto*: a dominates b if a ≤ b in every goal and a < b in one.  Rank 0 is dominated by nobody.  Rank r is
-dominated by nobody, once the ranks below r are gone:
+*Pareto*: a dominates b if a ≤ b in every goal and a < b in one.  Rank 0 is dominated by nobody.
+Rank r is dominated by nobody, once the ranks below r are gone:
 
     loss │ 0                     goals: loss and seconds, lower is better
          │    1   2              0s: the front; no run is better in both
@@ -48,21 +50,23 @@ dominated by nobody, once the ranks below r are gone:
 
 Biases begin at 0 and have the rate η.  At the base width all this is the standard network.
 
-**Why does the hidden rate shrink?**  Adam moves each weight by about η, whatever its gradient.  A hidden unit
-adds `width` such changes, all in the direction of its input.  So its change grows with the width,
-unless the rate falls.  Then the best rate of a wide network is that of a narrow one.
+**Why does the hidden rate shrink?**  Adam moves each weight by about η, whatever its gradient.  A
+hidden unit adds `width` such changes, all in the direction of its input.  So its change grows
+with the width, unless the rate falls.  Then the best rate of a wide network is that of a narrow
+one.
 
-**Why not simply wait for the whole rung?**  One slow machine would stop all others.  ASHA promotes a few that
-wouldn't be among the best in the end; that costs little.
+**Why not simply wait for the whole rung?**  One slow machine would stop all others.  ASHA
+promotes a few that wouldn't be among the best in the end; that costs little.
 
 **Worked by hand**
 
-    rates from 0.01 to 1 in 3 steps: 0.01 0.1 1;  losses 4 2, β = 0.5: m = 2, 2 and s = 2/0.5 = 4, 2/0.75 = 2.667
+    rates from 0.01 to 1 in 3 steps: 0.01 0.1 1
+    losses 4 2, β = 0.5: m = 2, 2 and s = 2/0.5 = 4, 2/0.75 = 2.667
     ASHA, η = 2, losses 5 3: after both results ⌊2/2⌋ = 1 may go up: configuration 1, with budget 2b
     Pareto: (1 4) (2 2) (4 1) have rank 0, (3 3) rank 1, (4 4) rank 2
 
-**Shapes** are in each docstring.  Losses are lower for better; NaN is the worst.  No function changes its
-arguments.
+**Shapes** are in each docstring.  Losses are lower for better; NaN is the worst.  No function
+changes its arguments.
 
 **Steps.**  A good place to pause is after Asha.
 
@@ -74,9 +78,10 @@ arguments.
     MupMLP               15 min   the table above
     coordinate_check      8 min
 
-Sources: Smith 2017, "Cyclical Learning Rates for Training Neural Networks"; Li et al. 2020, "A System for
-Massively Parallel Hyperparameter Tuning" (ASHA); Jaderberg et al. 2017, "Population Based Training of Neural
-Networks"; Deb et al. 2002, "NSGA-II"; Yang et al. 2022, "Tensor Programs V", table 8.
+Sources: Smith 2017, "Cyclical Learning Rates for Training Neural Networks"; Li et al. 2020, "A
+System for Massively Parallel Hyperparameter Tuning" (ASHA); Jaderberg et al. 2017, "Population
+Based Training of Neural Networks"; Deb et al. 2002, "NSGA-II"; Yang et al. 2022, "Tensor Programs
+V", table 8.
 
 From scratch: scipy and sklearn may not be used.
 """

@@ -307,6 +307,7 @@ class TestOptimizer:
         kept = {"m": torch.ones(3, dtype=torch.float64), "n": torch.tensor([1, 2]), "step": 5, "what": None}
         optimizer.load_state_dict({"state": {0: kept}, "param_groups": [{"params": [0]}]})
         assert_close(optimizer.state[w]["m"], torch.ones(3, dtype=dtype))
+        assert_equal((str(optimizer.state[w]["n"].dtype), optimizer.state[w]["n"].tolist()), ("torch.int64", [1, 2]))
         assert_equal((optimizer.state[w]["step"], optimizer.state[w]["what"]), (5, None))
 
     @pytest.mark.parametrize(

@@ -575,6 +575,15 @@ class TestLookahead:
                         w.copy_(s)
             assert_close(values(mine), values(theirs))
 
+    def test_its_weights_are_those_of_the_moment_when_it_wraps(self):
+        w = torch.tensor([10.0], requires_grad=True)
+        optimizer = Lookahead(sgd([w], lr=1.0, momentum=0.0), k=1, alpha=0.5)
+        with torch.no_grad():
+            w.fill_(20.0)
+        w.grad = torch.ones(1)
+        optimizer.step()
+        assert_close(w.detach(), torch.tensor([14.5]))  # from 10, half of the way to 19
+
     def test_its_defaults(self):
         w = torch.tensor([10.0], requires_grad=True)
         optimizer, found = Lookahead(sgd([w], lr=1.0, momentum=0.0)), []

@@ -252,6 +252,21 @@ class TestOrthogonal:
         # A product of two entries varies by less than 1 / √n.
         assert_close(products, expected, rtol=0, atol=6 * std / math.sqrt(n))
 
+    def test_no_direction_is_preferred(self):
+        n, near = 3000, math.cos(math.pi / 8)
+        drawn = torch.stack([empty(2, 2) for _ in range(n)])
+        for weight in drawn:
+            orthogonal_(weight)
+        # Half of all directions lie within 22.5 degrees of an axis.  Of uniform numbers it would be 41 %.
+        share = (drawn[:, :, 0].abs().amax(1) > near).double().mean().item()
+        assert_close(share, 0.5, rtol=0, atol=6 * 0.5 / math.sqrt(n))
+
+    def test_of_a_weight_that_is_not_contiguous(self):
+        weight = torch.zeros(3, 2, 4, dtype=torch.float64).transpose(0, 2)
+        orthogonal_(weight)
+        w = weight.flatten(1)
+        assert_close(w @ w.T, torch.eye(4, dtype=torch.float64))
+
     def test_rotations_and_reflections(self):
         drawn = [empty(4, 4) for _ in range(400)]
         for weight in drawn:
@@ -276,7 +291,7 @@ class TestOrthogonal:
 def outputs(model: nn.Module, layers: list[nn.Module], x: torch.Tensor) -> list[torch.Tensor]:
     """What each layer gives on x, in evaluation mode."""
     found: list[torch.Tensor] = []
-    hooks = [layer.register_forward_hook(lambda m, i, o: found.append(o.detach())) for layer in layers]
+    hooks = [layer.register_forward_hook(lambda m, i, o: found.append(o.detach().clone())) for layer in layers]
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
     with torch.no_grad():
@@ -321,6 +336,11 @@ class TestLsuv:
         model, x = tower(12, 20, 20, 7, 15, 20, between=between, bias=bias), 3 * torch.randn(200, 12).double() + 2
         lsuv_(model, linears(model), x)
         assert_close(variances(model, linears(model), x), torch.ones(5, dtype=torch.float64))
+
+    def test_before_a_nonlinearity_in_place(self):
+        model, x = tower(12, 20, 20, 7, between=lambda: nn.ReLU(inplace=True)), torch.randn(200, 12).double() + 2
+        lsuv_(model, linears(model), x)
+        assert_close(variances(model, linears(model), x), torch.ones(3, dtype=torch.float64))
 
     def test_of_a_convolutional_network(self):
         model = nn.Sequential(

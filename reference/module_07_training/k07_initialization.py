@@ -72,10 +72,11 @@ def lsuv_(model: nn.Module, layers: list[nn.Module], x: Tensor, generator: Gener
             layer.bias.zero_()
     found: list[Tensor] = []
     for layer in layers:
-        hook = layer.register_forward_hook(lambda module, inputs, output: found.append(output))
+        # At once: a nonlinearity in place would change the output before the pass is over.
+        hook = layer.register_forward_hook(lambda module, inputs, output: found.append(output.var(correction=0)))
         model(x)
         hook.remove()
-        variance = found.pop().var(correction=0)
+        variance = found.pop()
         # The output is linear in the weight, since the bias is 0: one division is enough.
         if variance > 0:
             layer.weight.div_(variance.sqrt())
