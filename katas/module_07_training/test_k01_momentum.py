@@ -1,13 +1,13 @@
 """Judges k01_momentum against torch.optim.SGD step by step, closed forms, and numbers worked by hand."""
 
 import copy
-import io
 import math
 
 import pytest
 import torch
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from fixtures.optimizers import give_gradients, passed_on, twins, values, weights
 from katas.module_07_training.k01_momentum import SGD, Optimizer, sgd_direction
 
 pytestmark = [
@@ -15,29 +15,6 @@ pytestmark = [
     pure("sgd_direction"),
     pytest.mark.deadline(60),  # torch imports its compiler at the first optimizer, which takes a busy machine a while
 ]
-
-
-def weights() -> list[torch.Tensor]:
-    """Parameters of several shapes; the last isn't contiguous."""
-    shapes = [torch.randn(3, 4), torch.randn(5), torch.randn(()), torch.randn(2, 6).t()]
-    return [w.double().requires_grad_() for w in shapes]
-
-
-def twins() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    mine = weights()
-    return mine, [w.detach().clone().requires_grad_() for w in mine]
-
-
-def give_gradients(*groups: list[torch.Tensor], scale: float = 1.0, skip: int | None = None) -> None:
-    """The same random gradients to each list of parameters; none to number `skip`."""
-    for i, same in enumerate(zip(*groups, strict=True)):
-        gradient = torch.randn_like(same[0]) * scale
-        for w in same:
-            w.grad = None if i == skip else gradient.clone()
-
-
-def values(parameters: list[torch.Tensor]) -> list[torch.Tensor]:
-    return [w.detach().clone() for w in parameters]
 
 
 def march(mine, theirs, one, other, steps: int) -> None:
@@ -50,14 +27,6 @@ def march(mine, theirs, one, other, steps: int) -> None:
         for way, parameters in zip(ways, (mine, theirs), strict=True):
             way.append(torch.cat([w.detach().reshape(-1) for w in parameters]))
     assert_close(torch.stack(ways[0]), torch.stack(ways[1]))
-
-
-def passed_on(state_dict: dict) -> dict:
-    """A state_dict as a file gives it back."""
-    file = io.BytesIO()
-    torch.save(state_dict, file)
-    file.seek(0)
-    return torch.load(file)
 
 
 class TestSgdDirection:

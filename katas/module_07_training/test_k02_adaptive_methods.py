@@ -1,12 +1,12 @@
 """Judges k02_adaptive_methods against torch.optim step by step, closed forms, and numbers worked by hand."""
 
-import io
 import math
 
 import pytest
 import torch
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, raises
+from fixtures.optimizers import give_gradients, passed_on, twins, values, weights
 from katas.module_07_training.k02_adaptive_methods import Adadelta, Adagrad, RMSprop
 
 pytestmark = [
@@ -20,29 +20,6 @@ pytestmark = [
     ),
     pytest.mark.deadline(60),  # torch imports its compiler at the first optimizer, which takes a busy machine a while
 ]
-
-
-def weights() -> list[torch.Tensor]:
-    """Parameters of several shapes; the last isn't contiguous."""
-    shapes = [torch.randn(3, 4), torch.randn(5), torch.randn(()), torch.randn(2, 6).t()]
-    return [w.double().requires_grad_() for w in shapes]
-
-
-def twins() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    mine = weights()
-    return mine, [w.detach().clone().requires_grad_() for w in mine]
-
-
-def give_gradients(*groups: list[torch.Tensor], scale: float = 1.0, skip: int | None = None) -> None:
-    """The same random gradients to each list of parameters; none to number `skip`."""
-    for i, same in enumerate(zip(*groups, strict=True)):
-        gradient = torch.randn_like(same[0]) * scale
-        for w in same:
-            w.grad = None if i == skip else gradient.clone()
-
-
-def values(parameters: list[torch.Tensor]) -> list[torch.Tensor]:
-    return [w.detach().clone() for w in parameters]
 
 
 def march(mine, theirs, one, other, steps: int) -> None:
@@ -169,14 +146,6 @@ def assert_leaves_alone(cls, options: dict) -> None:
     assert_equal(kept, [(True, True, True)] * len(mine))
 
 
-def passed_on(optimizer) -> dict:
-    """Its state_dict as a file gives it back."""
-    file = io.BytesIO()
-    torch.save(optimizer.state_dict(), file)
-    file.seek(0)
-    return torch.load(file)
-
-
 def assert_state_travels(cls, oracle, given: dict, towards_torch: bool) -> None:
     """One side trains, hands its state over, and the other goes on as if it had trained from the start."""
     mine, theirs = twins()
@@ -189,7 +158,7 @@ def assert_state_travels(cls, oracle, given: dict, towards_torch: bool) -> None:
     source, parameters = (one, mine) if towards_torch else (other, theirs)
     heirs = [w.detach().clone().requires_grad_() for w in parameters]
     heir = (oracle if towards_torch else cls)(heirs, lr=9.0)
-    heir.load_state_dict(passed_on(source))
+    heir.load_state_dict(passed_on(source.state_dict()))
     for _ in range(10):
         give_gradients(mine, theirs, heirs)
         for optimizer in (one, other, heir):

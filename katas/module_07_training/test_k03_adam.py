@@ -1,12 +1,12 @@
 """Judges k03_adam against torch.optim step by step, the formulas worked by hand, and brute force over blocks."""
 
-import io
 import math
 
 import pytest
 import torch
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from fixtures.optimizers import give_gradients, passed_on, twins, weights
 from katas.module_07_training.k03_adam import Adam, AdamW, adam_direction, dequantize_blocks, quantize_blocks
 
 pytestmark = [
@@ -52,25 +52,6 @@ WRONG = [
     ("betas", (-0.25, 0.5), -0.25),
     ("betas", (0.5, 1.75), 1.75),
 ]
-
-
-def weights(dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
-    """Parameters of several shapes; the last isn't contiguous."""
-    shapes = [torch.randn(3, 4), torch.randn(5), torch.randn(()), torch.randn(2, 6).t()]
-    return [w.to(dtype).requires_grad_() for w in shapes]
-
-
-def twins() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    mine = weights()
-    return mine, [w.detach().clone().requires_grad_() for w in mine]
-
-
-def give_gradients(*groups: list[torch.Tensor], scale: float = 1.0, skip: int | None = None) -> None:
-    """The same random gradients to each list of parameters; none to number `skip`."""
-    for i, same in enumerate(zip(*groups, strict=True)):
-        gradient = torch.randn_like(same[0]) * scale
-        for w in same:
-            w.grad = None if i == skip else gradient.clone()
 
 
 def scale_at(step: int) -> float:
@@ -204,14 +185,6 @@ def assert_leaves_alone(cls, options: dict) -> None:
     assert_equal(kept, [(True, True, True)] * len(mine))
 
 
-def passed_on(optimizer) -> dict:
-    """Its state_dict as a file gives it back."""
-    file = io.BytesIO()
-    torch.save(optimizer.state_dict(), file)
-    file.seek(0)
-    return torch.load(file)
-
-
 def assert_state_travels(cls, oracle, amsgrad: bool, towards_torch: bool) -> None:
     """One side trains, hands its state over, and the other goes on as if it had trained from the start."""
     mine, theirs = twins()
@@ -224,7 +197,7 @@ def assert_state_travels(cls, oracle, amsgrad: bool, towards_torch: bool) -> Non
     source, parameters = (one, mine) if towards_torch else (other, theirs)
     heirs = [w.detach().clone().requires_grad_() for w in parameters]
     heir = (oracle if towards_torch else cls)(heirs, lr=9.0)
-    heir.load_state_dict(passed_on(source))
+    heir.load_state_dict(passed_on(source.state_dict()))
     for i in range(10):
         give_gradients(mine, theirs, heirs, scale=scale_at(i))
         for optimizer in (one, other, heir):
@@ -242,7 +215,7 @@ def assert_resumes(cls, amsgrad: bool) -> None:
     with torch.no_grad():
         for w, v in zip(twin, mine, strict=True):
             w.copy_(v)
-    later.load_state_dict(passed_on(one))
+    later.load_state_dict(passed_on(one.state_dict()))
     march(twin, mine, later, one, 6)
 
 

@@ -1,6 +1,5 @@
 """Judges k04_large_batch against the papers' update rules in numpy, and by properties."""
 
-import io
 import math
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 import torch
 
 from dojo.testing import assert_close, assert_equal, from_scratch, pure, raises
+from fixtures.optimizers import give_gradients, passed_on, twins, values, weights
 from katas.module_07_training.k04_large_batch import LAMB, LARS, Lion, Lookahead, trust_ratio
 
 pytestmark = [
@@ -66,29 +66,6 @@ class ByHand:
                     new = self.rule(w.detach().numpy().copy(), w.grad.numpy(), state, **options)
                     with torch.no_grad():
                         w.copy_(torch.as_tensor(new))
-
-
-def weights() -> list[torch.Tensor]:
-    """Parameters of several shapes; the last isn't contiguous."""
-    shapes = [torch.randn(3, 4), torch.randn(5), torch.randn(()), torch.randn(2, 6).t()]
-    return [w.double().requires_grad_() for w in shapes]
-
-
-def twins() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    mine = weights()
-    return mine, [w.detach().clone().requires_grad_() for w in mine]
-
-
-def give_gradients(*groups: list[torch.Tensor], scale: float = 1.0, skip: int | None = None) -> None:
-    """The same random gradients to each list of parameters; none to number `skip`."""
-    for i, same in enumerate(zip(*groups, strict=True)):
-        gradient = torch.randn_like(same[0]) * scale
-        for w in same:
-            w.grad = None if i == skip else gradient.clone()
-
-
-def values(parameters: list[torch.Tensor]) -> list[torch.Tensor]:
-    return [w.detach().clone() for w in parameters]
 
 
 def march(mine, theirs, one, other, steps: int) -> None:
@@ -199,14 +176,6 @@ def assert_leaves_alone(make) -> None:
         assert_close(held, before, rtol=0, atol=0)
     kept = [(w.is_leaf, w.requires_grad, w.data_ptr() == p) for w, p in zip(mine, places, strict=True)]
     assert_equal(kept, [(True, True, True)] * len(mine))
-
-
-def passed_on(state_dict: dict) -> dict:
-    """A state_dict as a file gives it back."""
-    file = io.BytesIO()
-    torch.save(state_dict, file)
-    file.seek(0)
-    return torch.load(file)
 
 
 def assert_resumes(make, fresh, steps: int) -> None:

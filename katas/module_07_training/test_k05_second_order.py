@@ -8,6 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from fixtures.optimizers import give_gradients, values
 from katas.module_07_training.k05_second_order import (
     Muon,
     Shampoo,
@@ -290,17 +291,6 @@ class TestInverseRoot:
 
 def weights(*shapes: tuple[int, ...]) -> list[torch.Tensor]:
     return [torch.randn(shape, dtype=F64).requires_grad_() for shape in shapes]
-
-
-def values(parameters: list[torch.Tensor]) -> list[torch.Tensor]:
-    return [w.detach().clone() for w in parameters]
-
-
-def give_gradients(*groups: list[torch.Tensor], skip: int | None = None) -> None:
-    for i, same in enumerate(zip(*groups, strict=True)):
-        gradient = torch.randn_like(same[0])
-        for w in same:
-            w.grad = None if i == skip else gradient.clone()
 
 
 def power(matrix: torch.Tensor, exponent: float) -> torch.Tensor:
