@@ -164,7 +164,7 @@ SUBMISSIONS = [
     Submission("skip as it is loaded", top="import pytest\npytest.skip('later', allow_module_level=True)\n", says="skips the test"),
     Submission("importorskip as it is loaded", top="import pytest\npytest.importorskip('nothing_of_that_name')\n", says="skips the test"),
     # --- the file
-    Submission("a wrong file put in its place", "import time; time.sleep(0.8)", top="open('loaded', 'w').close()\n", colour="green", during=_wrong),
+    Submission("a wrong file put in its place", "import time; time.sleep(0.8)", top="import os\nopen(f'loaded.{os.getpid()}', 'w').close()\n", colour="green", during=_wrong),
     Submission("100,000 minuses", file=_write(b"def dot(x, y):\n    return " + b"-" * 100_000 + b"1\n"), says="can't read"),
     Submission("a named pipe", file=_fifo, says="a named pipe"),
     Submission("a folder", file=_folder, says="a folder"),
@@ -263,7 +263,7 @@ def run(folder: Path, submission: Submission, *args: str, timeout: float = 120) 
     process = pytest_in(folder, *args)
     try:
         if submission.during is not None:
-            _wait_until_loaded(folder)
+            _wait_until_loaded(folder, 2 if "-n" in args else 1)
             submission.during(path)
             before = path.read_bytes()
         output, _ = process.communicate(timeout=timeout)
@@ -314,10 +314,11 @@ def processes_with(mark: str) -> list[str]:
     return [line.strip() for line in listed.splitlines() if f"sleep {mark}" in line]
 
 
-def _wait_until_loaded(folder: Path) -> None:
-    """Until the solution has been read: it says so by a file."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and not (folder / "loaded").exists():
+def _wait_until_loaded(folder: Path, workers: int) -> None:
+    """Until each of the workers has read the solution, of which a file of its own tells: each judges what it read."""
+    deadline = time.monotonic() + 60
+    while len(list(folder.glob("loaded.*"))) < workers:
+        assert time.monotonic() < deadline, f"after 60 s not all of {workers} workers have loaded the solution"
         time.sleep(0.02)
 
 

@@ -1,4 +1,4 @@
-"""Judges k12_run_monitoring against TensorBoard's reader, long division, planted spikes, and published numbers."""
+"""Judges k14_run_monitoring against TensorBoard's reader, long division, planted spikes, and published numbers."""
 
 import copy
 import json
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
-from katas.module_07_training.k12_run_monitoring import (
+from katas.module_07_training.k14_run_monitoring import (
     SpikeDetector,
     append_jsonl,
     crc32c,

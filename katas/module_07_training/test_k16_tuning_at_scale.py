@@ -1,4 +1,4 @@
-"""Judges k14_tuning_at_scale against rules written out, brute force, and what training shows."""
+"""Judges k16_tuning_at_scale against rules written out, brute force, and what training shows."""
 
 import itertools
 import math
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
-from katas.module_07_training.k14_tuning_at_scale import (
+from katas.module_07_training.k16_tuning_at_scale import (
     Asha,
     MupMLP,
     coordinate_check,

@@ -1,4 +1,4 @@
-"""Judges k13_training_diagnostics against numpy, scipy, closed forms, and faults planted in networks."""
+"""Judges k15_training_diagnostics against numpy, scipy, closed forms, and faults planted in networks."""
 
 import copy
 import math
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, from_scratch, pure, raises
-from katas.module_07_training.k13_training_diagnostics import (
+from katas.module_07_training.k15_training_diagnostics import (
     ActivationRecorder,
     diagnose,
     gradient_flow,
