@@ -27,3 +27,5 @@ from fixtures.devices import device, kernels  # noqa: F401
 from fixtures.gpu import gpu  # noqa: F401
 from fixtures.models import efficientnet_lite0, gpt2_vocabulary, minilm, smollm2  # noqa: F401
 from fixtures.processes import ranks  # noqa: F401
+from fixtures.serving import serve  # noqa: F401
+from fixtures.simulated_time import simulated  # noqa: F401

@@ -108,7 +108,10 @@ class ActivationRecorder:
     """
 
     def __init__(self, model: nn.Module, kinds: tuple[type, ...]) -> None:
-        """Modules of the given classes are measured, `model` itself too if it is of one."""
+        """Modules of the given classes and of their subclasses are measured, `model` itself too if it is of one.
+
+        Their outputs are single tensors.  A recorder is made for one `with` block.
+        """
         raise NotImplementedError
 
     def __enter__(self) -> "ActivationRecorder":
@@ -122,7 +125,7 @@ class ActivationRecorder:
     def statistics(self) -> dict[str, dict[str, float]]:
         """By the module's name the floats "mean", "std", "zeros", "dead" and "saturated" of all passes together.
 
-        - Each pass counts by its entries, passes may differ in size.
+        - Each pass counts by its entries.  Passes may differ in their number of examples, not in their units.
         - The units lie along axis 1 of outputs with four axes (n, c, h, w), and along the last axis of others
           (n, …, d).  A unit is dead if all of its entries in all passes are 0.
         - "saturated" is 0.0 for all but nn.Tanh and nn.Sigmoid.
@@ -144,8 +147,8 @@ def diagnose(
 
     - "dead", "saturated": that statistic is `share` or more.
     - Let m be the median of those gradients that are finite and above 0 (of an even number the mean of
-      the middle two), or 0 if there are none.  "vanishing": the gradient is at most low · m.  "exploding":
-      it is above high · m, or isn't finite.
+      the middle two), or 0 if there are none.  "vanishing": the gradient is at most low · m, so that
+      zeros vanish in any case.  "exploding": it is above high · m, or isn't finite.  low < high.
     - A name may be in both dicts.
     """
     raise NotImplementedError
@@ -178,6 +181,7 @@ def loss_slice(
 ) -> list[float]:
     """loss() with the model's weights at w + a · direction, for each a of `steps` in their order.
 
+    - `direction` has a tensor for each parameter, as random_direction returns them.
     - loss() runs the model as it is, in its mode, without a graph.
     - Afterwards parameters, buffers (which batch norm changes while it trains) and .grad are to the last bit
       what they were, and the same objects.  Also if loss() raises, which goes on.  Every loss() finds the
@@ -192,7 +196,7 @@ def trend(losses: Sequence[float]) -> tuple[float, float]:
 
 
 def has_converged(losses: Sequence[float], window: int, z: float = 2.0) -> bool:
-    """Whether the last `window` ≥ 3 losses don't fall: slope ≥ -z · standard error.
+    """Whether the last `window` ≥ 3 losses don't fall: slope ≥ -z · standard error, z ≥ 0.
 
     False if there are fewer, or if one of these isn't finite.
     """
@@ -210,8 +214,8 @@ def memorizes(
 ) -> bool:
     """Whether the model learns one batch by heart: a copy is trained on it for `steps` steps of torch.optim.Adam.
 
-    - True if loss_fn(model(x), y) after the last step is at most `share` times that before the first.
-      False if it is NaN.
+    - True if loss_fn(model(x), y) after the last of `steps` ≥ 1 steps is at most `share` times that before the
+      first.  False if either is NaN.
     - The model isn't changed: neither weights, buffers nor .grad.  The copy trains in its modes.
     - Parameters that are frozen stay frozen.  At least one isn't, and the first loss is above 0.
     """

@@ -96,13 +96,13 @@ from torch import Tensor, nn
 def lr_range_test(
     step: Callable[[float], float], low: float, high: float, steps: int, smoothing: float = 0.9, factor: float = 4.0
 ) -> tuple[list[float], list[float]]:
-    """The rates that were tried, and the smooth loss at each, as lists of floats.
+    """Rates in rising order and the smooth loss at each, as two lists of floats.
 
     - step(rate) trains one step at that rate and returns the loss from before it, above 0.  It is called
       for the rates in their order, `steps` ≥ 2 times if it doesn't end earlier.
     - `smoothing` is β, 0 ≤ β < 1.
-    - It ends at a loss that isn't finite, and at a smooth loss above `factor` times the lowest one before.
-      That step isn't in the answer.
+    - It ends at a loss that isn't finite, and at a smooth loss above `factor` > 1 times the lowest smooth
+      one before.  That step isn't in the answer.
 
     Raises ValueError, naming both, unless 0 < low < high.
     """
@@ -112,7 +112,7 @@ def lr_range_test(
 def suggest_rate(rates: Sequence[float], losses: Sequence[float]) -> float:
     """The rate at which the losses fall steepest against the logarithm of the rate.
 
-    - `rates` are equally far apart on the log scale, as from lr_range_test.  The slope at i is that from
+    - `rates` rise, and are equally far apart on the log scale, as from lr_range_test.  The slope at i is that from
       i - 1 to i + 1, so the first and the last rate have none.  Of equal slopes the lower rate is taken.
 
     Raises ValueError
@@ -128,7 +128,7 @@ class Asha:
     def __init__(self, sample: Callable[[], Any], eta: int, budget: int, rungs: int) -> None:
         """sample() draws a new configuration, of any kind.  Rung k < rungs has budget · etaᵏ.
 
-        Raises ValueError, naming it, for eta < 2 and for rungs < 1.
+        Raises ValueError, naming the number that was given, for eta < 2 and for rungs < 1.
         """
         raise NotImplementedError
 
@@ -151,7 +151,10 @@ class Asha:
         raise NotImplementedError
 
     def best(self) -> tuple[int, float] | None:
-        """(number, loss) of the best result on the highest rung that has one; None if there is none."""
+        """(number, loss) of the best result on the highest rung that has one; None if there is none.
+
+        NaN is a result, too, if the worst one.
+        """
         raise NotImplementedError
 
 
@@ -166,10 +169,10 @@ def exploit_and_explore(
 
     - The int(share · n) worst, at least one, each copy one of as many best, drawn by `rng`, each as likely and
       independently.  The others go on with their own.
-    - Who copies gets the settings of the one that it copies, each multiplied by one of `factors`, drawn
-      by `rng`, each as likely and independently.  The others keep theirs.
+    - Who copies gets the settings of the one that it copies.  For each setting of each of them one of `factors`
+      is drawn by `rng`, each as likely, and multiplied in.  The others keep theirs.
     - Of equal losses the earlier member is better; NaN is the worst, above inf.
-    - The dicts are new, in the order of the members.
+    - The dicts are new, in the order of the members.  All have the same names.
 
     Raises ValueError, naming the share, unless 0 < share ≤ 0.5.
     """
@@ -179,7 +182,8 @@ def exploit_and_explore(
 def pareto_ranks(points: Tensor) -> Tensor:
     """The ranks, int64 (n,), of `points` (n, d), floats or integers, lower is better in each of the d ≥ 1 goals.
 
-    Equal points have equal ranks.  n may be 0.  On the device of `points`.
+    Equal points have equal ranks.  There is no NaN, and n may be 0.  Points are compared in their own dtype, so
+    that large integers stay apart.  On the device of `points`.
     """
     raise NotImplementedError
 

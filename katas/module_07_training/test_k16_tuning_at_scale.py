@@ -455,6 +455,12 @@ class TestParetoRanks:
         points = torch.tensor([[0.0, 3], [1, 2], [2, 1], [3, 3]])
         assert_close(pareto_ranks(points), torch.tensor([0, 0, 0, 1]))
 
+    @pytest.mark.parametrize(
+        "points", [torch.tensor([[2**60 + 1], [2**60]]), torch.tensor([[1 + 1e-12], [1.0]], dtype=torch.float64)]
+    )
+    def test_points_that_differ_in_their_last_digits_alone(self, points):
+        assert_close(pareto_ranks(points), torch.tensor([1, 0]))
+
     def test_no_points(self):
         assert_close(pareto_ranks(torch.zeros(0, 3)), torch.zeros(0, dtype=torch.int64))
 

@@ -162,6 +162,7 @@ def trend(losses: Sequence[float]) -> tuple[float, float]:
     if n < 3:
         raise ValueError(f"a trend and its error need 3 losses or more, got {n}")
     y = torch.tensor(losses, dtype=torch.float64)
+    y = y - y[0]  # a slope doesn't depend on the height, and losses that are all equal have exactly none
     t = torch.arange(n, dtype=torch.float64) - (n - 1) / 2
     spread = t.square().sum()
     slope = t.dot(y) / spread
