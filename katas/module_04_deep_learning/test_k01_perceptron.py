@@ -117,6 +117,13 @@ class TestPerceptron:
         assert_equal(mistakes, counts[: last + 1])
         assert_close(w, torch.tensor(run[last][-1][0], dtype=torch.float64))
 
+    def test_entries_that_arent_whole(self):
+        x, y = torch.randn(9, 3, dtype=torch.float64), some_labels(9)
+        run = by_definition(x, y, 3)
+        w, mistakes = perceptron(x, y, 3)
+        assert_equal(mistakes, [sum(mistake for _, mistake in epoch) for epoch in run][: len(mistakes)])
+        assert_close(w, torch.tensor(run[len(mistakes) - 1][-1][0], dtype=torch.float64))
+
     def test_it_rests_after_an_epoch_without_a_mistake(self):
         _, mistakes = perceptron(POINTS, LABELS, 2)
         assert_equal(mistakes, [2, 0])

@@ -269,6 +269,10 @@ class TestCrossEntropy:
         expected = F.cross_entropy(logits, targets, weight, label_smoothing=0.2, reduction=reduction)
         both(cross_entropy(logits, targets, weight, -100, 0.2, reduction), expected, logits)
 
+    def test_of_one_class_alone(self):
+        logits, targets = normal(3, 1).requires_grad_(), torch.tensor([0, -100, 0])
+        both(cross_entropy(logits, targets), F.cross_entropy(logits, targets), logits)
+
     def test_rows_need_not_lie_side_by_side(self):
         logits, targets = flat(6, 4).requires_grad_(), torch.randint(0, 4, (12,))[::2]
         both(cross_entropy(logits, targets), F.cross_entropy(logits, targets), logits)

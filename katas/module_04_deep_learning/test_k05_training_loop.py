@@ -57,6 +57,7 @@ class TestTensorDataset:
         assert_equal(len(TensorDataset(torch.zeros(n, 3), torch.zeros(n))), n)
 
     def test_of_one_tensor(self):
+        assert_equal(len(TensorDataset(torch.tensor([4.0, 5.0]))), 2)
         sample = TensorDataset(torch.tensor([4.0, 5.0]))[1]
         assert_equal(isinstance(sample, tuple), True)
         assert_close(sample, (torch.tensor(5.0),))

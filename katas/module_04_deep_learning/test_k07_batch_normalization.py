@@ -106,7 +106,7 @@ class TestBatchNorm:
     def test_its_parameters_are_weight_and_bias(self):
         assert_equal(sorted(name for name, _ in BatchNorm(4).named_parameters()), ["bias", "weight"])
 
-    @pytest.mark.parametrize("shape", SHAPES)
+    @pytest.mark.parametrize("shape", [*SHAPES, (2, 3), (1, 3, 2)])
     @pytest.mark.parametrize("eps", [1e-5, 0.7])
     def test_training_matches_torch(self, shape, eps):
         norm = lively(BatchNorm(3, eps))
@@ -309,6 +309,12 @@ class TestGroupNorm:
         leaves, upstream = [x, norm.weight, norm.bias], torch.randn(2, 6, 4, dtype=torch.float64)
         expected = torch.autograd.grad(F.group_norm(x, 3, norm.weight, norm.bias, 0.3), leaves, upstream)
         assert_close(torch.autograd.grad(norm(x), leaves, upstream), expected)
+
+    def test_its_input_stays_as_it_is(self):
+        x = some(3, 6, 4)
+        before = x.clone()
+        lively(GroupNorm(2, 6))(x)
+        assert_close(x, before)
 
     def test_of_a_tensor_that_is_not_contiguous(self):
         norm, x = lively(GroupNorm(2, 6)), some(2, 6, 4, 5).to(memory_format=torch.channels_last)[..., ::2]
