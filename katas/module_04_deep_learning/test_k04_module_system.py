@@ -171,8 +171,10 @@ class TestRegistry:
 
     def test_register_parameter(self):
         thing, weight = Registry(), parameter(2)
+        before = weight.detach().clone()
         thing.register_parameter("weight", weight)
         thing.register_parameter("bias", None)
+        assert_close(weight.detach(), before)
         assert_equal(registered(thing), names("weight bias"))
         assert_equal((thing.weight is weight, thing.bias), (True, None))
         thing.bias = other = parameter(2)
@@ -550,6 +552,9 @@ class TestState:
         with raises(RuntimeError, "second.weight", shape, (2, 2)):
             net.load_state_dict(state, strict)
         assert_close(net.state_dict(), before)
+        state = {**before, "second.weight": before["second.weight"], "scale": torch.zeros(3, 5)}
+        with raises(RuntimeError, "scale", (3, 5), tuple(before["scale"].shape)):
+            net.load_state_dict(state, strict)
 
     def test_a_buffer_can_become_persistent(self):
         net = tree_of(Module)

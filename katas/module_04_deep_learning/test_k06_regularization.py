@@ -337,6 +337,14 @@ class TestAdam:
             # Steps of 1e-3 must be right to a thousandth.
             assert_close(mine, theirs, rtol=0, atol=1e-9)
 
+    def test_two_of_them_side_by_side(self):
+        few, many = ([torch.ones(2, requires_grad=True) for _ in range(n)] for n in (1, 3))
+        for optimizer, weights in [(Adam(few, lr=0.5, eps=0.0), few), (Adam(many, lr=0.25, eps=0.0), many)]:
+            for w in weights:
+                w.grad = torch.full_like(w, 3.0)
+            optimizer.step()
+        assert_close([w.detach() for w in few + many], [torch.full((2,), 0.5)] + [torch.full((2,), 0.75)] * 3)
+
     @pytest.mark.parametrize("l2", [0.1, 0.5])
     def test_l2_matches_torchs_adam(self, l2):
         mine, theirs = twins()

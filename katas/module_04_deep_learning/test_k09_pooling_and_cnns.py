@@ -258,6 +258,8 @@ class TestBuild:
         ("v2 f l5", (3, 7, 9), lambda: [nn.AvgPool2d(2), nn.Flatten(), nn.Linear(36, 5)]),
         ("m3s2 f l5", (3, 7, 9), lambda: [nn.MaxPool2d(3, 2), nn.Flatten(), nn.Linear(36, 5)]),
         ("a2 f l5", (3, 7, 9), lambda: [nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 5)]),
+        ("c4p0 f l5", (2, 4, 5), lambda: [nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(24, 5)]),
+        ("c4k5 f l5", (2, 4, 3), lambda: [nn.Conv2d(2, 4, 5, padding=2), nn.ReLU(), nn.Flatten(), nn.Linear(48, 5)]),
         ("c4k5s2p1 f l5", (2, 8, 9), lambda: [nn.Conv2d(2, 4, 5, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(48, 5)]),
         (
             "  c4   f\tl5 ",

@@ -549,7 +549,9 @@ class TestMultiplyAdds:
             def forward(self, x):
                 return 2 * super().forward(x)
 
-        assert_counts(nn.Sequential(Scaled(5, 3), nn.Sequential(nn.Sequential(Scaled(3, 2)))), torch.rand(4, 5), 60 + 24)
+        assert_counts(
+            nn.Sequential(Scaled(5, 3), nn.Sequential(nn.Sequential(Scaled(3, 2)))), torch.rand(4, 5), 60 + 24
+        )
 
     def test_each_call_counts(self):
         assert_counts(Twice(), torch.rand(3, 5), 2 * 75)

@@ -394,7 +394,9 @@ class TestAugment:
 
     def test_gradients(self):
         augment = Augment(3, 0.5, 20.0, 1, 0.2, 1, [0.4, 0.5, 0.6], [0.2, 0.3, 0.4])
-        assert_passes_gradients(lambda image: augment(image, NONE, NONE[:, 0].long(), 2)[0], 0.3 + some_image(3, 4, 5) / 3)
+        assert_passes_gradients(
+            lambda image: augment(image, NONE, NONE[:, 0].long(), 2)[0], 0.3 + some_image(3, 4, 5) / 3
+        )
 
     @pytest.mark.parametrize("chance", [None, 0.2, 1.0, 0.0])
     def test_flips_with_its_probability(self, chance):
