@@ -1,40 +1,29 @@
 """Checkpointing
 
-**Before you start.**  You need state_dict, an optimizer, a schedule and batch norm; no other kata.
-The PyTorch tutorial "Saving and Loading Models" is enough.
+**Before you start.**  You need state_dict, an optimizer, a schedule, and files opened as bytes; no
+other kata.  The PyTorch tutorial "Saving and Loading Models" is enough.
 
 **The idea.**  Long runs die: a node fails, a disk fills up, the queue ends.  A checkpoint lets a
 run go on as if nothing had happened.  Three things go wrong in practice.  Something is missing
 from the state, and the resumed run is another run.  The run dies while it writes, and the only
-checkpoint is half a file.  Or the disk fills up with checkpoints that nobody needs.  You also
-keep an average of the weights, which is often better than the last ones.
+checkpoint is half a file.  Or the disk fills up with checkpoints that nobody needs.
 
 **The formulas.**  A run's next step is a function of its whole state:
 
     weights and buffers, the optimizer's moments, the schedule's count,
     the place in the data, and every random generator
 
-Two averages of the weights w₁, w₂, …, wₜ:
+Bring all of it back, and the resumed run equals the unbroken one to the last bit.
 
-    mean (stochastic weight averaging, SWA)    aₜ = (w₁ + w₂ + … + wₜ) / t
-    exponential (EMA) with decay d             a₁ = w₁,   aₜ = d·aₜ₋₁ + (1 - d)·wₜ
+*The place in the data* is more than a number.  Here are two epochs of 5 rows, in batches of 2:
+
+    batches    3 0 │ 4 1 │ 2 ║ 1 4 │ 0 2 │ 3 ║ …
+                   ▲
+                   a state taken here: 4 1 comes next, then 2, and then this
+                   very second epoch, whose order may not be drawn yet
 
 *Keep the k best*: after each save those checkpoints stay that have the k lowest losses, and the
 one just saved, which a resumed run needs.
-
-*A safetensors file* has no code in it, unlike a pickle.  Numbers are little-endian:
-
-    ┌──────────┬──────────────────────────────┬─────────────┬─────────────┐
-    │ N        │ header: JSON in UTF-8        │ tensor a    │ tensor b    │
-    │ 8 bytes  │ N bytes, spaces at its end   │ row by row  │ row by row  │
-    └──────────┴──────────────────────────────┴─────────────┴─────────────┘
-                                              0             8            20
-    {"a": {"dtype": "F32", "shape": [2],    "data_offsets": [0, 8]},
-     "b": {"dtype": "I8",  "shape": [3, 4], "data_offsets": [8, 20]},
-     "__metadata__": {"epoch": "3"}}
-
-Offsets count from the header's end.  The tensors leave no holes, and the last one ends the file.
-`__metadata__`, from text to text, may be left out.
 
 *An atomic write* never shows half a file:
 
@@ -49,69 +38,42 @@ After a power cut the good name would stand for an empty file.
 **Why a checksum as well?**  Disks and copies fail, too.  A file that was cut or changed must not
 pass for a checkpoint: then the one before it is used.
 
-**Why update batch norm?**  Its running statistics belong to the weights that produced them.
-Averaged weights have none: one pass over data without gradients measures them.
+**Why not seed the generators again?**  A seed begins their numbers anew: step 1000 would get the
+dropout masks of step 0.  A generator's state says how far it has come.
 
 **Worked by hand**
 
-    EMA, d = 0.9, weights 1 2 3:    1, 0.9·1 + 0.1·2 = 1.1, 0.9·1.1 + 0.1·3 = 1.29
-    their mean:                     2
+    "new" over "old":    after       write   fsync   replace   fsync
+                         ckpt        old     old     new       new
+                         ckpt.part   new     new     –         –
+    5 rows in batches of 2:    batches of 2, 2, 1 rows, then the next epoch
     losses 3 1 2 at steps 10 20 30, k = 1:   10;   20;   20 (best) and 30 (just saved)
-    {"w": [1, 2]} in int8: 8 + 56 + 2 bytes.  The header has 54 characters and 2 spaces:
-        {"w":{"dtype":"I8","shape":[2],"data_offsets":[0,2]}}
 
-**Shapes**: tensors of any shape.  No function changes its arguments, except restore and
-update_batch_norm, which change what they are meant to.
+**Shapes**: tensors of any shape.  No function changes its arguments, except restore, which changes
+what it is meant to.
 
-**Steps.**  A good place to pause is before rng_state.
+**Steps.**  A good place to pause is before capture.
 
-    to_safetensors     10 min   tensors that aren't contiguous, or have no axes
-    from_safetensors   10 min   what if the file was cut?
     atomic_write       10 min   flush, fsync, replace, fsync
     rng_state           5 min   three generators, and CUDA's
     set_rng_state       5 min
     Shuffler           10 min   where in which order?
     capture             5 min   a copy: training goes on
     restore             5 min   a copy again
-    Checkpoints        20 min   all it knows must stand on the disk
-    WeightAverage      10 min   shared weights once
-    update_batch_norm   8 min   each module's mode, and the momentum
+    Checkpoints        25 min   all it knows must stand on the disk
 
-Sources: the safetensors format (github.com/huggingface/safetensors); Pillai et al. 2014, "All File
-Systems Are Not Created Equal" (atomic writes); Izmailov et al. 2018, "Averaging Weights Leads to
-Wider Optima and Better Generalization" (SWA and batch norm).
+Sources: Pillai et al. 2014, "All File Systems Are Not Created Equal" (atomic writes); PyTorch's
+note "Reproducibility" (random generators).
 
-From scratch: safetensors and torch.optim.swa_utils may not be used.
+From scratch: safetensors may not be used; torch.save, torch.load and hashlib may.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-
-
-def to_safetensors(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """The bytes of a safetensors file, as drawn.
-
-    - dtypes: F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL, for torch's float64 float32 float16 bfloat16
-      int64 int32 int16 int8 uint8 bool.
-    - The header ends in 0 to 7 spaces, so that the first tensor begins at a multiple of 8 bytes.
-    - Tensors come in any order; they may be on any device, not contiguous, without axes or empty.
-    - Without `metadata` there is no "__metadata__".
-    """
-    raise NotImplementedError
-
-
-def from_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors, on the CPU, and the metadata, {} if there is none.
-
-    - Tensors stand in the file in any order, and can be changed in place afterwards.
-    - Raises ValueError if the file was cut anywhere, or goes on after its last tensor.
-    """
-    raise NotImplementedError
 
 
 def atomic_write(path: Path, data: bytes) -> None:
@@ -232,42 +194,3 @@ class Checkpoints:
     def load_best(self) -> tuple[int, dict[str, Any]] | None:
         """(step, state) of the best one whose file is good; None if none is."""
         raise NotImplementedError
-
-
-class WeightAverage:
-    """An average of a model's weights.
-
-    model   the averaged model: a copy, whose parameters require no gradient
-    count   the number of updates so far
-    """
-
-    def __init__(self, model: nn.Module, decay: float | None = None) -> None:
-        """decay None is the mean (SWA), otherwise it is EMA's d.
-
-        `model` stays as it is, and isn't counted: the average begins with the first update.
-        Raises ValueError, naming the decay, unless 0 ≤ decay < 1 or None.
-        """
-        raise NotImplementedError
-
-    def update(self, model: nn.Module) -> None:
-        """Take the weights of `model` in.  Parameters are averaged, each once; buffers are copied."""
-        raise NotImplementedError
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that a resumed average needs; later updates don't change it."""
-        raise NotImplementedError
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on as the saved one would have, made with the same decay.  Later updates don't change `state`."""
-        raise NotImplementedError
-
-
-def update_batch_norm(model: nn.Module, loader: Iterable[Tensor]) -> None:
-    """Measure the running statistics of all batch norms anew; each batch of `loader` is model(batch) once.
-
-    - They become the plain mean over the batches of each batch's statistics, each batch counting alike (what
-      torch does for momentum None), whatever they were before.  num_batches_tracked counts anew, too.
-    - Parameters and their .grad stay as they are; no graph is built.
-    - Afterwards each module has the mode, and each batch norm the momentum, that it had.
-    """
-    raise NotImplementedError

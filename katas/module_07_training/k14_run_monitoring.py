@@ -1,12 +1,12 @@
-"""Run monitoring
+"""Run monitoring: update ratios, spikes and rollback, utilization
 
-**Before you start.**  You need JSON, bits and bytes in Python (struct), and a training loop; no
-other kata.  New to binary formats?  Read the first half of "Encoding" at protobuf.dev.
+**Before you start.**  You need a training loop with its state, norms and the median; no other kata.
+If the loop is new: the PyTorch tutorial "Learn the Basics".
 
-**The idea.**  A run of a week can go wrong in any hour, and nobody watches it all the time.  So
-it writes down what it does, in files that a crash can't spoil and that tools can draw.  It
-watches itself: a loss that jumps takes the weights back to a good state, and the data that made
-it jump are left out.  And it says how much of the machine it uses.
+**The idea.**  A run of a week can go wrong in any hour, and nobody watches it all the time.  So it
+watches itself.  It measures how far each layer moves, which often shows a wrong learning rate
+before the loss does.  A loss that jumps takes the weights back to a good state, and the data that
+made it jump are left out.  And it says how much of the machine it uses: half may stand idle.
 
 **The formulas.**
 
@@ -29,33 +29,13 @@ data since.  Here the older of the last two saved states:
                                    6   7   8   9    2 to 5 are skipped
                                            ▲        the next state
 
+*Throughput* is tokens per second: all tokens by all seconds.  The first steps compile and warm up,
+so they are often left out.
+
 *Model FLOPs utilization* (MFU), for N parameters, L layers, H heads of size Q, T positions, and the
 machine's peak P in FLOPs a second:
 
     MFU = tokens per second · (6 N + 12 L H Q T) / P
-
-*TensorBoard's file* is a row of records.  Each holds an event:
-
-    ┌───────────┬───────────────┬─────────────┬───────────────┐
-    │ length    │ masked CRC    │ event       │ masked CRC    │
-    │ 8 bytes   │ of the length │ in protobuf │ of the event  │
-    └───────────┴───────────────┴─────────────┴───────────────┘
-    mask(c) is  ((c >> 15) | (c << 17)) + 0xA282EAD8, cut to 32 bits
-
-All numbers are little-endian, and a CRC takes 4 bytes.
-
-In protobuf a field begins with a byte: 8 · number + kind.  Kind 0 is a varint, 1 eight bytes, 2 a
-varint length and so many bytes, 5 four bytes.  A *varint* has 7 bits a byte, the lowest first;
-the top bit says that more follow.  An event and what it contains:
-
-    event    1 wall_time (kind 1, a double)     2 step (kind 0)
-             3 file_version (kind 2, a text)    5 summary (kind 2)
-    summary  1 value (kind 2), once for each scalar
-    value    1 tag (kind 2, a text)             2 simple_value (kind 5, a float)
-
-*CRC-32C* works bit by bit, lowest bit first: begin with all 32 bits set.  For each byte, xor it
-into the lowest 8 bits; then 8 times shift right by one, and xor 0x82F63B78 if a 1 fell out.  In
-the end invert all bits.
 
 **Why the median and not the mean?**  One loss of 1000 moves the mean and blows up the deviation,
 and the next spike passes.  It hardly moves the median.
@@ -63,90 +43,46 @@ and the next spike passes.  It hardly moves the median.
 **Why not back to the newest state?**  The loss of a batch is measured before its step.  The
 weights that give a spike were spoilt by earlier steps: the newest state may have them already.
 
+**Why skip the data, are they bad?**  Not by themselves.  PaLM's authors trained on the same batches
+from another state, and saw no spike.  It takes these data and these weights together: from an
+older state, with other data, the run goes on.
+
+**Why 6 N + 12 L H Q T?**  A weight costs a token two FLOPs, a product and a sum.  The backward pass
+takes twice the forward pass, which makes 6.  In attention a token meets T positions twice, in
+scores and in the sum of values: 2 · 2 H Q T a layer, and three times that with the backward pass.
+
 **Worked by hand**
 
-    varint: 300 is 10 0101100 in bits: bytes 1010_1100 0000_0010, that is AC 02
-    CRC-32C of "123456789": E3069283
-    losses 2.0 2.1 1.9 2.2 1.8: median 2, MAD 0.1; threshold 5: a spike is above 2 + 0.7413
+    weights [3, 4], after the step [3, 4.5], gradient [-6, 8]:
+        norms of g, w, w' - w: 10, 5, 0.5; ratio 0.1, which is too fast
+    losses 2.0 2.1 1.9 2.2 1.8: median 2, distances 0 0.1 0.1 0.2 0.2, MAD 0.1
+        threshold 5: a spike is above 2 + 5 · 1.4826 · 0.1 = 2.7413
+    tokens 100 100 400 in 1, 4, 1 seconds: 600 / 6 = 100 a second
+        the mean of the rates 100, 25, 400 would be 175
     PaLM: N 540.35e9, L 118, H 48, Q 256, T 2048, 238,300 tokens/s on 6144 chips of 275e12:
         3.2777e12 · 238,300 / 1.6896e18 = 0.462
 
 **Shapes**: parameters of any shape on any device.  No function changes its arguments; detector and
 model are changed as it is said.
 
-**Steps.**  A good place to pause is before update_statistics.
+**Steps.**  A good place to pause is before train_with_rollback.
 
-    append_jsonl          6 min   JSON has no NaN
-    read_jsonl           10 min   lines that were torn, runs that were resumed
-    varint                4 min   7 bits at a time
-    crc32c                8 min   the loop above
-    scalar_event         12 min   from the inside out
-    write_events          8 min   records, the version first
-    update_statistics     8 min   float16 overflows
-    SpikeDetector        12 min   what mustn't enter the window?
-    train_with_rollback  18 min   two states
+    update_statistics    10 min   float16 overflows
+    SpikeDetector        15 min   what mustn't enter the window?
+    train_with_rollback  25 min   two states
     throughput            4 min   not a mean of rates
-    mfu                   4 min
+    mfu                   4 min   training, not only the forward pass
 
-Sources: the TFRecord format and event.proto (github.com/tensorflow); RFC 3720, appendix B.4
-(CRC-32C); Chowdhery et al. 2022, "PaLM", section 5.1 (spikes) and appendix B (MFU).
+Sources: CS231n's notes "Neural Networks 3" (the ratio); Chowdhery et al. 2022, "PaLM", section 5.1
+(spikes) and appendix B (MFU).
 
-From scratch: torch.utils.tensorboard, tensorboard and tensorboardX may not be used.
+From scratch: scipy may not be used, the MAD is yours to write.  statistics, numpy and torch may.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-
-
-def append_jsonl(path: Path, row: dict[str, Any]) -> None:
-    """Add `row` to the file as a line of JSON that ends in a newline; it is on its way to disk when this returns.
-
-    - Values: texts, ints, floats, bools, None, and tensors or numpy numbers with one entry, which are written
-      as plain numbers.
-    - NaN and the infinities, which JSON hasn't got, are written as the texts "NaN", "Infinity", "-Infinity".
-    - If the file doesn't end in a newline, since a crash has torn its last line, a new line is begun first.
-    """
-    raise NotImplementedError
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of append_jsonl, each of which has an int "step".
-
-    - Torn lines, which are no JSON, are left out, wherever they stand; also if a character was torn.
-    - The three texts for NaN and the infinities come back as floats.
-    - A run that was resumed writes steps again: a row of step s takes the place of all rows before it
-      whose step is s or more.
-    - A file that isn't there has no rows.
-    """
-    raise NotImplementedError
-
-
-def varint(number: int) -> bytes:
-    """`number`, 0 ≤ number < 2⁶⁴, as a varint."""
-    raise NotImplementedError
-
-
-def crc32c(data: bytes) -> int:
-    """The CRC-32C of `data`, not masked."""
-    raise NotImplementedError
-
-
-def scalar_event(wall_time: float, step: int, scalars: dict[str, float]) -> bytes:
-    """An event with one value for each scalar, in their order; tags are texts, 0 ≤ step < 2⁶³.
-
-    - Fields come in any order.  Those that are 0 may be left out, except simple_value.
-    - A number too large for float32 is written as the infinity of its sign.
-    """
-    raise NotImplementedError
-
-
-def write_events(path: Path, rows: Iterable[tuple[float, int, dict[str, float]]]) -> None:
-    """Write a new file of records: an event with the file_version "brain.Event:2", without a summary, and then
-    scalar_event(*row) for each row."""
-    raise NotImplementedError
 
 
 def update_statistics(model: nn.Module, before: dict[str, Tensor]) -> dict[str, dict[str, float]]:
