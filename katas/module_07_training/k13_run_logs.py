@@ -115,7 +115,7 @@ def append_jsonl(path: Path, row: dict[str, Any]) -> None:
     """Add `row` to the file as a line of JSON that ends in a newline; it is on its way to disk when this returns.
 
     - Values: texts, ints, floats, bools, None, and tensors or numpy numbers with one entry, which are written
-      as plain numbers.
+      as plain numbers or bools.  Any JSON will do, with blanks or without.
     - NaN and the infinities, which JSON hasn't got, are written as the texts "NaN", "Infinity", "-Infinity".
     - If the file doesn't end in a newline, since a crash has torn its last line, a new line is begun first.
     """
@@ -126,7 +126,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The rows of a file of append_jsonl, each of which has an int "step".
 
     - Torn lines, which are no JSON, are left out, wherever they stand; also if a character was torn.
-    - The three texts for NaN and the infinities come back as floats.
+    - The three texts for NaN and the infinities come back as floats.  All other texts stay what they are.
     - A run that was resumed writes steps again: a row of step s takes the place of all rows before it
       whose step is s or more.
     - A file that isn't there has no rows.
@@ -147,7 +147,7 @@ def crc32c(data: bytes) -> int:
 def scalar_event(wall_time: float, step: int, scalars: dict[str, float]) -> bytes:
     """An event with one value for each scalar, in their order; tags are texts, 0 ≤ step < 2⁶³.
 
-    - Fields come in any order.  Those that are 0 may be left out, except simple_value.
+    - Fields come in any order, in all three.  Numbers that are 0 may be left out, except simple_value.
     - A number too large for float32 is written as the infinity of its sign.
     """
     raise NotImplementedError
@@ -155,5 +155,5 @@ def scalar_event(wall_time: float, step: int, scalars: dict[str, float]) -> byte
 
 def write_events(path: Path, rows: Iterable[tuple[float, int, dict[str, float]]]) -> None:
     """Write a new file of records: an event with the file_version "brain.Event:2", without a summary, and then
-    scalar_event(*row) for each row."""
+    scalar_event(*row) for each row.  An old file is replaced.  The first event's time and step are up to you."""
     raise NotImplementedError

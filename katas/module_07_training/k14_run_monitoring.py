@@ -104,7 +104,7 @@ class SpikeDetector:
     def __init__(self, window: int, threshold: float, warmup: int) -> None:
         """`window` losses are remembered; 1 ≤ warmup ≤ window.
 
-        Raises ValueError, naming both, for another warmup.
+        Raises ValueError, naming both numbers, for another warmup.
         """
         raise NotImplementedError
 

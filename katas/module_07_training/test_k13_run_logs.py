@@ -84,20 +84,21 @@ class TestAppendJsonl:
         append_jsonl(tmp_path / "x", {"step": 3, "v": value})
         assert_equal(strict((tmp_path / "x").read_text(encoding="utf-8")), {"step": 3, "v": expected})
 
-    @pytest.mark.parametrize("torn", ['{"step": 1, "lo', "{", '{"step": 1}'])
+    @pytest.mark.parametrize("torn", [b'{"step": 1, "lo', b"{", b'{"step": 1}', b'{"step": 1, "note": "\xc3'])
     def test_a_torn_line_doesnt_spoil_the_next(self, tmp_path, torn):
         path = tmp_path / "log.jsonl"
-        path.write_text('{"step": 0}\n' + torn)
+        path.write_bytes(b'{"step": 0}\n' + torn)
         append_jsonl(path, {"step": 2})
         append_jsonl(path, {"step": 3})
-        assert_equal(
-            path.read_text().split("\n"), ['{"step": 0}', torn, *map(json.dumps, [{"step": 2}, {"step": 3}]), ""]
-        )
+        before, found, second, third, end = path.read_bytes().split(b"\n")
+        assert_equal((before, found, end), (b'{"step": 0}', torn, b""))
+        assert_equal([strict(line.decode()) for line in (second, third)], [{"step": 2}, {"step": 3}])
 
     def test_an_empty_file(self, tmp_path):
         (tmp_path / "x").write_bytes(b"")
         append_jsonl(tmp_path / "x", {"step": 2})
-        assert_equal((tmp_path / "x").read_text().split("\n"), ['{"step": 2}', ""])
+        line, end = (tmp_path / "x").read_text().split("\n")
+        assert_equal((strict(line), end), ({"step": 2}, ""))
 
 
 class TestReadJsonl:
@@ -118,6 +119,11 @@ class TestReadJsonl:
         found = read_jsonl(tmp_path / "x")
         assert_close([row.pop("loss") for row in found], [row.pop("loss") for row in rows])
         assert_equal(found, rows)
+
+    @pytest.mark.parametrize("text", ["12", "nan", "inf", "1e5", "infinity", "-inf", "null", ""])
+    def test_other_texts_stay_texts(self, tmp_path, text):
+        append_jsonl(tmp_path / "x", {"step": 1, "note": text})
+        assert_equal(read_jsonl(tmp_path / "x"), [{"step": 1, "note": text}])
 
     def test_a_file_cut_anywhere(self, tmp_path):
         rows = [{"step": step, "note": "größer"} for step in range(3)]

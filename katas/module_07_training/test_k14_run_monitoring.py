@@ -87,6 +87,17 @@ class TestUpdateStatistics:
         assert_close([found[key] for key in ("gradient", "weight", "update")], expected, rtol=1e-4, atol=0)
         assert_close(found["ratio"], 0.25, rtol=1e-4, atol=0)
 
+    @pytest.mark.parametrize(
+        ("dtype", "old", "new"), [(torch.float16, 40_000, -40_000), (torch.bfloat16, 1.0, -0.01171875)]
+    )
+    def test_a_difference_that_a_short_dtype_cant_hold(self, dtype, old, new):
+        model = nn.Linear(5, 4, bias=False, dtype=dtype)
+        nn.init.constant_(model.weight, new)
+        model.weight.grad = torch.ones_like(model.weight)
+        before = {"weight": torch.full((4, 5), old, dtype=dtype)}
+        found = update_statistics(model, before)["weight"]
+        assert_close(found["update"], abs(new - old) * math.sqrt(20), rtol=1e-4, atol=0)
+
     def test_weights_of_0(self):
         model = nn.Linear(2, 1)
         nn.init.zeros_(model.bias)
