@@ -83,7 +83,7 @@ def atomic_write(path: Path, data: bytes) -> None:
       one, none or the whole new one.
     - When the name changes (os.replace or os.rename), all bytes have gone through os.fsync.  Flush
       Python's own buffer before it.  Afterwards os.fsync is called on the folder (os.open it to read).
-    - If anything raises before the name has changed, that error comes out, the old file is as it was,
+    - If anything raises before the name has changed, KeyboardInterrupt too, that error comes out, the old file is as it was,
       and no other file is left in the folder.
     """
     raise NotImplementedError
@@ -167,7 +167,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
-        """Makes the folder if there is none.  Raises ValueError, naming keep, if it is below 1."""
+        """Makes the folder if there is none.  Raises ValueError, naming the number, if `keep` is below 1."""
         raise NotImplementedError
 
     def save(self, step: int, loss: float, state: dict[str, Any]) -> Path:
@@ -180,7 +180,7 @@ class Checkpoints:
         raise NotImplementedError
 
     def steps(self) -> list[int]:
-        """The steps of all checkpoints that are there, ascending."""
+        """The steps of all checkpoints that are there, ascending.  Damaged ones count or don't, as you like."""
         raise NotImplementedError
 
     def load_latest(self) -> tuple[int, dict[str, Any]] | None:

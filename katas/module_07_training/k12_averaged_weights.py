@@ -128,7 +128,8 @@ def update_batch_norm(model: nn.Module, loader: Iterable[Tensor]) -> None:
     """Measure the running statistics of all batch norms anew; each batch of `loader` is model(batch) once.
 
     - They become the plain mean over the batches of each batch's statistics, each batch counting alike (what
-      torch does for momentum None), whatever they were before.  num_batches_tracked counts anew, too.
+      torch does for momentum None), whatever they were before, even NaN.  num_batches_tracked counts anew, too.
+    - What modules other than batch norms do meanwhile, dropout for one, is up to you.
     - Parameters and their .grad stay as they are; no graph is built.
     - Afterwards each module has the mode, and each batch norm the momentum, that it had.
     """

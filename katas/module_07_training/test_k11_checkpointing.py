@@ -57,9 +57,10 @@ def seen_meanwhile(work, path: Path) -> list[bytes | None]:
 class Disk:
     """Notes what os.fsync and the two ways to rename are called with; one of them may be made to fail."""
 
-    def __init__(self, monkeypatch, fails: str = "") -> None:
+    def __init__(self, monkeypatch, fails: str = "", error: BaseException | None = None) -> None:
         self.log: list[tuple] = []
         self.fails = fails
+        self.error = error or OSError(28, "No space left on device")
         theirs = sys.modules[atomic_write.__module__]
         for name in ("fsync", "replace", "rename"):
             real = getattr(os, name)
@@ -73,7 +74,7 @@ class Disk:
         def call(*args, **kwargs):
             kind = "fsync" if name == "fsync" else "rename"
             if kind == self.fails:
-                raise OSError(28, "No space left on device")
+                raise self.error
             first = [*args, *kwargs.values()][0]  # a descriptor or a file; the old name
             if kind == "fsync":
                 first = first if isinstance(first, int) else first.fileno()
@@ -149,6 +150,13 @@ class TestAtomicWrite:
         with raises(OSError):
             atomic_write(path, b"new")
         assert_equal({p.name: p.read_bytes() for p in tmp_path.iterdir()}, {} if old is None else {"x.ckpt": old})
+
+    def test_so_does_who_stops_it_by_hand(self, tmp_path, monkeypatch):
+        (tmp_path / "x.ckpt").write_bytes(b"old")
+        Disk(monkeypatch, "fsync", KeyboardInterrupt())
+        with raises(KeyboardInterrupt):
+            atomic_write(tmp_path / "x.ckpt", b"new")
+        assert_equal({p.name: p.read_bytes() for p in tmp_path.iterdir()}, {"x.ckpt": b"old"})
 
     def test_data_that_cant_be_written(self, tmp_path):
         path = tmp_path / "x.ckpt"
@@ -522,6 +530,16 @@ class TestCheckpoints:
         data[int(place * len(data))] ^= 0x10
         paths[3].write_bytes(bytes(data))
         is_numbered(getattr(store, which)(), 2)
+
+    @pytest.mark.parametrize("which", ["load_latest", "load_best"])
+    def test_so_is_each_of_the_first_bytes(self, tmp_path, which):
+        store, paths = filled(tmp_path, {1: 3.0, 2: 2.0, 3: 1.0}, 3)
+        good = paths[3].read_bytes()
+        for place in range(160):
+            data = bytearray(good)
+            data[place] ^= 1
+            paths[3].write_bytes(bytes(data))
+            is_numbered(getattr(store, which)(), 2)
 
     def test_several_bad_ones(self, tmp_path):
         store, paths = filled(tmp_path, {1: 3.0, 2: 2.0, 3: 1.0}, 3)

@@ -1,6 +1,7 @@
 """Judges k12_averaged_weights against safetensors and torch.optim.swa_utils."""
 
 import copy
+import math
 import json
 import struct
 
@@ -273,6 +274,13 @@ class TestUpdateBatchNorm:
         update_bn(loader, theirs)
         assert_close(dict(mine.named_buffers()), dict(theirs.named_buffers()))
         assert_equal((mine[1].momentum, mine[4].momentum), (momentum, 0.1))
+
+    def test_what_was_there_before_counts_for_nothing(self):
+        norm = nn.BatchNorm1d(1).double()
+        norm.running_mean.fill_(math.nan)
+        norm.running_var.fill_(math.inf)
+        update_batch_norm(norm, [torch.tensor([[1.0], [3.0]]).double()])
+        assert_close((norm.running_mean.item(), norm.running_var.item()), (2.0, 2.0))
 
     @pytest.mark.parametrize("training", [True, False])
     def test_each_module_keeps_its_mode(self, training):
