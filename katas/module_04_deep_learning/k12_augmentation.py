@@ -139,8 +139,8 @@ def normalize(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Ten
 def cutout(image: Tensor, row: int, column: int, size: int) -> Tensor:
     """The image with 0 in a square of size · size pixels, in all channels.
 
-    Its first row is row - size // 2, its first column is column - size // 2.  What lies beyond the border
-    is left out.
+    Its first row is row - size // 2, its first column is column - size // 2, where (row, column) is a
+    pixel of the image.  What lies beyond the border is left out.
     """
     raise NotImplementedError
 

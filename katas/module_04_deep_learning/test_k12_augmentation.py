@@ -242,6 +242,7 @@ def jittered(image: np.ndarray, brightness: float, contrast: float, saturation: 
 class TestColorJitter:
     @pytest.mark.parametrize("factors", [
         (0.6, 1, 1), (1.7, 1, 1), (1, 0.4, 1), (1, 1.8, 1), (1, 1, 0.3), (1, 1, 1.9), (1.4, 0.7, 1.5), (0.7, 1.6, 0.2), (0, 0.5, 2),
+        (1.2, 1.9, 0.3),
     ])  # fmt: skip
     def test_matches_the_formulas(self, factors):
         image = some_image(3, 5, 4)
@@ -506,6 +507,9 @@ class TestAugment:
         boxes = torch.tensor([[-2.0, 1, 3, 9], [1, 1, 3, 2], [-9, 0, 1, 4]])
         found = Augment(1, flip=0.0)(some_image(1, 4, 6), boxes, torch.tensor([5, 6, 7]), 0)
         assert_close(found[1:], (torch.tensor([[1.0, 1, 3, 2]]), torch.tensor([6])))
+        # A third of it is left, which is enough by default.
+        found = Augment(1, flip=0.0)(some_image(1, 4, 6), torch.tensor([[-2.0, 0, 1, 4]]), torch.tensor([5]), 0)
+        assert_close(found[1:], (torch.tensor([[0.0, 0, 1, 4]]), torch.tensor([5])))
         found = Augment(1, flip=0.0, least=0.1)(some_image(1, 4, 6), boxes, torch.tensor([5, 6, 7]), 0)
         assert_close(found[1:], (torch.tensor([[0.0, 1, 3, 4], [1, 1, 3, 2], [0, 0, 1, 4]]), torch.tensor([5, 6, 7])))
 

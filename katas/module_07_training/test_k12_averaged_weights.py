@@ -1,8 +1,8 @@
 """Judges k12_averaged_weights against safetensors and torch.optim.swa_utils."""
 
 import copy
-import math
 import json
+import math
 import struct
 
 import pytest

@@ -74,7 +74,7 @@ def cutout(image: Tensor, row: int, column: int, size: int) -> Tensor:
     top, left = row - size // 2, column - size // 2
     image = image.clone()
     # A negative start would count from the other end.
-    image[:, max(top, 0) : max(top + size, 0), max(left, 0) : max(left + size, 0)] = 0
+    image[:, max(top, 0) : top + size, max(left, 0) : left + size] = 0
     return image
 
 
