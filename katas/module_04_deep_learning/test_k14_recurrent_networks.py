@@ -185,13 +185,14 @@ class TestRnnBackward:
         assert_gradients(found, expected)
 
     def test_a_loss_of_the_last_state_alone(self):
-        inputs = [t.requires_grad_() for t in (randn(2, 5, 3), randn(2, 4), *some_weights(3, 4))]
-        states = torchs_states(inputs[0], inputs[1], Weights(*inputs[2:]))
-        upstream = torch.zeros(2, 5, 4, dtype=torch.float64)
-        upstream[:, -1] = randn(2, 4)
-        expected = torch.autograd.grad(states, inputs, upstream)
-        x, h0, *weights = [t.detach() for t in inputs]
-        assert_gradients(rnn_backward(x, h0, Weights(*weights), states.detach(), upstream), expected)
+        for n in (2, 5):  # each call is one window, whatever the call before had
+            inputs = [t.requires_grad_() for t in (randn(2, n, 3), randn(2, 4), *some_weights(3, 4))]
+            states = torchs_states(inputs[0], inputs[1], Weights(*inputs[2:]))
+            upstream = torch.zeros(2, n, 4, dtype=torch.float64)
+            upstream[:, -1] = randn(2, 4)
+            expected = torch.autograd.grad(states, inputs, upstream)
+            x, h0, *weights = [t.detach() for t in inputs]
+            assert_gradients(rnn_backward(x, h0, Weights(*weights), states.detach(), upstream), expected)
 
     def test_each_bias_has_a_gradient_of_its_own(self):
         x, h0, weights = randn(2, 3, 2), randn(2, 4), some_weights(2, 4)
