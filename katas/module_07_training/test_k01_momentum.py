@@ -222,6 +222,7 @@ class TestOptimizer:
         optimizer.state[w[0]].update(b="x")
         found = optimizer.state_dict()
         assert_equal(sorted(found), ["param_groups", "state"])
+        assert_equal([type(key).__name__ for key in found["state"]], ["int", "int"])
         assert_equal(found["state"], {0: {"b": "x"}, 3: {"a": 7}})
         groups = [{"lr": 0.5, "params": [0, 1]}, {"lr": 0.1, "params": []}, {"lr": 0.1, "params": [2, 3]}]
         assert_equal(found["param_groups"], groups)
