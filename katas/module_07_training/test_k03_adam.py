@@ -299,10 +299,10 @@ class TestAdamDirection:
         assert_close(float(state["exp_avg_sq"]), 1.0)
         assert_equal(int(state["step"]), 1)
         second = adam_direction(torch.zeros(1, dtype=torch.float64), state, (0.5, 0.75), 0.0)
+        assert_equal(int(state["step"]), 2)
         assert_close(second, torch.tensor([2 / 3 / (12 / 7) ** 0.5], dtype=torch.float64))
         assert_close(float(state["exp_avg"]), 0.5)
         assert_close(float(state["exp_avg_sq"]), 0.75)
-        assert_equal(int(state["step"]), 2)
 
     @pytest.mark.parametrize("eps", [0.0, 0.5, 2.0])
     def test_the_first_direction_is_the_sign(self, eps):

@@ -114,6 +114,10 @@ class TestHvp:
         assert_close(hvp(lambda w: (w**3).sum(), w, torch.tensor([1.0, -1.0])), torch.tensor([6.0, -12.0]))
 
 
+STEEP = tuple(torch.logspace(0, 8, 300, dtype=F64).tolist())
+"""Eigenvalues on which conjugate gradients take long."""
+
+
 class TestConjugateGradient:
     def test_the_example_worked_by_hand(self):
         b, scale = torch.tensor([1.0, 2.0], dtype=F64), torch.tensor([1.0, 2.0], dtype=F64)
@@ -152,6 +156,18 @@ class TestConjugateGradient:
             return scale * p
 
         conjugate_gradient(apply, b, iterations)
+        assert_equal(len(seen), calls)
+
+    @pytest.mark.parametrize(("eigenvalues", "calls"), [(STEEP, 100), ((1, 1 + 3e-10), 2), ((1, 1 + 1e-10), 1)])
+    def test_its_defaults(self, eigenvalues, calls):
+        """The first needs thousands of steps; after one the others are at 1.5e-10 and at 0.5e-10."""
+        scale, seen = torch.tensor(eigenvalues, dtype=F64), []
+
+        def apply(p):
+            seen.append(1)
+            return scale * p
+
+        conjugate_gradient(apply, torch.ones(len(scale), dtype=F64))
         assert_equal(len(seen), calls)
 
     @pytest.mark.parametrize("tolerance", [0.5, 0.1, 1e-3])
@@ -203,6 +219,17 @@ class TestNewtonStep:
     def test_the_example_worked_by_hand(self):
         w = torch.tensor([3.0], dtype=F64)
         assert_close(newton_step(lambda w: 2 * (w**2).sum(), w, 4.0), torch.tensor([1.5], dtype=F64))
+
+    def test_a_hundred_iterations_by_default(self):
+        scale, w = torch.tensor(STEEP, dtype=F64), torch.ones(300, dtype=F64)
+
+        def bowl(at):
+            return (scale * at**2).sum() / 2
+
+        found = newton_step(bowl, w)
+        assert_close(found, newton_step(bowl, w, iterations=100))
+        near = [(found - newton_step(bowl, w, iterations=n)).norm().item() for n in (99, 101)]
+        assert_equal([gap > 1e-5 for gap in near], [True, True])
 
     @pytest.mark.parametrize("shape", [(4,), (2, 3)])
     def test_reaches_the_bottom_of_a_bowl_at_once(self, shape):
@@ -523,6 +550,11 @@ class TestNewtonSchulz:
     def test_acts_on_the_singular_values(self, shape, steps):
         g = torch.randn(shape, dtype=F64)
         assert_close(newton_schulz(g, steps), driven(g, steps))
+
+    def test_one_shape_after_another(self):
+        for shape in [(2, 5), (6, 3), (4, 4)]:
+            g = torch.randn(shape, dtype=F64)
+            assert_close(newton_schulz(g, 2), driven(g, 2))
 
     def test_five_steps_by_default(self):
         g = torch.randn(3, 4, dtype=F64)
