@@ -500,8 +500,9 @@ class TestTie:
     @pytest.mark.parametrize("d", [16, 100])
     def test_one_weight_with_two_owners(self, d):
         embedding, head = nn.Embedding(900, d), nn.Linear(d, 900)
-        weight = embedding.weight
+        weight, theirs = embedding.weight, head.weight
         tie_(embedding, head)
+        assert_equal(embedding.weight is theirs, False)
         assert_equal((head.weight is weight, embedding.weight is weight), (True, True))
         assert_equal((weight.is_leaf, weight.requires_grad), (True, True))
         assert_drawn(weight, d**-0.5, "normal")
@@ -527,6 +528,7 @@ class TestTie:
     def test_the_padding_stays_0(self, row):
         embedding = nn.Embedding(7, 4, padding_idx=row)
         tie_(embedding, nn.Linear(4, 7))
+        assert_equal(int((embedding.weight == 0).sum()), 4)
         assert_equal([bool((r == 0).all()) for r in embedding.weight.detach()], [i == row for i in range(7)])
 
     @pytest.mark.parametrize(("d", "v"), [(4, 8), (5, 7), (7, 4)])
