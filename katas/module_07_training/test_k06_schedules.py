@@ -102,13 +102,11 @@ class TestWarmRestarts:
     @pytest.mark.parametrize(("first", "mult"), [(3, 2), (1, 2), (5, 3), (7, 10), (1, 3)])
     def test_late_restarts_are_exact(self, first, mult):
         at, length = 0, first
-        found, expected = [], []
-        for _ in range(14):
+        for _ in range(14):  # one by one: with a wrong length the late ones would take for ever
             at += length
-            found.append((warm_restarts(at - 1, first, mult, 0.1), warm_restarts(at, first, mult, 0.1)))
-            expected.append((0.1 + 0.9 * (1 + math.cos(math.pi * (length - 1) / length)) / 2, 1.0))
+            before = 0.1 + 0.9 * (1 + math.cos(math.pi * (length - 1) / length)) / 2
+            assert_close([warm_restarts(t, first, mult, 0.1) for t in (at - 1, at)], [before, 1.0])
             length *= mult
-        assert_close(found, expected)
 
     def test_all_alike_and_down_to_0_by_default(self):
         assert_close(factors(lambda t: warm_restarts(t, 2), 5), numbers(1, 0.5, 1, 0.5, 1))
@@ -343,6 +341,12 @@ class TestScheduler:
         with raises(ValueError, n, 2):
             Scheduler(two_groups(), [lambda t: 1.0] * n)
 
+    @pytest.mark.parametrize(("functions", "groups"), [(5, 8), (8, 5)])
+    def test_and_says_how_many_there_are(self, functions, groups):
+        many = SimpleNamespace(param_groups=[{"lr": 0.1} for _ in range(groups)])
+        with raises(ValueError, functions, groups):
+            Scheduler(many, [lambda t: 1.0] * functions)
+
 
 class TestSchedulerResumes:
     """State out, through json, and into a new scheduler of a new optimizer."""
@@ -423,6 +427,9 @@ class TestSchedulerResumes:
         scheduler = Scheduler(two_groups(), self.schedule)
         with raises(ValueError, n, 2):
             scheduler.load_state_dict(state)
+        five = SimpleNamespace(param_groups=[{"lr": 0.1} for _ in range(5)])
+        with raises(ValueError, n, 5):
+            Scheduler(five, self.schedule).load_state_dict(state)
 
 
 class TestOnTheGpu:
