@@ -228,8 +228,10 @@ def clipped_by_hand(weight: torch.Tensor, gradient: torch.Tensor, ratio: float, 
 class TestClipAdaptive:
     def test_the_example_worked_by_hand(self):
         w = parameter([[0.0, 1.0], [0.0, 1.0]], [[3.0, 4.0], [0.0, 0.0]])
-        clip_adaptive_([w], 0.1, 2.0)
+        given = [w]
+        clip_adaptive_(given, 0.1, 2.0)
         assert_close(w.grad, torch.tensor([[0.0, 0.5], [0.0, 0.2]], dtype=torch.float64))
+        assert_equal(len(given), 1)
 
     @pytest.mark.parametrize("eps", [1e-3, 1.5])
     @pytest.mark.parametrize("ratio", [0.1, 0.7, 2.0])
@@ -267,6 +269,12 @@ class TestClipAdaptive:
         w = parameter([[300.0] * 4, [1.0] * 4], [[200.0] * 4, [200.0] * 4], dtype=dtype)
         clip_adaptive_([w], 0.5)
         assert_close(w.grad, torch.tensor([[100.0] * 4, [1.0] * 4], dtype=dtype))
+
+    @pytest.mark.parametrize("dtype", HALVES)
+    def test_norms_that_a_half_cant_hold(self, dtype):
+        w = parameter([[40_000.0] * 4], [[40_000.0] * 4], dtype=dtype)
+        clip_adaptive_([w], 0.5)
+        assert_close(w.grad, torch.tensor([[20_000.0] * 4]).to(dtype))
 
     def test_rows_need_not_lie_side_by_side(self):
         gradient, weight = torch.randn(4, 6, dtype=torch.float64).T, torch.randn(6, 4, dtype=torch.float64)
@@ -314,8 +322,11 @@ class TestAccumulate:
         losses = torch.tensor([1.0, 1.0, 9.0, 6.0, 9.0, 2.0, 2.0], dtype=torch.float64)[:, None]
         targets = torch.tensor([2, 0, -100, 1, -100, 3, 1])
         loss_fn = lambda out, y: out[y != -100].mean()  # noqa: E731
-        found = accumulate(model, loss_fn, cut(losses, targets, [3, 2, 2]))
-        assert_close((found, model.weight.grad), (2.4, torch.tensor([[2.4]], dtype=torch.float64)))
+        parts = cut(losses, targets, [3, 2, 2])
+        found = accumulate(model, loss_fn, parts)
+        assert_close(model.weight.grad, torch.tensor([[2.4]], dtype=torch.float64))
+        assert_close(found, 2.4)
+        assert_equal(len(parts), 3)
 
     @pytest.mark.parametrize("sizes", [[12], [4, 4, 4], [5, 5, 2], [1, 11], [1] * 12])
     def test_equals_the_big_batch(self, sizes):
@@ -413,6 +424,11 @@ class TestNoiseScale:
         squared = gradients.mean(0).square().sum() - trace / (n * size)
         found = noise_scale(gradients, size)
         assert_close(found, (squared.item(), trace.item(), (trace / squared).item()))
+
+    @pytest.mark.parametrize("scale", [1e-3, 0.4, 50.0])
+    def test_their_quotient_doesnt_depend_on_the_scale(self, scale):
+        gradients = torch.tensor([[3.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+        assert_close(noise_scale(scale * gradients, 4), (4.0 * scale**2, 8.0 * scale**2, 2.0))
 
     @pytest.mark.parametrize("size", [1, 8])
     def test_a_quadratic_with_known_noise(self, size):
