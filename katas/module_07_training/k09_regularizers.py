@@ -175,6 +175,7 @@ def mix_batch(x: Tensor, y: Tensor, kind: str = "mixup", alpha: float = 1.0) -> 
     - λ is drawn from Beta(alpha, alpha), once a batch.  `order` is a random permutation, all equally likely;
       for CutMix the center is a random pixel, all equally likely, the same for all samples.
     - Everything is drawn from torch's own generators, so that torch.manual_seed repeats it.
+    - Gradients flow back to x.
 
     Raises ValueError, naming it, for another kind, and for an alpha that isn't above 0.
     """

@@ -290,7 +290,7 @@ class TestStochasticDepth:
 
 class TestDepthRates:
     def test_the_example_worked_by_hand(self):
-        assert_close(depth_rates(4, 0.2), [0.05, 0.1, 0.15, 0.2])
+        assert_close(np.array(depth_rates(4, 0.2)), np.array([0.05, 0.1, 0.15, 0.2]))
 
     @pytest.mark.parametrize("last", [0.0, 0.5, 1.0])
     @pytest.mark.parametrize("n", [1, 3, 54])
@@ -416,6 +416,13 @@ class TestMixBatch:
             rows, columns = inside[0].any(1).nonzero().flatten(), inside[0].any(0).nonzero().flatten()
             area = (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
             assert_close((int(area), 1 - own), (int(inside[0].sum()), int(area) / 54))
+
+    @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+    def test_gradients_flow_back(self, kind):
+        x = torch.randn(5, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+        images, _ = mix_batch(x, torch.eye(5, dtype=torch.float64), kind)
+        # Each pixel is spread over the batch with shares that add up to 1.
+        assert_close(torch.autograd.grad(images.sum(), x)[0], torch.ones(5, 2, 4, 4, dtype=torch.float64))
 
     def test_mixup_with_an_alpha_of_1_by_default(self):
         x, y = torch.randn(6, 3, dtype=torch.float64), torch.eye(6, dtype=torch.float64)

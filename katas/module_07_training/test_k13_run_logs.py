@@ -94,6 +94,12 @@ class TestAppendJsonl:
         assert_equal((before, found, end), (b'{"step": 0}', torn, b""))
         assert_equal([strict(line.decode()) for line in (second, third)], [{"step": 2}, {"step": 3}])
 
+    def test_a_file_of_one_torn_character(self, tmp_path):
+        (tmp_path / "x").write_bytes(b"{")
+        append_jsonl(tmp_path / "x", {"step": 2})
+        torn, line, end = (tmp_path / "x").read_text().split("\n")
+        assert_equal((torn, strict(line), end), ("{", {"step": 2}, ""))
+
     def test_an_empty_file(self, tmp_path):
         (tmp_path / "x").write_bytes(b"")
         append_jsonl(tmp_path / "x", {"step": 2})
