@@ -127,7 +127,9 @@ class TestCurriculumBatch:
 
 class TestImageSize:
     def test_the_example_worked_by_hand(self):
-        assert_equal([image_size(t, 6, 3, 128, 224) for t in range(8)], [128, 128, 160, 160, 224, 224, 224, 224])
+        found = [image_size(t, 6, 3, 128, 224) for t in range(8)]
+        assert_equal(found, [128, 128, 160, 160, 224, 224, 224, 224])
+        assert_equal([isinstance(size, int) for size in found], [True] * 8)
 
     @pytest.mark.parametrize("multiple", [1, 8, 32])
     @pytest.mark.parametrize(("stages", "total"), [(1, 5), (2, 7), (4, 10), (7, 50), (5, 5)])
@@ -335,6 +337,7 @@ class TestBackwardWithSurgery:
         w, v = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in ([1.0, 2.0], 3.0))
         losses = [w[0] * 1.0 + 2 * v, w[1] - w[0] - 2 * v]
         backward_with_surgery(losses, [w, v])
+        assert_equal(len(losses), 2)
         expected = after_surgery(torch.tensor([[1.0, 0.0, 2.0], [-1.0, 1.0, -2.0]], dtype=torch.float64), [(1,), (0,)])
         assert_close((w.grad, v.grad), (expected[:2], expected[2]))
 

@@ -343,6 +343,7 @@ class TestThroughput:
     def test_all_tokens_by_all_seconds(self):
         assert_close(throughput([100, 900], [1.0, 1.0]), 500.0)
         assert_close(throughput([100, 100, 400], [1.0, 4.0, 1.0]), 100.0)
+        assert_close(throughput([7001, 12_000], [2.0, 1.0]), 19_001 / 3)
 
     @pytest.mark.parametrize(("skip", "expected"), [(0, 10.0), (1, 100.0), (2, 200.0)])
     def test_the_first_steps_are_left_out(self, skip, expected):
@@ -365,6 +366,7 @@ class TestMfu:
             ((10.0, 7, 1, 1, 1, 0, 840.0), 0.5),
             ((2.0, 0, 2, 3, 5, 7, 2520.0), 2.0),
             ((1.0, 10, 2, 3, 4, 5, 3000.0), 0.5),
+            ((17.0, 10, 2, 3, 4, 5, 9000.0), 17 / 6),
         ],
     )
     def test_by_hand(self, arguments, expected):
