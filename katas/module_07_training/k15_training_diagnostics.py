@@ -171,7 +171,8 @@ def random_direction(model: nn.Module, generator: Generator | None = None) -> di
     - Shape, dtype and device of the parameter; no gradient.
     - A row is w[i], all its other axes together.  A row of zeros has a direction of zeros.
     - Parameters with fewer than two axes (biases, norms) have a direction of zeros.
-    - All randomness comes from `generator`, on the model's device, and from torch's own if there is none.
+    - All randomness comes from `generator`, on the model's device, and from torch's own if there is none: one
+      torch.randn of its shape and dtype for each parameter with two or more axes, in their order.
     """
     raise NotImplementedError
 

@@ -95,6 +95,10 @@ class TestToSafetensors:
 
 
 class TestFromSafetensors:
+    def test_a_file_without_tensors(self):
+        assert_equal(from_safetensors(to_safetensors({}, {"a": "b"})), ({}, {"a": "b"}))
+        assert_equal(from_safetensors(to_safetensors({})), ({}, {}))
+
     def test_reads_what_safetensors_writes(self):
         from safetensors.torch import save
 
@@ -243,6 +247,16 @@ class TestWeightAverage:
     def test_other_decays_are_refused(self, decay):
         with raises(ValueError, decay):
             WeightAverage(nn.Linear(1, 1), decay)
+
+    def test_buffers_are_copied(self):
+        model = nn.BatchNorm1d(2)
+        average = WeightAverage(model, 0.5)
+        for shift in (1.0, 5.0):
+            model.running_mean.fill_(shift)
+            model.num_batches_tracked.fill_(int(shift))
+            average.update(model)
+            assert_close((average.model.running_mean, model.running_mean), (torch.full((2,), shift),) * 2)
+            assert_equal(int(average.model.num_batches_tracked), int(shift))
 
 
 class TestUpdateBatchNorm:

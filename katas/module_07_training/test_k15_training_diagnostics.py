@@ -176,10 +176,11 @@ class TestActivationRecorder:
         [
             (nn.Tanh(), [-0.9901, 0.9901, 0.9899, -0.98, 0.0], 0.4),
             (nn.Sigmoid(), [0.9951, 0.0049, 0.001, 0.9949, 0.0051], 0.6),
+            (nn.Sigmoid(), [0.5, 0.25, 0.01, 0.9, 0.75], 0.0),
             (nn.Hardtanh(), [1.0, 1.0, -1.0, 0.0], 0.0),
             (nn.ReLU(), [5.0, 1.0, 0.5, 0.0], 0.0),
         ],
-        ids=["tanh", "sigmoid", "hardtanh", "relu"],
+        ids=["tanh", "sigmoid", "inner", "hardtanh", "relu"],
     )
     def test_saturated(self, module, outputs, expected):
         y = torch.tensor(outputs, dtype=torch.float64)[:, None]
@@ -188,6 +189,16 @@ class TestActivationRecorder:
             module(x)
             module(x[:0])
         assert_close(recorder.statistics()[""]["saturated"], expected)
+
+    @pytest.mark.parametrize("value", [0.1, 0.3, 0.7, 1.1, 3.3])
+    def test_entries_that_are_all_equal(self, value):
+        module = nn.Identity()
+        with ActivationRecorder(module, (nn.Identity,)) as recorder:
+            for n in (3, 7, 11):
+                module(torch.full((n, 5), value, dtype=torch.float64))
+        found = recorder.statistics()[""]
+        # Rounding leaves something of the variance, or takes it below 0.
+        assert_close((found["mean"], found["std"]), (value, 0.0), atol=1e-6, rtol=1e-6)
 
     def test_only_the_block_counts(self):
         model = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
@@ -376,7 +387,7 @@ class TestSpectrum:
         )
 
     @pytest.mark.parametrize("scale", [1e-20, 1.0, 1e20])
-    @pytest.mark.parametrize(("small", "counts"), [(2e-12, True), (1e-13, False), (0.0, False)])
+    @pytest.mark.parametrize(("small", "counts"), [(1.5e-12, True), (1e-13, False), (0.0, False)])
     def test_what_counts_as_0(self, small, counts, scale):
         q, _ = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))
         found = spectrum(scale * torch.diag(torch.tensor([2.0, 1.0, 2 * small], dtype=torch.float64)))
@@ -403,6 +414,15 @@ class TestSpectrum:
 
 
 class TestRandomDirection:
+    def test_a_seed_gives_the_same_slice_everywhere(self):
+        model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).double()
+        found = random_direction(model, torch.Generator().manual_seed(3))
+        generator = torch.Generator().manual_seed(3)
+        for name, shape in [("0.weight", (4, 3)), ("1.weight", (2, 4))]:
+            d = torch.randn(shape, dtype=torch.float64, generator=generator)
+            w = model.get_parameter(name).detach()
+            assert_close(found[name], d * (w.norm(dim=1) / d.norm(dim=1))[:, None])
+
     def model(self) -> nn.Module:
         model = nn.Sequential(nn.Conv2d(2, 5, 3), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(20, 7)).double()
         with torch.no_grad():
@@ -508,6 +528,12 @@ class TestLossSlice:
         assert_close(bits(model), before, rtol=0, atol=0)
         assert_close([p.grad for p in model.parameters()], gradients, rtol=0, atol=0)
         assert_equal([a is b and a.requires_grad for a, b in zip(objects, model.parameters(), strict=True)], [True] * 6)
+
+    def test_the_weights_come_back_after_the_last_step(self):
+        model = nn.Linear(2, 1, bias=False)
+        before = model.weight.detach().clone()
+        loss_slice(model, lambda: model.weight.sum(), {"weight": torch.ones(1, 2)}, [0.5, 2.0])
+        assert_close(model.weight.detach(), before, rtol=0, atol=0)
 
     def test_every_loss_finds_the_buffers_of_before(self):
         model = nn.BatchNorm1d(2).double()
@@ -663,6 +689,24 @@ class TestMemorizes:
                 optimizer.step()
             expected = w.item() ** 2 <= share * start**2
             assert_equal(memorizes(model, lambda p, q: (p - q).square().mean(), x, y, steps, lr, share), expected)
+
+    def test_a_hundred_steps_by_default(self, monkeypatch):
+        taken, step = [], torch.optim.Adam.step
+
+        def counted(self, *args, **kwargs):
+            taken.append(self.param_groups[0]["lr"])
+            return step(self, *args, **kwargs)
+
+        monkeypatch.setattr(torch.optim.Adam, "step", counted)
+        memorizes(nn.Linear(8, 3), F.cross_entropy, *self.batch())
+        assert_equal((len(taken), set(taken)), (100, {0.01}))
+
+    def test_exactly_that_share_is_enough(self):
+        model = nn.Linear(1, 1, bias=False)
+        nn.init.constant_(model.weight, 0.05)
+        x, y = torch.ones(1, 1), torch.zeros(1, 1)
+        # After a step of 0.1 the weight is below 0, and the loss exactly 0.
+        assert_equal(memorizes(model, lambda p, q: (p - q).relu().sum(), x, y, 1, 0.1, 0.0), True)
 
     def test_its_defaults(self):
         model = nn.Linear(1, 1, bias=False).double()
