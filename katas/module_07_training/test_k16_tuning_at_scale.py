@@ -197,6 +197,15 @@ class TestAsha:
         assert_equal(asha.next_job(), (1, 101, 10))
         assert_equal(asha.next_job(), (2, 102, 5))
 
+    @pytest.mark.parametrize(("eta", "results", "up"), [(3, 4, 1), (3, 5, 1), (2, 3, 1), (2, 5, 2), (3, 6, 2)])
+    def test_a_share_is_rounded_down(self, eta, results, up):
+        asha = Asha(counting(), eta, 1, 2)
+        for _ in range(results):
+            asha.next_job()
+        for number in range(results):
+            asha.report(number, float(number))
+        assert_equal([asha.next_job()[0] for _ in range(up + 1)], [*range(up), results])
+
     @pytest.mark.parametrize("eta", [2, 3, 4])
     @pytest.mark.parametrize("rungs", [1, 2, 4])
     @pytest.mark.parametrize("machines", [1, 4, 9])
@@ -304,8 +313,8 @@ class TestAsha:
         assert_equal(asha.best(), (0, 1.0))
         asha.next_job()
         assert_equal(asha.best(), (0, 1.0))
-        asha.report(0, 7.0)  # on a higher rung, so it counts more
-        assert_equal(asha.best(), (0, 7.0))
+        asha.report(0, 7.1234567)  # on a higher rung, so it counts more
+        assert_equal(asha.best(), (0, 7.1234567))
 
     def test_two_searches_dont_meet(self):
         one, other = Asha(counting(), 2, 1, 2), Asha(counting(), 2, 1, 2)
@@ -354,7 +363,14 @@ class TestExploitAndExplore:
                 )
             assert_equal(list(new[i]), ["lr", "decay"])
             for name, value in configs[sources[i]].items():
-                assert_equal(new[i][name] / value in (0.5, 2.0), True)
+                factor = new[i][name] / value
+                assert_close(factor, min((0.5, 2.0), key=lambda one: abs(one - factor)))
+
+    def test_the_factor_multiplies(self, rng):
+        configs = [{"lr": 0.1234567, "decay": 0.7}, {"lr": 0.3, "decay": 0.01}]
+        sources, new = exploit_and_explore([1.0, 2.0], configs, 0.5, [3.0], rng)
+        assert_equal((sources, new[0]), ([0, 0], configs[0]))
+        assert_close(new[1], {"lr": 0.3703701, "decay": 2.1})
 
     def test_all_draws_are_alike_and_independent(self, rng):
         losses = [3.0, 0.0, 9.0, 1.0, 8.0, 2.0]
@@ -370,6 +386,8 @@ class TestExploitAndExplore:
         }
         expected |= {("pair", a, b): 500.0 for a in (1, 3) for b in (1, 3)}
         assert_equal(set(counts) <= set(expected), True)
+        pairs = [[float(counts["pair", a, b]) for b in (1, 3)] for a in (1, 3)]
+        assert_close(np.array(pairs), np.full((2, 2), 500.0), atol=6 * math.sqrt(500), rtol=0)
         for key, mean in expected.items():
             # Six standard deviations of a count.
             assert_close(float(counts[key]), mean, atol=6 * math.sqrt(mean), rtol=0)
@@ -534,9 +552,10 @@ class TestMupMLP:
     @pytest.mark.parametrize("lr", [0.1, 0.004])
     def test_groups(self, width, base, lr):
         model = MupMLP(5, width, 3, base)
-        rates = [(id(p), group["lr"]) for group in model.groups(lr) for p in group["params"]]
-        assert_equal(sorted(number for number, _ in rates), sorted(id(p) for p in model.parameters()))
-        found = {name: dict(rates)[id(p)] for name, p in model.named_parameters()}
+        names = {id(p): name for name, p in model.named_parameters()}
+        rates = [(names.get(id(p), "another"), group["lr"]) for group in model.groups(lr) for p in group["params"]]
+        assert_equal(sorted(name for name, _ in rates), sorted(names.values()))
+        found = {name: dict(rates)[name] for name in names.values()}
         expected = {name: lr * base / width if name == "hidden.weight" else lr for name in found}
         assert_close(found, expected)
         torch.optim.Adam(model.groups(lr))
