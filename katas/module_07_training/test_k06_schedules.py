@@ -430,6 +430,8 @@ class TestSchedulerResumes:
         five = SimpleNamespace(param_groups=[{"lr": 0.1} for _ in range(5)])
         with raises(ValueError, n, 5):
             Scheduler(five, self.schedule).load_state_dict(state)
+        with raises(ValueError, 2, 5):
+            Scheduler(five, self.schedule).load_state_dict(scheduler.state_dict())
 
 
 class TestOnTheGpu:
