@@ -85,6 +85,7 @@ def atomic_write(path: Path, data: bytes) -> None:
       Python's own buffer before it.  Afterwards os.fsync is called on the folder (os.open it to read).
     - If anything raises before the name has changed, KeyboardInterrupt too, that error comes out, the old file is as it was,
       and no other file is left in the folder.
+    - Nothing stays open.
     """
     raise NotImplementedError
 

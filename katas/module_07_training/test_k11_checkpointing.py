@@ -158,6 +158,14 @@ class TestAtomicWrite:
             atomic_write(tmp_path / "x.ckpt", b"new")
         assert_equal({p.name: p.read_bytes() for p in tmp_path.iterdir()}, {"x.ckpt": b"old"})
 
+    @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc, which Linux has")
+    def test_nothing_stays_open(self, tmp_path):
+        atomic_write(tmp_path / "x", b"1")
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            atomic_write(tmp_path / "x", b"12")
+        assert_equal(max(0, len(os.listdir("/proc/self/fd")) - before), 0)
+
     def test_data_that_cant_be_written(self, tmp_path):
         path = tmp_path / "x.ckpt"
         path.write_bytes(b"old")
@@ -225,6 +233,52 @@ class TestSetRngState:
 
 def batches(shuffler, count: int) -> list[list[int]]:
     return [list(shuffler.next_batch()) for _ in range(count)]
+
+
+class Devices:
+    """Stands for torch.cuda on a machine with two devices, as far as random states are concerned."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.there, self.states, self.sets = True, [torch.tensor([1, 2]), torch.tensor([3, 4])], 0
+        for name in ("is_available", "device_count", "get_rng_state", "get_rng_state_all", "set_rng_state"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+        monkeypatch.setattr(torch.cuda, "set_rng_state_all", self.set_rng_state_all)
+
+    def is_available(self) -> bool:
+        return self.there
+
+    def device_count(self) -> int:
+        return 2 if self.there else 0
+
+    def get_rng_state(self, device=0):
+        return self.states[getattr(device, "index", device) or 0].clone()
+
+    def get_rng_state_all(self):
+        return [state.clone() for state in self.states] if self.there else []
+
+    def set_rng_state(self, new, device=0) -> None:
+        self.sets += 1
+        self.states[getattr(device, "index", device) or 0] = new.clone()
+
+    def set_rng_state_all(self, new) -> None:
+        for i, state in enumerate(new):
+            self.set_rng_state(state, i)
+
+
+class TestRandomStatesOfDevices:
+    def test_they_come_back(self, monkeypatch):
+        devices = Devices(monkeypatch)
+        state = rng_state()
+        devices.states = [torch.tensor([7, 7]), torch.tensor([8, 8])]
+        set_rng_state(state)
+        assert_close(devices.states, [torch.tensor([1, 2]), torch.tensor([3, 4])])
+
+    def test_only_if_there_are_devices(self, monkeypatch):
+        devices = Devices(monkeypatch)
+        state = rng_state()
+        devices.there = False
+        set_rng_state(state)
+        assert_equal(devices.sets, 0)
 
 
 class TestShuffler:
@@ -494,6 +548,14 @@ class TestCheckpoints:
         store.save(3, 0.9, {"weights": torch.zeros(4)})
         assert_equal(store.steps(), [1, 3])
         assert_close(store.load_latest()[1], {"weights": torch.zeros(4)})
+
+    def test_what_is_saved_comes_back_to_the_last_digit(self, tmp_path):
+        store = Checkpoints(tmp_path, 1)
+        state = {"x": torch.tensor([1 / 3, 1e-9], dtype=torch.float64), "rate": 0.1234567, "names": ["a", "b"]}
+        store.save(1, 0.5, state)
+        assert_equal(sorted(state), ["names", "rate", "x"])
+        for found in (store.load_latest(), store.load_best()):
+            assert_close(found[1], state, rtol=0, atol=0)
 
     def test_an_empty_folder(self, tmp_path):
         store = Checkpoints(tmp_path / "deep" / "down", 2)
