@@ -105,6 +105,9 @@ class TestWindows:
         assert_close(x, np.array([[0, 0], [0, 4], [4, 5], [0, 0], [0, 6], [0, 0], [0, 7], [7, 8]]))
         assert_close(y, np.array([4, 5, 0, 6, 0, 7, 8, 0]))
 
+    def test_sequences_may_be_tuples(self):
+        assert_close(windows([(3, 2)], 2), (np.array([[0, 0], [0, 3], [3, 2]]), np.array([3, 2, 0])))
+
     @pytest.mark.parametrize("context", [1, 4])
     def test_matches_slices_of_each_padded_sequence(self, rng, context):
         encoded = [rng.integers(1, 50, n).tolist() for n in (3, 0, 7, 1)]
@@ -372,6 +375,13 @@ def beats_the_bigram(rng, sequences, min_count, sizes, margin):
 
 
 class TestTrain:
+    def test_the_squares_add_up_from_batch_to_batch(self, rng):
+        # All rows are alike, so that their order makes no difference.
+        parameters, x, y = a_model(rng, 6, 2, 3, 4), np.tile(rng.integers(0, 6, 2), (8, 1)), np.full(8, 3)
+        expected, _ = full_batches(parameters, x[:4], y[:4], [0.5, 0.25])
+        trained, _ = train(parameters, x, y, 1, 4, 0.5, rng)
+        assert_close({name: trained[name] for name in expected}, expected)
+
     @pytest.mark.parametrize(("epochs", "rates"), [(1, [0.5]), (2, [0.5, 0.25]), (4, [0.5, 0.375, 0.25, 0.125])])
     def test_full_batches(self, rng, epochs, rates):
         parameters, x, y = a_model(rng, 6, 2, 3, 4), rng.integers(0, 6, (8, 2)), rng.integers(0, 6, 8)
