@@ -283,6 +283,19 @@ class TestLinearProbe:
         if not -1e-4 < excess < 1.1e-3:
             fail(f"The loss is {excess:.4f} above the smallest; at most 0.001 is allowed.", evidence=round(excess, 2))
 
+    @pytest.mark.deadline(60)  # a thousand small steps are right, too
+    @pytest.mark.parametrize("draw", [1, 8, 12, 13])
+    def test_features_far_from_0(self, draw):
+        # Full steps without a line search run away here, from most starts.
+        generator = torch.Generator().manual_seed(draw)
+        labels = torch.arange(40) % 2
+        features = torch.randn(40, 2, generator=generator) + torch.randn(2, 2, generator=generator)[labels]
+        features = 15 + 3 * features.double()
+        probe = linear_probe(features, labels, 2, 2.0)
+        excess = loss_of(probe, features, labels, 2.0) - smallest_loss(features, labels, 2, 2.0)
+        if not -1e-4 < excess < 1.1e-3:
+            fail(f"The loss is {excess:.4f} above the smallest; at most 0.001 is allowed.", evidence=round(excess, 2))
+
     def test_a_class_without_a_label(self):
         labels = torch.tensor([0, 3, 1, 0, 3, 1, 1, 0])
         features = torch.randn(8, 3, dtype=torch.float64)
@@ -375,6 +388,13 @@ class TestThaw:
     def test_one_more_each_epoch_unless_told_otherwise(self):
         assert_equal(int(thaw(list(a_model()), 2)), 3)
 
+    @pytest.mark.parametrize("every", [0, 1])
+    def test_each_call_counts_its_own_stages(self, every):
+        for count in (3, 2, 4):
+            stages = [nn.Linear(2, 2) for _ in range(count)]
+            assert_equal(int(thaw(stages, 5, every)), count)
+            assert_equal([set(trained(part)) for part in stages], [{True}] * count)
+
     def test_back_to_the_beginning(self):
         stages = list(a_model())
         thaw(stages, 5)
@@ -457,6 +477,13 @@ class TestFineTune:
         per_epoch = -(-11 // changes.get("batch_size", 4))
         assert_close(losses, by_hand(twin, x, y, batches, per_epoch, **arguments))
         assert_close(state(model), state(twin))
+
+    def test_each_call_averages_over_its_own_rows(self):
+        for n in (11, 6):
+            model = a_model()
+            twin = copy.deepcopy(model)
+            losses, batches, x, y = tuned(model, n, epochs=2)
+            assert_close(losses, by_hand(twin, x, y, batches, -(-n // 4), lr=0.05, decay=0.5, every=1))
 
     def test_every_row_once_an_epoch_in_a_new_order(self):
         _, batches, _, _ = tuned(a_model(), n=26, epochs=3, batch_size=8)

@@ -421,8 +421,8 @@ class TestAveragePrecision:
         hits = torch.tensor([True, True, False, False])
         assert_number(average_precision(self.SCORES, hits, 2), 1.0)
 
-    def test_equal_scores_count_in_the_order_of_their_indices(self):
-        hits = torch.arange(60) % 3 == 1
+    @pytest.mark.parametrize("hits", [torch.arange(60) % 3 == 1, torch.arange(60) < 20, torch.arange(60) % 7 < 2])
+    def test_equal_scores_count_in_the_order_of_their_indices(self, hits):
         assert_number(average_precision(torch.full((60,), 0.5), hits, 20), staircase(hits.tolist(), 20))
 
     @pytest.mark.parametrize("n", [0, 3])
@@ -553,6 +553,11 @@ class TestMeanAveragePrecision:
         predictions = [detected(many, [0.9] * 6, *[1] * 6)]
         truths = [truth(torch.cat([many, self.FAR]), *[1] * 6, 2)]
         assert_number(mean_average_precision(predictions, truths), 0.5)
+
+    def test_equal_scores_choose_in_the_order_of_their_indices(self):
+        # All fit the only truth: the first of them takes it.
+        predictions = [detected(A.expand(40, 4), [0.5] * 40, *[0] * 40)]
+        assert_number(mean_average_precision(predictions, [truth(A, 0)]), 1.0)
 
     def test_equal_scores_count_in_the_order_of_images(self):
         predictions = [detected(torch.cat([self.FAR, A]), [0.5, 0.5], 0, 0) for _ in range(10)]

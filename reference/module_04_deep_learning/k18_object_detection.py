@@ -104,7 +104,7 @@ def average_precision(scores: Tensor, hits: Tensor, truths: int) -> float:
     hits = hits[scores.argsort(descending=True, stable=True)].double()
     precision = hits.cumsum(0) / torch.arange(1, len(hits) + 1, device=hits.device)
     # The largest from here on: a running maximum from the end.
-    best = precision.flip(0).cummax(0).values.flip(0) if len(hits) else precision
+    best = precision.flip(0).cummax(0).values.flip(0)
     # Recall grows by 1 / truths at each hit and stands still at a miss.
     return (best * hits).sum().item() / truths
 
@@ -116,7 +116,7 @@ def mean_average_precision(
 ) -> float:
     if len(predictions) != len(truths):
         raise ValueError(f"predictions are of {len(predictions)} images, truths of {len(truths)}")
-    classes = sorted({label for _, labels in truths for label in labels.tolist()})
+    classes = {label for _, labels in truths for label in labels.tolist()}
     if not classes:
         raise ValueError("no image has a true box")
     found = []
