@@ -467,19 +467,6 @@ class TestBatcher:
             i, answer = wrong[0]
             fail(f"{len(wrong)} of 2000 got another answer: request {i} got {answer!r}, expected {10 * i}")
 
-    def test_on_a_real_clock(self):
-        async def work(items):
-            await asyncio.sleep(0.001)
-            return [10 * item for item in items]
-
-        async def calls():
-            batcher = Batcher(work, 16, 0.002, 1000)
-            found = await asyncio.gather(*(batcher.submit(i) for i in range(300)))
-            await batcher.close()
-            return found
-
-        assert_equal(asyncio.run(calls()), [10 * i for i in range(300)])
-
     @pytest.mark.parametrize(
         ("size", "delay", "waiting", "named"), [(0, 1.0, 5, 0), (-2, 1.0, 5, -2), (3, -0.5, 5, -0.5), (3, 1.0, 0, 0)]
     )

@@ -34,12 +34,9 @@ def smallest_batch(rate: float, fixed: float, per_item: float) -> int:
     if fixed == 0:
         return 1
     n = max(1, math.ceil(rate * fixed / left))
-    # The quotient is rounded: the definition decides.
-    while n > 1 and throughput(n - 1, fixed, per_item) >= rate:
-        n -= 1
-    while throughput(n, fixed, per_item) < rate:
-        n += 1
-    return n
+    # The quotient is rounded: the definition decides between its neighbours.
+    near = (max(1, n - 1), n, n + 1)
+    return next((m for m in near if m / (fixed + per_item * m) >= rate), n)
 
 
 def plan_batches(
