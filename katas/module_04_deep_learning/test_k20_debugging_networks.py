@@ -206,6 +206,11 @@ class TestGradientCheck:
         found = gradient_check(lambda a, b, c: 0 * a.sum() + b.sum(), values, [zeros, zeros, zeros + 3])
         assert_close(found, [0.0, 1.0, 1.0])
 
+    def test_small_gradients_count_in_full(self):
+        x = randn(3)
+        found = gradient_check(lambda a: 1e-3 * (a**2).sum(), [x], [4e-3 * x])
+        assert_close(found, [1 / 3], rtol=0, atol=1e-8)
+
     def test_a_transposed_view(self):
         a = randn(4, 3).T
         weights = randn(3, 4)
@@ -405,6 +410,11 @@ class TestSaturation:
         for kind in (nn.Tanh, nn.Sigmoid):
             assert_close(saturation(nn.Sequential(kind()), x), {"0": 4 / 6})
 
+    def test_a_slope_of_exactly_the_share_is_not_below_it(self):
+        x = torch.tensor([0.0, 2.0, 0.0, 0.0], dtype=torch.float64)
+        for kind in (nn.Tanh, nn.Sigmoid):
+            assert_close(saturation(nn.Sequential(kind()), x, 1.0), {"0": 0.25})
+
     @pytest.mark.parametrize("training", [True, False])
     def test_the_model_stays_as_it_was(self, training):
         model = with_norm()
@@ -433,7 +443,10 @@ class TestAlreadyNormalized:
         assert_equal(already_normalized(torch.tensor([[0.5, 0.5], [1.5, -0.5]])), False)
         assert_equal(already_normalized(torch.tensor([[0.5, 0.5], [1.0, 0.0]])), True)
 
-    @pytest.mark.parametrize(("off", "expected"), [(1e-6, True), (-2e-5, True), (1e-3, False), (-1e-3, False)])
+    @pytest.mark.parametrize(
+        ("off", "expected"),
+        [(1e-6, True), (-2e-5, True), (9e-5, True), (1.5e-4, False), (-1.5e-4, False), (1e-3, False), (-1e-3, False)],
+    )
     def test_sums_are_1_to_4_digits(self, off, expected):
         assert_equal(already_normalized(torch.tensor([[0.3, 0.7 + off], [0.5, 0.5]], dtype=torch.float64)), expected)
 
@@ -549,12 +562,15 @@ class TestReadCurves:
         "stuck, hardly moved": ([2.0, 1.9, 1.85], [2.0, 1.9, 1.7], "stuck"),
         "stuck comes before overfits": ([2.0, 1.9, 1.9], [2.0, 1.0, 1.9], "stuck"),
         "learning, if only to 0.89": ([2.0, 1.9, 1.78], [2.0, 1.9, 1.8], "improving"),
+        "learning, at exactly 0.9": ([10.0, 9.0], [10.0, 9.0], "improving"),
         "overfits": ([2.0, 1.0, 0.5, 0.2], [2.0, 1.0, 1.1, 1.2], "overfits"),
         "overfits, though below the first": ([2.0, 1.0, 0.2], [5.0, 1.0, 2.0], "overfits"),
         "not yet overfitting": ([2.0, 1.0, 0.5, 0.4, 0.3], [2.0, 1.0, 1.0, 1.05, 1.09], "flat"),
+        "not yet overfitting, at exactly 1.1": ([10.0, 5.0, 4.0], [5.0, 5.0, 5.5], "flat"),
         "improving": ([2.0, 1.5, 1.2, 1.0, 0.9], [2.0, 1.6, 1.4, 1.3, 1.2], "improving"),
         "improving by a little": ([2.0, 0.9, 0.8, 0.7, 0.6], [2.0, 1.000, 0.996, 0.993, 0.989], "improving"),
         "flat": ([2.0, 0.9, 0.8, 0.7, 0.6], [2.0, 1.000, 0.998, 0.996, 0.992], "flat"),
+        "flat, at exactly 0.99": ([10.0, 5.0], [100.0, 99.0], "flat"),
         "flat, though it dipped": ([2.0, 0.9, 0.8, 0.7, 0.6], [2.0, 1.0, 0.95, 0.97, 1.0], "flat"),
         "two epochs": ([2.0, 1.0], [2.0, 1.0], "improving"),
         "two flat epochs": ([2.0, 1.0], [1.0, 1.0], "flat"),

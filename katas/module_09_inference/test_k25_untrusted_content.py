@@ -184,7 +184,7 @@ class TestRedact:
             (f"x{CARD}y_{CARD}", "x[card]y_[card]"),
             (f"{CARD}, {CARD}- {CARD}", "[card], [card]- [card]"),
             (f"-{CARD} ", "-[card] "),
-("٤٥٣٩١٤٨٨٠٣٤٣٦٤٦٧", "٤٥٣٩١٤٨٨٠٣٤٣٦٤٦٧"),
+            ("٤٥٣٩١٤٨٨٠٣٤٣٦٤٦٧", "٤٥٣٩١٤٨٨٠٣٤٣٦٤٦٧"),
             ("\uff14" + CARD[1:], "\uff14" + CARD[1:]),
         ],
     )

@@ -39,13 +39,13 @@ def gradient_check(
             ends = []
             for h in (step, -step):
                 # A flat copy, whose memory is in order even where value's isn't.
-                moved = value.detach().flatten().clone()
+                moved = value.flatten().clone()
                 moved[i] += h
                 arguments = [*values[:k], moved.reshape(value.shape), *values[k + 1 :]]
                 ends.append(float(function(*arguments)))
             numeric.append((ends[0] - ends[1]) / (2 * step))
         n = torch.tensor(numeric, dtype=torch.float64)
-        g = judged.detach().flatten().cpu()
+        g = judged.flatten().cpu()
         size = n.norm() + g.norm()
         errors.append(((n - g).norm() / size).item() if size > 0 else 0.0)
     return errors
