@@ -14,10 +14,10 @@ build the door, from the outside in.
 - *API keys*, of which the service keeps only digests.
 - *Signed requests*: who sent this, is it unchanged, is it fresh, and is it the first time?
 
-    bytes ─▶ read_body ─▶ ApiKeys or Verifier ─▶ TokenBucket ─▶ read_json ─▶ model
-               │ 413        │ 401                  │ 429          │ 400
-               ▼            ▼                      ▼              ▼
-             refused      refused                refused        refused
+    bytes ─▶ read_body ─▶ ApiKeys, Verifier ─▶ TokenBucket ─▶ read_json ─▶ model
+               │ 413        │ 401                │ 429          │ 400
+               ▼            ▼                    ▼              ▼
+             refused      refused              refused        refused
 
 **The formulas**
 
