@@ -217,5 +217,6 @@ class DetrHead(nn.Module):
         - Different queries give different answers, and with two or more queries and places
           every weight is trained.
         - The same in training and evaluation mode.
+        - Differentiable in the features.
         """
         raise NotImplementedError

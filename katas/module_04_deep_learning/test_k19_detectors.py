@@ -123,6 +123,10 @@ class TestYoloTargets:
         assert_equal(yolo_targets(boxes, labels, 3, 3, 8)[2][1, 1].item(), 4)
         assert_equal(yolo_targets(boxes.flip(0), labels.flip(0), 3, 3, 8)[2][1, 1].item(), 7)
 
+    def test_of_many_equal_ones_the_first(self):
+        boxes, labels = truth([[9, 9, 13, 13]] * 40, list(range(40)))
+        assert_equal(yolo_targets(boxes, labels, 3, 3, 8)[2][1, 1].item(), 0)
+
     def test_keeps_the_dtype(self):
         boxes, labels = some_truth(2, 24, 24, 3)
         assert_equal(
@@ -374,6 +378,21 @@ class TestMatchSet:
             assert_close(total, least, atol=1e-9, rtol=0)
             assert_equal(len(queries), 3)
 
+    def test_the_parts_weigh_1_5_and_2(self):
+        """One object and two queries that cost nearly the same: other weights would often choose the other one."""
+        for trial in range(60):
+            true_boxes, true_labels = fraction_truth(1, 1)
+            boxes = true_boxes + 0.1 * (torch.rand(2, 4, dtype=torch.float64) - 0.5)
+            (far, overlap), (other_far, other_overlap) = (pair_terms(box, true_boxes[0]) for box in boxes)
+            gap = (5 * (far - other_far) - 2 * (overlap - other_overlap)).item()
+            if abs(gap) > 0.9:
+                continue  # more than chances can make up for
+            margin = 0.02 if trial % 2 else -0.02
+            chance = (1 + gap + margin) / 2
+            logits = torch.tensor([[chance, 1 - chance], [1 - chance, chance]], dtype=torch.float64).log()
+            queries, objects = match_set(logits, boxes, true_boxes, true_labels)
+            assert_equal((queries.tolist(), objects.tolist()), ([0 if margin > 0 else 1], [0]))
+
     def test_no_objects(self):
         found = match_set(torch.randn(3, 4), torch.rand(3, 4), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
         assert_close(found, (torch.zeros(0, dtype=torch.int64),) * 2)
@@ -411,7 +430,7 @@ class TestDetrLoss:
         boxes = torch.stack([true_boxes[1], torch.full((4,), 0.5).double(), true_boxes[0]])[None]
         assert_close(detr_loss(logits, boxes, [(true_boxes, true_labels)]), torch.tensor(0.0, dtype=torch.float64))
 
-    @pytest.mark.parametrize("counts", [(2,), (3, 0, 1), (5, 1), (4, 4)])
+    @pytest.mark.parametrize("counts", [(2,), (1,), (0, 1), (3, 0, 1), (5, 1), (4, 4)])
     def test_value_and_gradients_match_a_loop(self, counts):
         truths = [fraction_truth(m, 3) for m in counts]
         logits = torch.randn(len(counts), 4, 4, dtype=torch.float64, requires_grad=True)
@@ -481,6 +500,16 @@ class TestDetrHead:
     def test_eight_queries_unless_told_otherwise(self):
         assert_equal(tuple(DetrHead(3, 2)(torch.randn(1, 3, 2, 2))[1].shape), (1, 8, 4))
 
+    def size(self, *args: int) -> int:
+        return sum(p.numel() for p in DetrHead(5, 3, *args).parameters())
+
+    def test_a_larger_width_and_more_layers_have_more_weights(self):
+        sizes = [self.size(4, width, layers) for width, layers in ((16, 1), (16, 2), (16, 3), (32, 3))]
+        assert_equal([more > fewer for fewer, more in itertools.pairwise(sizes)], [True] * 3)
+
+    def test_a_width_of_64_and_two_layers_unless_told_otherwise(self):
+        assert_equal(self.size(), self.size(8, 64, 2))
+
     def test_an_image_does_not_depend_on_the_others(self):
         head = DetrHead(4, 3, 5, 16, 2).double()
         x = torch.randn(3, 4, 3, 4, dtype=torch.float64)
@@ -503,6 +532,40 @@ class TestDetrHead:
         change = max((a - b).abs().max().item() for a, b in zip(head(x), head(x.flip(axis)), strict=True))
         if not change > 1e-6:
             fail(f"DetrHead answers the same for a map that is turned around along axis {axis}.", evidence=axis)
+
+    def test_exchanging_any_two_places_changes_the_answers(self):
+        head, x = DetrHead(4, 3, 5, 16, 2).double(), torch.randn(4, 15, dtype=torch.float64)
+        pairs = list(itertools.combinations(range(15), 2))
+        maps = x.repeat(len(pairs) + 1, 1, 1)
+        for one, (i, j) in zip(maps, pairs, strict=False):
+            one[:, [i, j]] = x[:, [j, i]]
+        answers = torch.cat([part.detach().flatten(1) for part in head(maps.unflatten(2, (3, 5)))], dim=1)
+        changes = (answers[:-1] - answers[-1]).abs().amax(1)
+        for change, (i, j) in zip(changes.tolist(), pairs, strict=True):
+            if not change > 1e-9:
+                one, other = divmod(i, 5), divmod(j, 5)
+                fail(f"DetrHead answers the same if places {one} and {other} are exchanged.", evidence=(i, j))
+
+    def test_boxes_may_lie_anywhere(self):
+        head = DetrHead(4, 3, 40, 16, 1).double()
+        with torch.no_grad():
+            for parameter in head.parameters():
+                parameter.normal_()
+        boxes = head(torch.randn(4, 4, 3, 4, dtype=torch.float64))[1].detach().flatten(0, 1)
+        assert_equal([(boxes.amin(0) < 0.5).tolist(), (boxes.amax(0) > 0.5).tolist()], [[True] * 4] * 2)
+
+    def test_boxes_come_from_an_mlp(self):
+        """With more classes than `width` the logits hold all of a query: a linear layer would show."""
+        head = DetrHead(4, 15, 5, 8, 1).double()
+        logits, boxes = (part.detach().flatten(0, 1) for part in head(3 * torch.randn(60, 4, 2, 2).double()))
+        known, wanted = F.pad(logits, (0, 1), value=1.0), boxes.logit()
+        left = wanted - known @ torch.linalg.lstsq(known, wanted).solution
+        if not left.norm() > 1e-6 * (wanted - wanted.mean(0)).norm():
+            fail("DetrHead's boxes, before the sigmoid, are a linear function of its logits.", evidence="linear")
+
+    def test_gradients_of_the_features(self):
+        x = torch.randn(1, 3, 1, 2, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(DetrHead(3, 2, 2, 8, 1).double(), x)
 
     def test_queries_answer_differently(self):
         head, x = DetrHead(4, 3, 5, 16, 2).double(), torch.randn(1, 4, 3, 4, dtype=torch.float64)
