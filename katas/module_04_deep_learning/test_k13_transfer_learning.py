@@ -331,12 +331,14 @@ class TestParameterGroups:
 
     @pytest.mark.parametrize(("lr", "decay"), [(0.3, 0.4), (2.0, 1.0), (0.01, 0.1)])
     def test_each_stage_at_its_rate(self, lr, decay):
-        stages = list(a_model())
-        groups = parameter_groups(stages, lr, decay)
+        model = nn.Sequential(*a_model())
+        groups = parameter_groups(list(model), lr, decay)
         assert_close([group["lr"] for group in groups], [lr * decay**3, lr * decay**2, lr * decay, lr])
-        found = [{id(p) for p in group["params"]} for group in groups]
-        assert_equal(found, [{id(p) for p in part.parameters()} for part in stages])
-        assert_equal([len(group["params"]) for group in groups], [4, 4, 4, 2])
+        known = {id(p): name for name, p in model.named_parameters()}
+        found = [sorted(known.get(id(p), "?") for p in group["params"]) for group in groups]
+        assert_equal(
+            found, [sorted(f"{i}.{name}" for name, _ in part.named_parameters()) for i, part in enumerate(model)]
+        )
 
     def test_frozen_parameters_are_there(self):
         stages = list(a_model().requires_grad_(False))
