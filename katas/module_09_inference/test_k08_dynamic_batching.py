@@ -42,7 +42,7 @@ class TestSmallestBatch:
         found = smallest_batch(rate, fixed, 0.5)
         assert_equal((found, isinstance(found, int)), (enough, True))
 
-    @pytest.mark.parametrize("rate", [0.1, 3.9])
+    @pytest.mark.parametrize("rate", [0.1, 3.9, 4.0])
     def test_without_a_fixed_part_one_is_enough(self, rate):
         assert_equal(smallest_batch(rate, 0.0, 0.25), 1)
 
