@@ -92,7 +92,62 @@ def assert_quick(cache, rng, size: int) -> None:
         )
 
 
-class TestLruCache:
+class OfASize:
+    """What holds for LruCache and LfuCache alike."""
+
+    cache: type
+
+    def test_to_replace_a_value_puts_nobody_out(self):
+        cache = self.cache(3)
+        assert_equal(play(cache, "a1 b2 c3 c4 b5 a? b? c?"), [1, 5, 4])
+        assert_equal(len(cache), 3)
+
+    def test_none_is_a_value(self):
+        cache = self.cache(2)
+        cache.put("a", None)
+        cache.put("b", 2)
+        found = [cache.get("a", NOTHING)]
+        cache.put("c", 3)
+        assert_equal([*found, cache.get("a", NOTHING), cache.get("b", NOTHING)], [None, None, NOTHING])
+
+    def test_nothing_is_found_and_nothing_is_kept(self):
+        cache = self.cache(2)
+        assert_equal((cache.get("a"), cache.get("a", 7), cache.get("a"), len(cache)), (None, 7, None, 0))
+
+    def test_keys_of_any_kind(self):
+        cache = self.cache(9)
+        for number, key in enumerate(KEYS):
+            cache.put(key, number)
+        assert_equal([cache.get(key) for key in KEYS], list(range(len(KEYS))))
+
+    def test_two_of_them_share_nothing(self):
+        one, other = self.cache(2), self.cache(2)
+        one.put("a", 1)
+        other.put("b", 2)
+        assert_equal((one.get("a"), one.get("b"), other.get("a"), len(other)), (1, None, None, 1))
+
+    def test_what_has_left_is_let_go(self):
+        cache, thing = self.cache(1), Thing()
+        gone = weakref.ref(thing)
+        cache.put("a", thing)
+        cache.put("b", 2)
+        del thing
+        gc.collect(1)
+        assert_equal(gone() is None, True)
+
+    def test_it_is_quick(self, rng):
+        assert_quick(self.cache(2000), rng, 2000)
+
+    @pytest.mark.parametrize("size", [0, -3])
+    def test_refuses_no_room(self, size):
+        self.cache(1)
+        with raises(ValueError, size):
+            self.cache(size)
+
+
+class TestLruCache(OfASize):
+    cache = LruCache
+
     def test_the_example_worked_by_hand(self):
         assert_equal(play(LruCache(2), "a1 b2 a? c3 b? a? c?"), [1, NOTHING, 1, 3])
 
@@ -113,11 +168,6 @@ class TestLruCache:
     def test_a_put_is_a_use(self):
         assert_equal(play(LruCache(2), "a1 b2 a3 c4 a? b? c?"), [3, NOTHING, 4])
 
-    def test_to_replace_a_value_puts_nobody_out(self):
-        cache = LruCache(3)
-        assert_equal(play(cache, "a1 b2 c3 c4 b5 a? b? c?"), [1, 5, 4])
-        assert_equal(len(cache), 3)
-
     @pytest.mark.parametrize("size", [1, 2, 3, 8])
     def test_equals_brute_force(self, rng, size):
         cache, line, found, expected = LruCache(size), [], [], []
@@ -134,48 +184,6 @@ class TestLruCache:
             found.append(len(cache))
             expected.append(len(line))
         assert_equal(found, expected)
-
-    def test_none_is_a_value(self):
-        cache = LruCache(2)
-        cache.put("a", None)
-        cache.put("b", 2)
-        found = [cache.get("a", NOTHING)]
-        cache.put("c", 3)
-        assert_equal([*found, cache.get("a", NOTHING), cache.get("b", NOTHING)], [None, None, NOTHING])
-
-    def test_nothing_is_found_and_nothing_is_kept(self):
-        cache = LruCache(2)
-        assert_equal((cache.get("a"), cache.get("a", 7), cache.get("a"), len(cache)), (None, 7, None, 0))
-
-    def test_keys_of_any_kind(self):
-        cache = LruCache(9)
-        for number, key in enumerate(KEYS):
-            cache.put(key, number)
-        assert_equal([cache.get(key) for key in KEYS], list(range(len(KEYS))))
-
-    def test_two_of_them_share_nothing(self):
-        one, other = LruCache(2), LruCache(2)
-        one.put("a", 1)
-        other.put("b", 2)
-        assert_equal((one.get("a"), one.get("b"), other.get("a"), len(other)), (1, None, None, 1))
-
-    def test_what_has_left_is_let_go(self):
-        cache, thing = LruCache(1), Thing()
-        gone = weakref.ref(thing)
-        cache.put("a", thing)
-        cache.put("b", 2)
-        del thing
-        gc.collect(1)
-        assert_equal(gone() is None, True)
-
-    def test_it_is_quick(self, rng):
-        assert_quick(LruCache(2000), rng, 2000)
-
-    @pytest.mark.parametrize("size", [0, -3])
-    def test_refuses_no_room(self, size):
-        LruCache(1)
-        with raises(ValueError, size):
-            LruCache(size)
 
 
 def times(cache, clock, trace: str) -> list:
@@ -292,7 +300,9 @@ class TestTtlCache:
             TtlCache(3, ttl, Clock())
 
 
-class TestLfuCache:
+class TestLfuCache(OfASize):
+    cache = LfuCache
+
     def test_the_example_worked_by_hand(self):
         assert_equal(play(LfuCache(2), "a1 b2 b? a? a? c3 b? c? d4 c? a? d?"), [2, 1, 1, NOTHING, 3, NOTHING, 1, 4])
 
@@ -305,11 +315,6 @@ class TestLfuCache:
 
     def test_a_put_is_a_use(self):
         assert_equal(play(LfuCache(2), "a1 b2 a3 a4 b? c5 a? b?"), [2, 4, NOTHING])
-
-    def test_to_replace_a_value_puts_nobody_out(self):
-        cache = LfuCache(3)
-        assert_equal(play(cache, "a1 b2 c3 c4 b5 a? b? c?"), [1, 5, 4])
-        assert_equal(len(cache), 3)
 
     def test_the_new_one_stays_however_often_the_others_were_used(self):
         assert_equal(play(LfuCache(2), "a1 a? a? b2 b? b? c3 c? a? b?"), [1, 1, 2, 2, 3, NOTHING, 2])
@@ -340,48 +345,6 @@ class TestLfuCache:
             found.append(len(cache))
             expected.append(len(entries))
         assert_equal(found, expected)
-
-    def test_none_is_a_value(self):
-        cache = LfuCache(2)
-        cache.put("a", None)
-        cache.put("b", 2)
-        found = [cache.get("a", NOTHING)]
-        cache.put("c", 3)
-        assert_equal([*found, cache.get("a", NOTHING), cache.get("b", NOTHING)], [None, None, NOTHING])
-
-    def test_nothing_is_found_and_nothing_is_kept(self):
-        cache = LfuCache(2)
-        assert_equal((cache.get("a"), cache.get("a", 7), cache.get("a"), len(cache)), (None, 7, None, 0))
-
-    def test_keys_of_any_kind(self):
-        cache = LfuCache(9)
-        for number, key in enumerate(KEYS):
-            cache.put(key, number)
-        assert_equal([cache.get(key) for key in KEYS], list(range(len(KEYS))))
-
-    def test_two_of_them_share_nothing(self):
-        one, other = LfuCache(2), LfuCache(2)
-        one.put("a", 1)
-        other.put("b", 2)
-        assert_equal((one.get("a"), one.get("b"), other.get("a"), len(other)), (1, None, None, 1))
-
-    def test_what_has_left_is_let_go(self):
-        cache, thing = LfuCache(1), Thing()
-        gone = weakref.ref(thing)
-        cache.put("a", thing)
-        cache.put("b", 2)
-        del thing
-        gc.collect(1)
-        assert_equal(gone() is None, True)
-
-    def test_it_is_quick(self, rng):
-        assert_quick(LfuCache(2000), rng, 2000)
-
-    @pytest.mark.parametrize("size", [0, -3])
-    def test_refuses_no_room(self, size):
-        LfuCache(1)
-        with raises(ValueError, size):
-            LfuCache(size)
 
 
 async def ask_at(at: float, flight, key, call, leaves: float = float("inf")) -> tuple[float, str]:
