@@ -86,6 +86,8 @@ def throughput(n: int, fixed: float, per_item: float) -> float:
 def smallest_batch(rate: float, fixed: float, per_item: float) -> int:
     """The smallest n ≥ 1 whose throughput is at least `rate` > 0.  fixed ≥ 0, per_item > 0.
 
+    Where a throughput is the rate but for rounding, n may be one larger.
+
     Raises ValueError, naming the rate, if no n is enough: however large it is, the throughput stays below
     1 / per_item, or just reaches it where fixed is 0.
     """

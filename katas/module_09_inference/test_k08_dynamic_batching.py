@@ -124,6 +124,10 @@ class TestLatencies:
         found = latencies([0.0, 2.0, 2.5], [Batch(5.0, 7.0, (2, 0)), Batch(3.0, 4.0, (1,))])
         assert_close(list(found), [7.0, 2.0, 4.5])
 
+    def test_to_the_last_digit(self):
+        found = latencies([0.1, 0.2], [Batch(0.2, 1000.3, (0, 1))])
+        assert_close(list(found), [1000.2, 1000.1])
+
     def test_of_nobody(self):
         assert_equal(list(latencies([], [])), [])
 
@@ -193,6 +197,22 @@ class TestBatcher:
         found = served(simulated, [(0.0, 1), (1.0, 2), (1.5, 3), (2.0, 4), (7.0, 5)], model)
         assert_close(model.batches, [(1.5, 4.0, [1, 2, 3]), (4.0, 5.5, [4]), (9.0, 10.5, [5])], atol=1e-4)
         assert_close(found, [(10, 4.0), (20, 4.0), (30, 4.0), (40, 5.5), (50, 10.5)], atol=1e-4)
+
+    def test_work_gets_the_very_items(self, simulated):
+        items, seen = [[1, 2], {"a": 3}], []
+
+        async def work(given):
+            seen.extend(given)
+            return given
+
+        async def calls():
+            batcher = Batcher(work, 2, 1.0, 9)
+            answers = await asyncio.gather(*(batcher.submit(item) for item in items))
+            await batcher.close()
+            return answers
+
+        answers = simulated(calls())
+        assert_equal((answers, seen, items), ([[1, 2], {"a": 3}],) * 3)
 
     @pytest.mark.parametrize("size", [1, 2, 4, 9])
     @pytest.mark.parametrize("delay", [0.0, 0.7, 5.0])

@@ -208,6 +208,12 @@ class TestPowerOfTwo:
         assert_close([found[name] / 3000 for name in names], [0.4, 0.3, 0.2, 0.1, 0.0], atol=0.045, rtol=0)
         assert_equal(found["four"], 0)
 
+    def test_who_is_up_stays_as_it_is(self):
+        balancer, up = PowerOfTwo(["a", "b", "c"], random.Random(1)), ["c", "a", "b"]
+        for _ in range(20):
+            balancer.pick(up)
+        assert_equal(up, ["c", "a", "b"])
+
     def test_equally_busy_ones_are_equally_likely(self, rng):
         balancer, found = PowerOfTwo(["a", "b", "c", "d"], random.Random(int(rng.integers(1 << 30)))), Counter()
         for _ in range(3000):

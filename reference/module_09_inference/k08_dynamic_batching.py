@@ -31,12 +31,7 @@ def smallest_batch(rate: float, fixed: float, per_item: float) -> int:
     left = 1 - rate * per_item
     if left < 0 or (left == 0 and fixed > 0):
         raise ValueError(f"{rate} requests per second are too many: no batch reaches more than {1 / per_item}")
-    if fixed == 0:
-        return 1
-    n = max(1, math.ceil(rate * fixed / left))
-    # The quotient is rounded: the definition decides between its neighbours.
-    near = (max(1, n - 1), n, n + 1)
-    return next((m for m in near if m / (fixed + per_item * m) >= rate), n)
+    return math.ceil(rate * fixed / left) if fixed > 0 else 1
 
 
 def plan_batches(
