@@ -97,6 +97,14 @@ class TestDeadline:
 
         assert_close(simulated(calls()), [2.5, 1.5, 0.5, 0.0])
 
+    def test_what_is_left_to_the_last_digit(self, simulated):
+        async def calls():
+            deadline = Deadline(1234.5678)
+            await asyncio.sleep(0.25)
+            return deadline.left()
+
+        assert_close(simulated(calls()), 1234.3178)
+
     @pytest.mark.parametrize("answer", [None, "", 0, False, [1]])
     def test_any_value_may_be_the_answer(self, simulated, answer):
         async def calls():
