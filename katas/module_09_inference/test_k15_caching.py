@@ -95,7 +95,8 @@ def assert_quick(cache, rng, size: int) -> None:
 class OfASize:
     """What holds for LruCache and LfuCache alike."""
 
-    cache: type
+    def cache(self, size: int) -> LruCache | LfuCache:
+        raise NotImplementedError
 
     def test_to_replace_a_value_puts_nobody_out(self):
         cache = self.cache(3)
@@ -146,7 +147,8 @@ class OfASize:
 
 
 class TestLruCache(OfASize):
-    cache = LruCache
+    def cache(self, size):
+        return LruCache(size)
 
     def test_the_example_worked_by_hand(self):
         assert_equal(play(LruCache(2), "a1 b2 a? c3 b? a? c?"), [1, NOTHING, 1, 3])
@@ -301,7 +303,8 @@ class TestTtlCache:
 
 
 class TestLfuCache(OfASize):
-    cache = LfuCache
+    def cache(self, size):
+        return LfuCache(size)
 
     def test_the_example_worked_by_hand(self):
         assert_equal(play(LfuCache(2), "a1 b2 b? a? a? c3 b? c? d4 c? a? d?"), [2, 1, 1, NOTHING, 3, NOTHING, 1, 4])
@@ -539,6 +542,12 @@ class TestSemanticCache:
         cache = SemanticCache(3, 0.9)
         cache.put("en", [3, 4], "answer")
         assert_equal([cache.get("en", [4, 3]), cache.get("en", [0, 2])], ["answer", None])
+
+    def test_vectors_stay_as_they_are(self):
+        cache, vectors = SemanticCache(3, 0.9), [np.array([3.0, 4.0]), np.array([4.0, 3.0])]
+        cache.put("en", vectors[0], "answer")
+        cache.get("en", vectors[1])
+        assert_equal([vector.tolist() for vector in vectors], [[3.0, 4.0], [4.0, 3.0]])
 
     def test_the_nearest_not_the_first(self):
         cache = SemanticCache(5, 0.5)

@@ -196,7 +196,7 @@ class PrefixCache:
     def __init__(self, size: int, block: int) -> None:
         self.size, self.block = _checked(size), _checked(block)
         self.root = _Block((), None)
-        self.blocks: set[_Block] = set()
+        self.blocks: dict[_Block, None] = {}  # a set that keeps its order
         self.now = 0  # counts the calls
 
     def _cut(self, tokens: Sequence[int]) -> list[tuple[int, ...]]:
@@ -224,7 +224,7 @@ class PrefixCache:
                     return
                 # The tree itself says what comes before a block: no key of all the tokens is needed, and no hash.
                 at.children[piece] = _Block(piece, at)
-                self.blocks.add(at.children[piece])
+                self.blocks[at.children[piece]] = None
             at = at.children[piece]
             at.used = self.now
 
@@ -236,7 +236,7 @@ class PrefixCache:
             return False
         leaf = min(leaves, key=lambda block: block.used)
         del leaf.parent.children[leaf.tokens]
-        self.blocks.remove(leaf)
+        del self.blocks[leaf]
         return True
 
     def __len__(self) -> int:
