@@ -36,7 +36,7 @@ class CircuitBreaker:
         self.running = self.succeeded = 0  # of the trials
 
     def _left(self) -> float:
-        return 0.0 if self.opened is None else self.opened + self.cooldown - asyncio.get_running_loop().time()
+        return self.opened + self.cooldown - asyncio.get_running_loop().time()
 
     @property
     def state(self) -> str:
