@@ -86,6 +86,9 @@ class TestRedact:
         found = redact("password1 password pass word1", secrets)
         assert_equal((found, secrets), ("[secret] [secret] [secret] word1", list(order)))
 
+    def test_the_longest_is_not_the_last_by_name(self):
+        assert_equal(redact("axyz xy", ["axyz", "xy"]), "[secret] [secret]")
+
     def test_an_empty_value_is_left_out(self):
         assert_equal(redact("abc hunter2", ["", "hunter2", ""]), "abc [secret]")
 
@@ -593,6 +596,16 @@ class TestLoadTensors:
     @pytest.mark.parametrize("most", [1, 3, 7])
     def test_a_file_that_gives_little_at_a_time(self, most):
         assert_equal(told(load(EXAMPLE, most=most)), told(load(EXAMPLE)))
+
+    @pytest.mark.parametrize("data", [EXAMPLE, packed({})], ids=["example", "without tensors"])
+    def test_it_may_be_as_long_as_the_limit(self, data):
+        assert_equal(told(load(data, len(data))), told(load(data)))
+
+    @pytest.mark.parametrize("data", [EXAMPLE, packed({})], ids=["example", "without tensors"])
+    def test_one_byte_more_is_seen_within_the_limit(self, data):
+        assert_equal(told(load(data, len(data) + 1)), told(load(data)))
+        with raises(ValueError):
+            load(data + b"x", len(data) + 1)
 
     @pytest.mark.parametrize("forged", ["length", "tensor", "both"])
     @pytest.mark.parametrize("size", [10**6, 2**40, 2**63])
