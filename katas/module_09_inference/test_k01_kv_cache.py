@@ -564,6 +564,12 @@ class TestPrefill:
         assert_equal(max(len(part[0]) for part in model.passes) <= (chunk or 10), True)
         assert_equal([[token for part in model.passes for token in part[row]] for row in (0, 1)], ids.tolist())
 
+    def test_a_longer_prompt_after_a_short_one_comes_whole_as_well(self):
+        model = watched(GROUPED)
+        for n in (2, 3, 8):
+            prefill(model, some_ids(GROUPED, 1, n), model.new_caches(1, n))
+        assert_equal([len(part[0]) for part in model.passes], [2, 3, 8])
+
     def test_all_of_it_is_in_the_caches(self):
         model = llama(GROUPED)
         ids, caches = some_ids(GROUPED, 2, 9), model.new_caches(2, 9)
