@@ -337,12 +337,6 @@ class TestReadRows:
         expected = [store[table[t // 3], t % 3] for t in range(length)]
         assert_close(read_rows(store, table, length), torch.stack(expected) if expected else store.new_zeros(0, 2, 4))
 
-    def test_a_table_without_blocks(self):
-        store = torch.randn(3, 2, 4)
-        before = store.clone()
-        write_rows(store, [], 0, torch.zeros(0, 4))
-        assert_close((read_rows(store, [], 0), store), (torch.zeros(0, 4), before))
-
     def test_is_a_copy(self):
         store = some(2, 3, 1)
         rows = read_rows(store, [0], 3)
