@@ -6,7 +6,8 @@ hypotheses are new: Wasserman 2004, "All of Statistics", chapter 10.
 **The idea.**  A model learns from last year's data and works on today's.  Users change, a camera is
 replaced, a field in a form gets another unit.  The model doesn't complain; it is only wrong more
 often.  The true answers come weeks later.  But you can compare the *inputs* at once.  Here you
-write four ways to ask whether two samples come from the same distribution.
+write four ways to ask whether two samples come from the same distribution.  What to do
+when the right answers themselves change is in the kata concept_drift.
 
 - *PSI*, the population stability index, compares shares in bins.  It is a number, not a test.
 - *Kolmogorov–Smirnov* (KS) compares the two distribution functions, for one feature.

@@ -564,8 +564,9 @@ class TestBurnRate:
         errors, requests = [(0, 90), (60, 2), (120, 4)], [(0, 900), (60, 10), (120, 20)]
         assert_close(burn_rate(errors, requests, 0.9, 120, 120), 2.0)
 
-    def test_no_requests(self):
-        assert_close(burn_rate([(0, 3), (60, 3)], [(0, 9), (60, 9)], 0.9, 60, 60), 0.0)
+    @pytest.mark.parametrize("errors", [3, 5])
+    def test_no_requests(self, errors):
+        assert_close(burn_rate([(0, 3), (60, errors)], [(0, 9), (60, 9)], 0.9, 60, 60), 0.0)
 
     def test_no_readings(self):
         assert_close(burn_rate([], [], 0.9, 60, 60), 0.0)
