@@ -436,6 +436,18 @@ class TestThompson:
             counts[arm][0 if success else 1] += 1
         assert_equal([bandit.posterior(arm) for arm in range(3)], [tuple(c) for c in counts])
 
+    def test_many_trials(self, rng):
+        bandit = Thompson(2, rng)
+        for trial in range(4104):
+            bandit.update(0, trial % 2 == 0)
+        assert_equal(bandit.posterior(0), (2053.0, 2053.0))
+
+    def test_a_larger_one_after_a_small_one(self, rng):
+        small, large = Thompson(2, rng), Thompson(5, rng)
+        small.update(1, True)
+        large.update(4, True)
+        assert_equal((small.posterior(1), large.posterior(4)), ((2.0, 1.0), (2.0, 1.0)))
+
     @pytest.mark.parametrize("success", [np.True_, 1, 1.0])
     def test_truth_in_other_types(self, rng, success):
         bandit = Thompson(2, rng)

@@ -113,7 +113,7 @@ class TestParse:
 
     def test_the_line_where_an_instruction_begins(self):
         with raises(ValueError, "rum", 3):
-            parse("# one\nFROM a\nrum b \\\n  c \\\n  d\nRUN e\n")
+            parse("FROM a\nRUN f\nrum b \\\n  c \\\n  d\nRUN e\n")
 
     @pytest.mark.parametrize("text", ["RUN a\nFROM b\n", "ARG A\nENV B=1\nFROM c\n", "ARG A\n", "", "# only this\n"])
     def test_from_comes_first(self, text):
@@ -221,6 +221,14 @@ class TestRunAgain:
             "FROM a AS one\nCOPY x .\nFROM b AS two\nCOPY --from=one /x .\nFROM c\nRUN d\nCOPY --from=two /x .\nRUN e\n"
         )
         assert_equal(run_again(read(text), ["x"]), [1, 3, 6, 7])
+
+    def test_a_stage_that_only_an_unneeded_one_needs(self):
+        text = "FROM a AS extra\nCOPY x .\nFROM b AS tests\nCOPY --from=extra /x .\nFROM c\nCOPY y .\n"
+        assert_equal([run_again(read(text), [path]) for path in "xy"], [[], [5]])
+
+    def test_only_copy_and_from_take_from_stages(self):
+        text = "FROM a AS one\nCOPY x .\nFROM b\nRUN tool --from=one /x\nCMD tool --from=0\n"
+        assert_equal(run_again(read(text), ["x"]), [])
 
     def test_images_of_somewhere_else(self):
         text = "FROM a AS b\nCOPY x .\nFROM c\nCOPY --from=nginx:1.27 /x .\nRUN d\n"
@@ -572,7 +580,7 @@ class TestManifests:
         asked = self.container(app)[f"{probe}Probe"]["httpGet"]
         assert_equal((asked["path"], self.port_of(app, asked["port"])), (f"/v2/health/{path}", app.port))
 
-    @pytest.mark.parametrize("startup", [1, 5, 10, 29, 60, 61, 600])
+    @pytest.mark.parametrize("startup", [0, 1, 5, 10, 29, 60, 61, 600])
     def test_the_start_may_take_its_time(self, startup):
         app = App(
             *(getattr(ONE, name) for name in ONE.__dataclass_fields__ if name not in ("startup", "drain")), startup, 25
@@ -673,6 +681,11 @@ class TestManifests:
     )
     def test_an_image_that_is_one(self, image):
         assert_equal(self.container(self.variant(image=image))["image"], image)
+
+    @pytest.mark.parametrize(("fewest", "most"), [(1, 1), (1, 8), (3, 3)])
+    def test_a_single_pod_is_enough(self, fewest, most):
+        spec = self.kind(self.variant(fewest=fewest, most=most), "HorizontalPodAutoscaler")["spec"]
+        assert_equal((spec["minReplicas"], spec["maxReplicas"]), (fewest, most))
 
     @pytest.mark.parametrize(("fewest", "most"), [(0, 5), (6, 5), (-1, -1), (0, 0)])
     def test_how_many_pods(self, fewest, most):

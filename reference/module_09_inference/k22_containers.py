@@ -57,7 +57,7 @@ def parse(text: str) -> list[Instruction]:
         name, args = [*line.split(None, 1), ""][:2]
         if name.upper() not in INSTRUCTIONS:
             raise ValueError(f"line {number}: there is no instruction {name!r}")
-        found.append(Instruction(name.upper(), args.strip()))
+        found.append(Instruction(name.upper(), args))
     first = next((one.name for one in found if one.name != "ARG"), None)
     if first != "FROM":
         raise ValueError(f"expected a FROM first, after ARG at most, got {first}")
@@ -70,7 +70,7 @@ def _is_in(path: str, source: str) -> bool:
 
 
 def run_again(instructions: Sequence[Instruction], changed: Collection[str]) -> list[int]:
-    names: dict[str, int] = {}
+    names: dict[str | None, int] = {}
     stages: list[list[int]] = []  # for each stage those of its instructions that are run again
     needs: list[set[int]] = []
     for i, one in enumerate(instructions):
@@ -87,15 +87,15 @@ def run_again(instructions: Sequence[Instruction], changed: Collection[str]) -> 
             continue
         else:
             wanted = next((flag.removeprefix("--from=") for flag in flags if flag.startswith("--from=")), None)
-            source = names.get(wanted) if wanted is not None else None
-            if source is None and wanted is not None and wanted.isdigit() and int(wanted) < len(stages) - 1:
+            source = names.get(wanted)
+            if source is None and wanted is not None and wanted.isdigit():
                 source = int(wanted)
             if one.name in ("COPY", "ADD") and wanted is None:
                 sources = words[len(flags) : -1]
                 fresh = any(_is_in(path, source) for path in changed for source in sources)
         if source is not None:
             needs[-1].add(source)
-            fresh = fresh or bool(stages[source])
+            fresh = fresh or stages[source] != []
         if fresh or stages[-1]:
             stages[-1].append(i)
     needed = {len(stages) - 1}
@@ -135,7 +135,7 @@ def _pods(value: int | str, replicas: int, up: bool) -> int:
 
 
 def rollout(replicas: int, surge: int | str, unavailable: int | str) -> tuple[int, int]:
-    if _pods(surge, 100, True) == _pods(unavailable, 100, True) == 0:
+    if {surge, unavailable} <= {0, "0%"}:
         raise ValueError(f"nothing could move with a surge of {surge} and {unavailable} unavailable")
     more, fewer = _pods(surge, replicas, True), _pods(unavailable, replicas, False)
     if more == fewer == 0:
