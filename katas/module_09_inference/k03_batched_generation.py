@@ -59,11 +59,11 @@ user has a queue, and a *bill*: the tokens that were reserved for this user so f
 bill comes first.
 
     heads of the queues
-                           ╭── is any of them due?  then the oldest due, or nobody
-    ann  2  bill 6         │
-    bob  1  bill 0 ──▶ who ┤
-    cid  3  bill 0         │
-                           ╰── else: of those that fit, the smallest bill
+                        ╭── is any of them due?  the oldest of them, or nobody
+    ann  2  bill 6      │
+    bob  1  bill 0 ──▶ ─┤
+    cid  3  bill 0      │
+                        ╰── else: of those that fit, the smallest bill
 
 **Why does padding see itself?**  A softmax over nothing is 0/0, which is NaN.  In the next layer
 others multiply that NaN by a weight of 0, and get NaN.  So a padding token sees one token: itself.
