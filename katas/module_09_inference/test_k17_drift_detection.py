@@ -48,6 +48,11 @@ class TestPsi:
         reference, current = rng.normal(0, 1, n), rng.normal(0.4, 1.5, m)
         assert_close(psi(reference, current, bins), psi_by_counting(reference, current, bins))
 
+    @pytest.mark.parametrize("current", [[1.0, 1.5, 2.0], [8.0, 9.0]], ids=["in the first bin", "in the last bin"])
+    def test_all_in_one_bin(self, current):
+        reference = np.arange(1.0, 9.0)
+        assert_close(psi(reference, np.array(current), 4), psi_by_counting(reference, np.array(current), 4))
+
     @pytest.mark.parametrize("bins", [3, 8])
     def test_values_on_an_edge_belong_above(self, rng, bins):
         reference, current = rng.integers(0, 4, 50).astype(float), rng.integers(-1, 6, 44).astype(float)
@@ -499,6 +504,10 @@ class TestBenjaminiHochberg:
 
     def test_the_order_of_the_p_values_is_kept(self):
         assert_equal(benjamini_hochberg([0.9, 0.001, 0.5, 0.002]), np.array([False, True, False, True]))
+
+    def test_5_percent_unless_told_otherwise_and_fewer_after_many(self):
+        found = [benjamini_hochberg(p).tolist() for p in ([0.012, 0.03, 0.04, 0.06], [0.06], [0.04])]
+        assert_equal(found, [[True, False, False, False], [False], [True]])
 
     def test_one_below_a_significant_one_is_significant(self):
         assert_equal(benjamini_hochberg([0.03, 0.034, 0.036, 0.9]), np.array([True, True, True, False]))

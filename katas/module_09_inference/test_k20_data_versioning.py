@@ -543,7 +543,7 @@ class TestCheckout:
             "b.tmp",
             "b.new",
         ]
-        others = {name: b"1\n" for name in names}
+        others = dict.fromkeys(names, b"1\n")
         store = Store(STORE)
         _, key = kept(store, {**OLD, **others}, {**NEW, **others})
         before = traces(aged(fill(FOLDER, {**OLD, **others})))

@@ -114,6 +114,9 @@ class TestPointInTimeJoin:
     def test_values_that_are_no_truth(self, value):
         assert_equal(trips(TRIPS, [row(1, 1, "x"), row(2, 2, value)], 3), [value])
 
+    def test_values_of_many_digits(self):
+        assert_equal(trips(TRIPS, [row(1, 1, 1790812800.125)], 3), [1790812800.125])
+
     def test_none_and_missing(self):
         rows = [row(1, 1, 7, rating=3.5), row(2, 2, None)]
         found = point_in_time_join(TRIPS, rows, asked(1, 2))
@@ -185,6 +188,13 @@ class TestWindowFeatures:
         assert_equal(
             self.windows([(1, "a", 9)], [("a", 8, -2.0), ("a", 9, 0.0), ("a", 7, 0.5)], 5), [(1, 3, -1.5, 0.0)]
         )
+
+    def test_numbers_of_many_digits(self):
+        found = self.windows([(1, "a", 5000.0625)], [("a", 2.03125, 4097.125), ("a", 3.03125, 0.0625)], 9000)
+        assert_equal(found, [(1, 2, 4097.1875, 4997.03125)])
+
+    def test_it_is_a_list(self):
+        assert_equal(isinstance(window_features(database([(1, "a", 5)], []), 3), list), True)
 
     def test_nothing_at_all(self):
         assert_equal((self.windows([], EVENTS, 5), self.windows([(1, "x", 5)], [], 5)), ([], [(1, 0, 0.0, None)]))
@@ -654,6 +664,19 @@ class TestFeatureStore:
         store.materialize(33)
         found += [store.freshness("trips", 34), store.freshness("pages", 34), store.freshness("trips", 20)]
         assert_equal(found, [math.inf, 14, 4, 0])
+
+    def test_numbers_of_many_digits(self):
+        store = FeatureStore(Memory())
+        store.apply(TRIPS)
+        rows = [row(10.25, 10.5, 4097.125)]
+        store.ingest("trips", rows)
+        store.materialize(11)
+        past, now = (
+            store.get_historical_features(asked(12), ["trips:trips"]),
+            store.get_online_features(asked(12), ["trips:trips"], 12),
+        )
+        found = (past[0]["trips__trips"], now[0]["trips__trips"], store.freshness("trips", 5000.5), rows)
+        assert_equal(found, (4097.125, 4097.125, 4990.25, [row(10.25, 10.5, 4097.125)]))
 
     def test_an_event_at_0_is_one(self):
         store = filled()

@@ -134,6 +134,9 @@ class TestDDM:
         # Before the thirtieth answer the rate is lower than it ever is later: whoever looks earlier is warned at once.
         assert_equal(ran(DDM(), [1] + [0] * 28 + [1] * 3)[:30], [("stable", 0)] * 30)
 
+    def test_the_thirtieth_answer_is_looked_at(self):
+        assert_equal(ran(DDM(), [0] * 30 + [1])[29:], [("stable", 0), ("drift", 1)])
+
     def test_a_warning_that_goes_away(self):
         errors = [0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 1]
         found = ran(DDM(4), errors)
@@ -208,7 +211,8 @@ class TestFirstAlarm:
         ids=str,
     )
     def test_where_it_is(self, answers, expected):
-        assert_equal(first_alarm(Played(*answers), [5, 6, 7, 8, 9]), expected)
+        stream = [5, 6, 7, 8, 9]
+        assert_equal((first_alarm(Played(*answers), stream), stream), (expected, [5, 6, 7, 8, 9]))
 
     def test_the_values_go_in_as_they_are(self):
         detector = Played(False, False, False, True)
@@ -314,6 +318,13 @@ class TestCalibrate:
     @pytest.mark.parametrize(("rate", "expected"), [(0.0, 9), (0.25, 5), (0.4, 5), (0.5, 3), (0.75, 2), (1.0, 1)])
     def test_the_smallest_that_is_good_enough(self, rate, expected):
         assert_equal(calibrate(Above, [5, 1, 9, 3, 2], self.STREAMS, rate), expected)
+
+    def test_a_threshold_of_many_digits(self):
+        assert_equal(calibrate(Above, [2.0001, 4.0003, 9.0007], self.STREAMS, 0.5), 4.0003)
+
+    def test_fewer_streams_after_many(self):
+        found = [calibrate(Above, [1, 2, 3, 5, 9], streams, 0.5) for streams in (self.STREAMS, self.STREAMS[:2])]
+        assert_equal(found, [3, 3])
 
     def test_alarms_are_counted_by_streams(self):
         assert_equal(calibrate(Above, [2, 6], [[3, 4, 5], [1, 1, 1]], 0.5), 2)
