@@ -61,7 +61,7 @@ bill comes first.
     heads of the queues
                         ╭── is any of them due?  the oldest of them, or nobody
     ann  2  bill 6      │
-    bob  1  bill 0 ──▶ ─┤
+    bob  1  bill 0 ─────┤
     cid  3  bill 0      │
                         ╰── else: of those that fit, the smallest bill
 

@@ -5,19 +5,19 @@ no other kata.  The last step is a web app.  Write it in FastAPI, in Starlette, 
 application: the tests see only what goes over the wire.  New to these?  Read the first chapters of
 FastAPI's tutorial, and "Lifespan Events" in its advanced guide.
 
-**The idea.**  Your model works in a notebook.  Now other people's programs want to call it, day and
-night, in any language.  They need an address, a format, and answers that they can rely on: a clear
-error for a wrong request, never a crash.  And whoever runs the service wants to know two things.  Is it
-alive?  Is it ready?  A service manager asks this every few seconds.  It starts new servers, and ends
-old ones, while requests keep coming.
+**The idea.**  Your model works in a notebook.  Now other people's programs want to call it, day
+and night, in any language.  They need an address, a format, and answers that they can rely on: a
+clear error for a wrong request, never a crash.  And whoever runs the service wants to know two
+things.  Is it alive?  Is it ready?  A service manager asks this every few seconds.  It starts new
+servers, and ends old ones, while requests keep coming.
 
 You don't invent the format.  The *Open Inference Protocol* is spoken by KServe, Triton and many
 others, so that their clients can read your answers.  A tensor is written like this:
 
     {"name": "x", "datatype": "FP32", "shape": [2, 3], "data": [1, 2, 3, 4, 5, 6]}
 
-Numbers as text are slow and long.  So the protocol has an extension: the bytes of a tensor may follow
-after the JSON.  A header says where the JSON ends.
+Numbers as text are slow and long.  So the protocol has an extension: the bytes of a tensor may
+follow after the JSON.  A header says where the JSON ends.
 
 **The formulas.**  For a tensor of shape (d₁, …, dₖ), whose numbers take `itemsize` bytes each:
 
@@ -43,9 +43,9 @@ And of a server's life, with what it answers:
     infer     │ 503        │ answers               │ 503          │
               a request that runs at shutdown is answered ────────┘
 
-**Why two questions, alive and ready?**  A server that loads 20 GB of weights is alive, but not ready.
-A manager that knows only one question would kill it again and again before it has begun.  Who isn't
-alive is started anew; who isn't ready gets no requests.
+**Why two questions, alive and ready?**  A server that loads 20 GB of weights is alive, but not
+ready.  A manager that knows only one question would kill it again and again before it has
+begun.  Who isn't alive is started anew; who isn't ready gets no requests.
 
 **Why must an error be the right one?**  400 says: your request is wrong, don't send it again.  503
 says: try again, or ask another server.  500 says: we have a bug, somebody gets up at night.  A
@@ -65,8 +65,8 @@ beside /v2.  One model answers both.  A new schema gets a new address; an old on
     the same in binary                 01 00 fe ff, and "parameters": {"binary_data_size": 4}
                                        in place of "data"
 
-**Shapes**: every input and output is an array of shape (n, *row), with n ≥ 1 rows.  No function changes
-its arguments.
+**Shapes**: every input and output is an array of shape (n, *row), with n ≥ 1 rows.  No function
+changes its arguments.
 
 **Steps.**  A good place to pause is after check.
 
@@ -78,8 +78,8 @@ its arguments.
     rest_api    28 min   the paths, and the right status for everything
 
 Sources: Open Inference Protocol, "Inference Protocol / REST" and Triton's "Binary Tensor Data
-Extension"; TensorFlow Serving, "RESTful API"; the ASGI specification, "Lifespan Protocol"; RFC 9110,
-section 15 (statuses).
+Extension"; TensorFlow Serving, "RESTful API"; the ASGI specification, "Lifespan Protocol"; RFC
+9110, section 15 (statuses).
 
 From scratch: tritonclient, kserve and mlserver may not be used.
 """

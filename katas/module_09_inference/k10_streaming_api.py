@@ -1,27 +1,28 @@
 """Streaming: tokens over server-sent events and WebSockets
 
-**Before you start.**  You need asyncio (tasks, cancellation, async generators) and HTTP; no other kata.
-The last step is a web app.  Write it in Starlette, in FastAPI, or as a bare ASGI application: the tests
-see only what goes over the wire.  New to async generators?  Read PEP 525, up to "Asynchronous
-Generator Object".  New to events over HTTP?  Read "Using server-sent events" on MDN.
+**Before you start.**  You need asyncio (tasks, cancellation, async generators) and HTTP; no
+other kata.  The last step is a web app.  Write it in Starlette, in FastAPI, or as a bare ASGI
+application: the tests see only what goes over the wire.  New to async generators?  Read PEP 525,
+up to "Asynchronous Generator Object".  New to events over HTTP?  Read "Using server-sent events"
+on MDN.
 
-**The idea.**  A language model needs half a minute for a long answer, but the first word is there after
-half a second.  A stream shows each token as it comes, so nobody stares at an empty page.  A stream also
-lives long, and much can happen meanwhile.  The user closes the tab, and the GPU should stop at once.  The
-train enters a tunnel, and the text should go on after it, with no word lost or doubled.  The reader
-is slow, and the server mustn't run ahead without end.  A proxy cuts connections on which nothing moves.
-The server itself has to end.
+**The idea.**  A language model needs half a minute for a long answer, but the first word is
+there after half a second.  A stream shows each token as it comes, so nobody stares at an empty
+page.  A stream also lives long, and much can happen meanwhile.  The user closes the tab, and the
+GPU should stop at once.  The train enters a tunnel, and the text should go on after it, with no
+word lost or doubled.  The reader is slow, and the server mustn't run ahead without end.  A proxy
+cuts connections on which nothing moves.  The server itself has to end.
 
 *Server-sent events* (SSE) are lines of text in one long HTTP reply.  An empty line ends an event:
 
     id: 2
     data: {"id": "c1", "object": "chat.completion.chunk", …}
 
-A line that begins with a colon is a comment; clients skip it.  After a cut the client asks again, and
-says in the header `Last-Event-ID` which event it saw last.
+A line that begins with a colon is a comment; clients skip it.  After a cut the client asks
+again, and says in the header `Last-Event-ID` which event it saw last.
 
-**The formulas.**  A language model has no memory but its text.  So a generation may be stopped after n
-tokens, and another one may go on from there:
+**The formulas.**  A language model has no memory but its text.  So a generation may be stopped
+after n tokens, and another one may go on from there:
 
     rest      =  generate(messages, the first n tokens)
     after k   =  tokens k + 1, …, n from the memory, then the rest
@@ -36,21 +37,22 @@ tokens, and another one may go on from there:
                           └─ kept, as ──┘
                              it was generated, but never sent
 
-**Why must a timeout not cancel the generator?**  Say no token comes for 15 seconds, and it is time for a
-heartbeat.  `asyncio.wait_for(anext(tokens), 15)` looks right, but on a timeout it cancels what it waits
-for.  That ends the generator: the answer breaks off.  Let a task wait for the token, and wait for the
-task with `asyncio.wait`, which cancels nothing.
+**Why must a timeout not cancel the generator?**  Say no token comes for 15 seconds, and it is
+time for a heartbeat.  `asyncio.wait_for(anext(tokens), 15)` looks right, but on a timeout it
+cancels what it waits for.  That ends the generator: the answer breaks off.  Let a task wait for
+the token, and wait for the task with `asyncio.wait`, which cancels nothing.
 
-**Why close a generator by hand?**  When a `for` loop over an async generator is left early, the generator
-isn't closed: it stays where it is until the garbage collector finds it.  Until then the GPU works for
-nobody.  `contextlib.aclosing` closes it in time.
+**Why close a generator by hand?**  When a `for` loop over an async generator is left early, the
+generator isn't closed: it stays where it is until the garbage collector finds it.  Until then
+the GPU works for nobody.  `contextlib.aclosing` closes it in time.
 
-**Why is the last event `[DONE]`?**  An HTTP reply that ends may be whole, or may be cut by a proxy.  The
-client must know which.  No `[DONE]` means: ask again with Last-Event-ID.
+**Why is the last event `[DONE]`?**  An HTTP reply that ends may be whole, or may be cut by a
+proxy.  The client must know which.  No `[DONE]` means: ask again with Last-Event-ID.
 
-**Why does a server in shutdown need care?**  uvicorn waits for open replies when it gets SIGTERM, and calls
-your lifespan's shutdown only after them.  A stream of minutes would block it, and would be cut in the end.
-So the app itself must hear of the signal; `on_sigterm` is given for that.
+**Why does a server in shutdown need care?**  uvicorn waits for open replies when it gets
+SIGTERM, and calls your lifespan's shutdown only after them.  A stream of minutes would block it,
+and would be cut in the end.  So the app itself must hear of the signal; `on_sigterm` is given
+for that.
 
 **Worked by hand**
 
@@ -59,9 +61,9 @@ So the app itself must hear of the signal; `on_sigterm` is given for that.
     tokens "a" "b" "c", after = 1        (2, "b"), (3, "c")
     heartbeat 2; tokens at 1, 6 and 7    (1, …) at 1, None at 3, None at 5, (2, …) at 6, (3, …) at 7
 
-**Shapes**: no arrays.  Times are seconds on the clock of the event loop; the tests simulate it, so don't
-use `time.monotonic`, `time.sleep` or threads.  Write handlers as `async def`.  No function changes its
-arguments.
+**Shapes**: no arrays.  Times are seconds on the clock of the event loop; the tests simulate it,
+so don't use `time.monotonic`, `time.sleep` or threads.  Write handlers as `async def`.  No
+function changes its arguments.
 
 **Steps.**  A good place to pause is after Streams.
 
@@ -71,8 +73,9 @@ arguments.
     Chat           18 min   listen while you talk
     streaming_api  24 min   put it on the wire
 
-Sources: WHATWG, "HTML Living Standard", section 9.2 (server-sent events); OpenAI's API reference, "The chat
-completion chunk object"; RFC 6455 (WebSockets); the ASGI specification, "HTTP & WebSocket".
+Sources: WHATWG, "HTML Living Standard", section 9.2 (server-sent events); OpenAI's API
+reference, "The chat completion chunk object"; RFC 6455 (WebSockets); the ASGI specification,
+"HTTP & WebSocket".
 
 From scratch: sse_starlette may not be used.
 """
@@ -93,7 +96,7 @@ class Gone(Exception):
 
 
 def on_sigterm(call: Callable[[], Any]) -> Callable[[], None]:
-    """Call `call` on SIGTERM, and then whatever was called before.  Returns a function that undoes it.  This is given.
+    """This is given: call `call` on SIGTERM, and then whatever was called before.  Returns a function that undoes it.
 
     `call` runs between any two steps of the program: loop.call_soon_threadsafe is what it may do.
     """
