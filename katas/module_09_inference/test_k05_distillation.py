@@ -333,6 +333,12 @@ class TestGeneralizedJs:
         found = generalized_js(rand(2, 3, 4), rand(2, 3, 4), beta, torch.zeros(2, 3, dtype=torch.bool))
         assert_close(found, torch.tensor(0.0, dtype=F64))
 
+    @pytest.mark.parametrize("beta", [0.0, 0.4, 1.0])
+    def test_the_dtype_is_the_students(self, beta):
+        s, t = torch.randn(3, 4), torch.randn(3, 4)
+        assert_equal(generalized_js(s, t, beta).dtype, torch.float32)
+        assert_close(generalized_js(s, t, beta), generalized_js(s.double(), t.double(), beta).float())
+
     @pytest.mark.parametrize("beta", [-0.1, 1.5])
     def test_refuses_betas_outside(self, beta):
         with raises(ValueError, beta):

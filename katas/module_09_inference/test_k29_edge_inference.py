@@ -553,6 +553,18 @@ class TestRunWithin:
         with raises(ValueError, least, least - 1):
             run_within(network(), torch.zeros(5, 6), least - 1)
 
+    def test_the_model_is_opened_once(self, monkeypatch):
+        opened, session = [], onnxruntime.InferenceSession
+
+        def counted(*args, **kwargs):
+            opened.append(None)
+            return session(*args, **kwargs)
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", counted)
+        run_within(network(), torch.from_numpy(normal(20, 6, seed=5)), peak_bytes(network(), {"batch": 4}))
+        if len(opened) > 1:
+            fail(f"The model is opened {len(opened)} times for five batches.  Open it once.", evidence=len(opened))
+
     def test_the_memory_that_is_really_taken(self):
         if not sys.platform.startswith("linux"):
             pytest.skip("a process's peak memory is read as Linux counts it")
