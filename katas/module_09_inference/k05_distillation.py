@@ -48,13 +48,13 @@ states are wider than the student's.  After training it is thrown away.
 **Why T²?**  The gradient of the distillation loss shrinks as 1/T².  Without T² a larger temperature
 would also mean a smaller weight beside the labels, and you would have to tune both at once.
 
-**Why two directions of KL?**  KL(p ‖ q) punishes the student where the teacher has probability and
-the student has none.  A small student then spreads out, and writes things that the teacher never
-would.  KL(q ‖ p), the *reverse*, punishes what the student says and the teacher wouldn't.  The
-student then keeps to what it can do well.  β moves between the two.
+**Why two directions of KL?**  KL(p ‖ q) punishes the student where the teacher has probability
+and the student has none.  A small student then spreads out, and writes things that the teacher
+never would.  KL(q ‖ p), the *reverse*, punishes what the student says and the teacher wouldn't.
+The student then keeps to what it can do well.  β moves between the two.
 
-**Why isn't sampling differentiated?**  A drawn token is a whole number, and has no gradient.  So the
-text counts as given.  The gradient comes from the student's logits along that text alone.
+**Why isn't sampling differentiated?**  A drawn token is a whole number, and has no gradient.  So
+the text counts as given.  The gradient comes from the student's logits along that text alone.
 
 **Worked by hand**
 
@@ -69,7 +69,7 @@ text counts as given.  The gradient comes from the student's logits along that t
 **Shapes**
 
     logits (…, classes)      labels and masks (…)      ids (b, n) int64
-    hidden states (b, n, width)                        a model of text: ids ↦ logits (b, n, vocabulary)
+    hidden states (b, n, width)            a model of text: ids ↦ logits (b, n, vocabulary)
 
 A row is one distribution along the last axis; there is at least one.  Losses are tensors without
 axes, of the dtype and on the device of the student's logits.  No gradient ever reaches a teacher.
@@ -143,7 +143,6 @@ class HiddenStateLoss(nn.Module):
 
         Each goes from student_width to teacher_width, also where the two are equal.
         """
-        super().__init__()
         raise NotImplementedError
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:

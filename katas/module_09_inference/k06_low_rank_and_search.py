@@ -1,8 +1,7 @@
 """Low rank, pruning for latency, and a search under a budget
 
 **Before you start.**  You need the singular value decomposition and `nn.Linear`; no other kata.  If
-the SVD is new: Strang, "Introduction to Linear Algebra", chapter 7.  The kata pruning is about
-single weights; here whole units go, and whole layers get thinner.
+the SVD is new: Strang, "Introduction to Linear Algebra", chapter 7.
 
 **The idea.**  A trained network is often larger than its task needs.  You can make it smaller
 without training a new one, in two ways.
@@ -16,18 +15,19 @@ dense, so any hardware runs them faster.  Single zeros in a large matrix wouldn'
 And a third way is to look for a better shape from the start.  That is *architecture search*: you
 try shapes that fit a budget of operations, and keep the best.
 
-**A drawing.**  A layer of 512 × 512 at rank 64, and a pair of layers that loses half its units:
+**A drawing.**  A layer of 512 × 512 at rank 64.  Then a pair of layers that loses half its units:
+a unit is a row of the first matrix, and a column of the second.
 
-          512              64         512            first        second
-     ┌───────────┐        ┌──┐   ┌───────────┐       ┌────┐    ┌─┬─┬─┬─┐
-     │           │        │  │   └───────────┘ 64    │████│    │█│ │█│ │
-     │           │ 512    │  │ 512                   ├────┤    │█│ │█│ │
-     │           │    ≈   │  │                       │    │    └─┴─┴─┴─┘
-     │           │        │  │                       ├────┤     a unit is a row of
-     │           │        │  │                       │████│     the first matrix, and
-     └───────────┘        └──┘                       ├────┤     a column of the second
-     262,144 weights      65,536 weights             │    │
-                                                     └────┘
+          512             64        512            first       second
+     ┌───────────┐       ┌──┐  ┌───────────┐      ┌────┐   ┌─┬─┬─┬─┐
+     │           │       │  │  └───────────┘ 64   │████│   │█│ │█│ │
+     │           │ 512   │  │ 512                 ├────┤   │█│ │█│ │
+     │           │   ≈   │  │                     │    │   └─┴─┴─┴─┘
+     │           │       │  │                     ├────┤
+     │           │       │  │                     │████│   █ stays
+     └───────────┘       └──┘                     ├────┤
+     262,144 weights     65,536 weights           │    │
+                                                  └────┘
 
 **The formulas.**  W is (out, in), with singular values σ₁ ≥ σ₂ ≥ … ≥ 0:
 
@@ -88,10 +88,9 @@ arguments; `search` draws from its `rng`.
     flops                 2 min   pairs of widths
     search               16 min   look near what is good; never twice
 
-Sources: Eckart and Young 1936, "The Approximation of One Matrix by Another of Lower Rank"; Molchanov
-et al. 2017, "Pruning Convolutional Neural Networks for Resource Efficient Inference"; Yang et al.
-2018, "NetAdapt" (a table of latencies); Real et al. 2019, "Regularized Evolution for Image
-Classifier Architecture Search".
+Sources: Eckart and Young 1936, "The Approximation of One Matrix by Another of Lower Rank"; Yang et
+al. 2018, "NetAdapt" (a table of latencies); Hu et al. 2016, "Network Trimming" (units that hardly
+matter on data); Real et al. 2019, "Regularized Evolution for Image Classifier Architecture Search".
 
 From scratch: torch.svd_lowrank, torch.pca_lowrank and torch.nn.utils.prune may not be used.
 """

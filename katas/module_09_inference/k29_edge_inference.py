@@ -10,16 +10,16 @@ ONNX, and it must run there.  Three things make it fit.
 2. *Plan* the memory: how many bytes are alive at the worst moment?  It depends on the batch.
 3. *Cut* the input into batches so small that the plan stays within the limit.
 
-**Quantization, as a graph.**  A matrix product is replaced by five nodes.  Weights are quantized once,
-now.  The input is quantized at each run, by its own range: that is *dynamic* quantization.
+**Quantization, as a graph.**  A matrix product is replaced by five nodes.  Weights are quantized
+once, now.  The input is quantized at each run, by its own range: that is *dynamic* quantization.
 
-    before      x ──▶ MatMul(x, W) ──▶ y
+    before    x ──▶ MatMul(x, W) ──▶ y
 
-    after       x ──▶ DynamicQuantizeLinear ──┬─▶ q  uint8
-                                              ├─▶ s  its scale
-                                              └─▶ z  its zero point
-                q, W8, z ──▶ MatMulInteger ──▶ int32 ──▶ Cast ──▶ float ──┐
-                s, scales ──▶ Mul ────────────────────────────────────────┴─▶ Mul ──▶ y
+    after     x ──▶ DynamicQuantizeLinear ──┬─▶ q   uint8
+                                            ├─▶ s   its scale
+                                            └─▶ z   its zero point
+              q, W8, z  ──▶ MatMulInteger ──▶ int32 ──▶ Cast ──┐
+              s, scales ──▶ Mul ───────────────────────────────┴▶ Mul ──▶ y
 
 **The formulas.**  W is (in, out).  Each column j has a scale of its own:
 
@@ -38,8 +38,8 @@ The peak is the largest of these sums, plus the weights.
     c = MatMul(b)    ■         ■    ■           x + b + c
     y = Add(c, b)    ■         ■    ■    ■      x + b + c + y
 
-**Why one scale for each column?**  One column with large weights would make the steps coarse for all
-others.  A column's scale can be multiplied in after the sum over i, so it costs nothing.
+**Why one scale for each column?**  One column with large weights would make the steps coarse for
+all others.  A column's scale can be multiplied in after the sum over i, so it costs nothing.
 
 **Why is there a limit other than 127?**  Some older processors add two products in 16 bits, and cut
 off what is too large.  255 · 127 · 2 doesn't fit there, 255 · 63 · 2 does.  For these you
@@ -50,8 +50,8 @@ tensors from it.  You might turn this *arena* off to save memory.  Then each bat
 and small results that stay leave holes between the large ones.  Measured for this lesson: 8192 rows
 in batches of 254 took 4 MB with the arena, 64 MB without.
 
-**Does a batch change the answer?**  Slightly, if the model is quantized dynamically: the scale s comes
-from all rows of a batch.  Other rows, other roundings.
+**Does a batch change the answer?**  Slightly, if the model is quantized dynamically.  The scale s
+comes from all rows of a batch.  Other rows, other roundings.
 
 **Worked by hand**
 
@@ -68,7 +68,7 @@ No function changes its arguments.
 **Steps.**  A good place to pause is after quantize.
 
     quantize       22 min   new nodes, new names, and what nobody reads any more
-    edge_session    5 min   five options
+    edge_session    5 min   four options
     peak_bytes     18 min   shapes, then the last reader of each tensor
     largest_batch   8 min   the peak needn't be a straight line
     run_within      6 min   cut, run, put together
@@ -101,7 +101,7 @@ def quantize(model: onnx.ModelProto, limit: int = 127) -> onnx.ModelProto:
 def edge_session(model: onnx.ModelProto, threads: int = 1) -> onnxruntime.InferenceSession:
     """A session on the CPU for a small device.
 
-    - `threads` threads within an operator, and one across operators, which run one after the other (ORT_SEQUENTIAL).
+    - `threads` threads within an operator, and one across operators: they run one after the other.
     - The arena for the CPU's memory is on.
     - Threads that wait don't spin: the config entry "session.intra_op.allow_spinning" is "0".
     """

@@ -459,7 +459,9 @@ class TestFlops:
     def test_the_example_worked_by_hand(self):
         assert_equal(flops([64, 16, 10]), 2368)
 
-    @pytest.mark.parametrize(("widths", "count"), [([3, 5], 30), ((2, 3, 4, 5), 76), ([7], 0), ([1, 1, 1], 4)])
+    @pytest.mark.parametrize(
+        ("widths", "count"), [([4, 9, 2, 6], 132), ([3, 5], 30), ((2, 3, 4, 5), 76), ([7], 0), ([1, 1, 1], 4)]
+    )
     def test_a_multiplication_and_an_addition_for_each_weight(self, widths, count):
         assert_equal(flops(widths), count)
 

@@ -304,6 +304,12 @@ class TestCheck:
         with raises(ValueError, "missing"):
             check(graph([("Relu", ["x"], ["a"]), ("Add", ["a", "missing"], ["y"])]))
 
+    def test_a_tensor_whose_shape_alone_is_known(self):
+        model = graph([("Relu", ["described"], ["y"])])
+        model.graph.value_info.append(helper.make_tensor_value_info("described", TensorProto.FLOAT, ["n", 2]))
+        with raises(ValueError, "described"):
+            check(model)
+
     def test_a_tensor_that_is_made_later(self):
         with raises(ValueError, "later"):
             check(graph([("Relu", ["later"], ["y"]), ("Relu", ["x"], ["later"])]))

@@ -59,7 +59,6 @@ def edge_session(model: onnx.ModelProto, threads: int = 1) -> onnxruntime.Infere
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # Batches of one size reuse the arena's memory; without it they leave holes in the process's heap.
     options.enable_cpu_mem_arena = True
     # A thread that waits in a loop empties the battery.
@@ -75,10 +74,6 @@ def _sizes(model: onnx.ModelProto, axes: dict[str, int]) -> dict[str, int]:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:
                 dim.dim_value = axes[dim.dim_param]
-    # What was declared with names is inferred anew, from numbers.
-    del fixed.graph.value_info[:]
-    for value in fixed.graph.output:
-        value.type.tensor_type.ClearField("shape")
     graph = onnx.shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True).graph
     sizes = {}
     for value in (*graph.input, *graph.value_info, *graph.output):
