@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from fixtures.faults import now
 from katas.module_09_inference.k09_rest_api import (
     DATATYPES,
     Model,
@@ -487,10 +488,6 @@ class TestCheck:
     def test_different_numbers_of_rows(self, n, m):
         with raises(ValueError, *([n, m] if n and m else [])):
             check(Scaler().model(), arrays(x=np.ones((n, 3), np.float32), scale=np.ones(m, np.int16)))
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 class Slow(Scaler):

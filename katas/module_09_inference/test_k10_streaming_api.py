@@ -13,6 +13,7 @@ import time
 import pytest
 
 from dojo.testing import assert_equal, fail, from_scratch, pure, raises
+from fixtures.faults import now
 from katas.module_09_inference.k10_streaming_api import Chat, Gone, Streams, chunk, event, streaming_api
 
 NEEDS = "needs the extra `serving`: pip install -c constraints.txt -e '.[serving]'"
@@ -114,10 +115,6 @@ class TestChunk:
         first = chunk("c", 1, "m", "a")
         first["choices"][0]["delta"]["content"] = "z"
         assert_equal(chunk("c", 1, "m", "a")["choices"][0]["delta"], {"content": "a"})
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 class Writer:

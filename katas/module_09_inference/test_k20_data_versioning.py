@@ -1,7 +1,6 @@
 """Judges k20_data_versioning with hashlib, brute force on random folders, PyYAML, a full disk, and DVC where it is."""
 
 import contextlib
-import hashlib
 import json
 import os
 import random
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dojo.testing import assert_equal, fail, from_scratch, pure, raises
+from fixtures.folders import content, md5, traces
 from katas.module_09_inference.k20_data_versioning import (
     Store,
     checkout,
@@ -35,10 +35,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
 def digests(files: dict[str, bytes]) -> dict[str, str]:
     return {path: md5(data) for path, data in files.items()}
 
@@ -52,25 +48,10 @@ def fill(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    """All files that are below a folder, by path."""
-    found = {}
-    for top, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(top, name)
-            found[os.path.relpath(path, folder).replace(os.sep, "/")] = Path(path).read_bytes()
-    return dict(sorted(found.items()))
-
-
 def folders(folder: Path) -> list[str]:
     return sorted(
         os.path.relpath(os.path.join(top, name), folder) for top, names, _ in os.walk(folder) for name in names
     )
-
-
-def traces(folder: Path) -> dict[str, tuple[int, int]]:
-    """By path what changes when a file is written: its number on the disk, and its time."""
-    return {path: ((folder / path).stat().st_ino, (folder / path).stat().st_mtime_ns) for path in content(folder)}
 
 
 def aged(folder: Path) -> Path:

@@ -332,9 +332,9 @@ class TestDockerfile:
         parts, number, _ = self.installing(asked)
         name = [*parts[number][0].args.split(), "", ""][2]
         copies = [args.split() for args in all_of(parts[-1], "COPY")]
-        begun = [part[0].args.split()[0] for part in parts[-1:]]
+        begun = parts[-1][0].args.split()[0]
         froms = [word.removeprefix("--from=") for words in copies for word in words if word.startswith("--from=")]
-        if not {name, str(number)} - {""} & {*froms, *begun}:
+        if not {name, str(number)} - {""} & {*froms, begun}:
             fail("What was installed isn't copied into the last stage.", evidence=("from", froms))
 
     def test_a_virtual_environment_stays_where_it_was_made(self, asked):

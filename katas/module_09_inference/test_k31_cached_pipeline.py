@@ -1,6 +1,5 @@
 """Judges k31_cached_pipeline with hashlib, and random changes that are followed by brute force."""
 
-import hashlib
 import json
 import os
 import random
@@ -10,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from dojo.testing import assert_equal, from_scratch, pure, raises
+from fixtures import folders
+from fixtures.folders import md5
 from katas.module_09_inference.k31_cached_pipeline import Pipeline, Runs, Stage, fingerprint, lineage, order
 
 pytestmark = [from_scratch("dvc", "joblib", "luigi"), pure()]
@@ -22,10 +23,6 @@ def here(tmp_path, monkeypatch):
     """Every test works in a folder of its own, with relative paths."""
     monkeypatch.chdir(tmp_path)
     ROOT.mkdir()
-
-
-def md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def written(name: str, contents: list[bytes], values: dict) -> bytes:
@@ -66,12 +63,7 @@ def raw(text: str = "1\n2\n", root: Path = ROOT) -> None:
 
 
 def content(folder: Path = ROOT) -> dict[str, bytes]:
-    found = {}
-    for top, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(top, name)
-            found[os.path.relpath(path, folder).replace(os.sep, "/")] = Path(path).read_bytes()
-    return dict(sorted(found.items()))
+    return folders.content(folder)
 
 
 def aged(folder: Path = ROOT) -> dict[str, tuple[int, int]]:
@@ -82,7 +74,7 @@ def aged(folder: Path = ROOT) -> dict[str, tuple[int, int]]:
 
 
 def traces(folder: Path = ROOT) -> dict[str, tuple[int, int]]:
-    return {path: ((folder / path).stat().st_ino, (folder / path).stat().st_mtime_ns) for path in content(folder)}
+    return folders.traces(folder)
 
 
 def names(stages) -> list[str]:
