@@ -362,7 +362,7 @@ def layer(config: LlamaConfig, window: int | None = None) -> CachedAttention:
 
 def uncached(module: CachedAttention, x: torch.Tensor, positions: torch.Tensor, window: int | None = None):
     """The attention of a whole text, row by row, by grouped_query_attention with a mask."""
-    from katas.module_05_transformers.k12_grouped_query_attention import GroupedQueryAttention
+    from reference.module_05_transformers.k12_grouped_query_attention import GroupedQueryAttention
 
     c = module.config
     plain = GroupedQueryAttention(c.d_model, c.heads, c.kv_heads, c.head_dim, c.theta).double()
@@ -466,7 +466,7 @@ def llama(config: LlamaConfig, window: int | None = None) -> CachedLlama:
 
 def plain_llama(model: CachedLlama) -> nn.Module:
     """The kata llama's model with the same weights: it has no cache."""
-    from katas.module_05_transformers.k14_llama import Llama
+    from reference.module_05_transformers.k14_llama import Llama
 
     plain = Llama(model.config).double()
     plain.load_hf(
@@ -607,7 +607,7 @@ class TestDecode:
 
 
 def written(model: CachedLlama, ids: torch.Tensor, new_tokens: int, stop: int | None = None) -> torch.Tensor:
-    from katas.module_05_transformers.k14_llama import greedy
+    from reference.module_05_transformers.k14_llama import greedy
 
     return greedy(plain_llama(model), ids, new_tokens, stop)
 
@@ -699,7 +699,7 @@ class TestSmolLM2:
         from safetensors.torch import load_file
         from transformers import AutoTokenizer
 
-        from katas.module_05_transformers.k14_llama import Llama, read_config
+        from reference.module_05_transformers.k14_llama import Llama, read_config
 
         config, state = (
             read_config(json.loads((smollm2 / "config.json").read_text())),
@@ -718,7 +718,7 @@ class TestSmolLM2:
         torch.set_num_threads(threads)
 
     def test_the_same_text_and_faster(self, pair):
-        from katas.module_05_transformers.k14_llama import greedy
+        from reference.module_05_transformers.k14_llama import greedy
 
         model, plain, ids = pair
         new_tokens = 24

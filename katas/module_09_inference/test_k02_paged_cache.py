@@ -870,7 +870,7 @@ class TestPickBeams:
 
 def llama(config: LlamaConfig = CONFIG):
     """The model of the kata kv_cache with random weights."""
-    from katas.module_09_inference.k01_kv_cache import CachedLlama
+    from reference.module_09_inference.k01_kv_cache import CachedLlama
 
     model = CachedLlama(config).double()
     with torch.no_grad():
@@ -970,7 +970,7 @@ class TestRun:
         assert_equal((seen, cache.tokens[sequence], cache.pool.free), ([], [], 2))
 
     def test_a_model_with_a_window_and_other_sizes(self):
-        from katas.module_09_inference.k01_kv_cache import CachedLlama
+        from reference.module_09_inference.k01_kv_cache import CachedLlama
 
         config = LlamaConfig(17, 12, 10, 3, 3, 1, 6, 10000.0, 0.1, True)
         model, cache, ids = CachedLlama(config, 4).double(), PagedCache(config, 5, 2, torch.float64), list(range(9))
