@@ -70,6 +70,11 @@ class TestGroupQueries:
         with raises(ValueError, heads, kv_heads):
             group_queries(torch.zeros(heads, 7, 9), kv_heads)
 
+    def test_gradients_flow(self):
+        q = torch.randn(6, 3, 2, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(lambda y: group_queries(y, 2), q)
+
+
 
 class TestRepeatKv:
     @pytest.mark.parametrize("lead", LEADS)
