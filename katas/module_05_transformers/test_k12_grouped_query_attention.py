@@ -75,7 +75,6 @@ class TestGroupQueries:
         assert torch.autograd.gradcheck(lambda y: group_queries(y, 2), q)
 
 
-
 class TestRepeatKv:
     @pytest.mark.parametrize("lead", LEADS)
     @pytest.mark.parametrize("times", [1, 3])
@@ -93,7 +92,10 @@ class TestRepeatKv:
         repeated = repeat_kv(x, 4)
         same = repeated.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
         if not same:
-            fail("repeat_kv() copies: its result has memory of its own, where a view shares that of x.", evidence=("copy",))
+            fail(
+                "repeat_kv() copies: its result has memory of its own, where a view shares that of x.",
+                evidence=("copy",),
+            )
 
     def test_gradients_of_all_copies_add_up(self):
         x = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True)
