@@ -144,7 +144,8 @@ def same_values(mine: Any, theirs: Any, expected: Any, depth: int = 0) -> bool:
         one, other = as_numpy(mine), as_numpy(theirs)
         if one.shape != other.shape:
             return False
-        if one.dtype.kind not in "fc" and other.dtype.kind not in "fc":
+        numeric = one.dtype.kind in "biufc" and other.dtype.kind in "biufc"  # an integer beyond 64 bits is an object
+        if not numeric or (one.dtype.kind not in "fc" and other.dtype.kind not in "fc"):
             return bool(np.array_equal(one, other))
         rtol, atol = tolerances_for(mine if hasattr(mine, "dtype") else theirs, None, None)
         with np.errstate(all="ignore"):

@@ -13,6 +13,7 @@ import dis
 import importlib
 import resource
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,10 +53,10 @@ class Budget:
 
     def __init__(self, seconds: float, by_clock: bool = False) -> None:
         self.by_clock = by_clock
-        self.end = self._now() + seconds
+        self.end = self.now() + seconds
         self.last = monotonic() + 4 * seconds
 
-    def _now(self) -> float:
+    def now(self) -> float:
         if self.by_clock:
             return monotonic()
         own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -64,16 +65,16 @@ class Budget:
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """What is done in the block takes nothing of it."""
-        began, clock = self._now(), monotonic()
+        began, clock = self.now(), monotonic()
         try:
             yield
         finally:
-            self.end += self._now() - began
+            self.end += self.now() - began
             self.last += monotonic() - clock
 
     @property
     def left(self) -> float:
-        return min(self.end - self._now(), self.last - monotonic())
+        return min(self.end - self.now(), self.last - monotonic())
 
     @property
     def clock_left(self) -> float:
@@ -191,8 +192,9 @@ def learners(
     passes_unseen  tells whether a failing test passes where its calls aren't noted; None: it is tried
     """
 
-    def job() -> list[Seen]:
+    def job() -> tuple[list[Seen], list[str]]:
         found = []
+        before = set(sys.modules)
         recorder = Recorder(module)
         swap_in(items, module, recorder.view())
         for item in items:
@@ -207,10 +209,34 @@ def learners(
                 seen = _see(item, module, solution, recorder, passes_unseen)
                 if seen is not None:
                     found.append(seen)
-        return found
+        return found, [name for name in sys.modules if name not in before and _installed(name)]
 
-    found: list[Seen] | None = Child(job, budget.clock_left, nested=True).result()
+    answer: tuple[list[Seen], list[str]] | None = Child(job, budget.clock_left, nested=True).result()
+    if answer is None:
+        return None
+    found, loaded = answer
+    load_once(loaded, budget)
     return found
+
+
+def load_once(names: list[str], budget: Budget) -> None:
+    """Import here what a first run of the tests has loaded, and give the budget back what that took there.
+
+    Some packages load parts of theirs at the first use (torch's optimizers do, for seconds), and each
+    child to come would do it anew.
+    """
+    began = budget.now()
+    with budget.paused():
+        for name in names:
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+    budget.end += budget.now() - began
+
+
+def _installed(name: str) -> bool:
+    """Whether the loaded module is part of an installed package: of the learner's files none is loaded here."""
+    file = str(getattr(sys.modules.get(name), "__file__", None) or "")
+    return file.startswith((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
 
 
 def limit_tests(judge: Any, budget: Budget) -> None:

@@ -186,14 +186,19 @@ def _tests(kata: Kata) -> Iterator[str]:
     tree = ast.parse(kata.test.read_text(encoding="utf-8"))
     if ast.get_docstring(tree) is None:
         yield f"{name}: has no docstring; expected a line on what judges the kata"
+    own = kata.import_name
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
             for module in modules:
                 if module.startswith("dojo") and module != "dojo.testing":
                     yield f"{name}: imports {module}; tests import dojo.testing alone"
-                if module.startswith("reference"):
-                    yield f"{name}: imports {module}; tests never import the reference"
+                if module == own.replace("katas.", "reference.", 1):
+                    yield f"{name}: imports {module}; tests never import the reference that they judge"
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("katas.") and node.module != own:
+            yield from (f"{name}: {problem}" for problem in _left_to_write(kata, node))
+        if isinstance(node, ast.ClassDef):
+            yield from (f"{name}: {problem}" for problem in _held(node, _imported_from(tree, own)))
     for file in (kata.stub, kata.reference):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             module = getattr(node, "module", "") if isinstance(node, ast.ImportFrom) else ""
@@ -201,6 +206,36 @@ def _tests(kata: Kata) -> Iterator[str]:
                 module = next((a.name for a in node.names if a.name.split(".")[0] == "dojo"), "")
             if (module or "").split(".")[0] == "dojo":
                 yield f"{file.name}: imports {module}; only tests import the engine"
+
+
+def _left_to_write(kata: Kata, node: ast.ImportFrom) -> Iterator[str]:
+    """What a test imports of another kata that the learner has to write there: nobody lends it to a test."""
+    stub = kata.dojo.clone.joinpath(*str(node.module).split(".")).with_suffix(".py")
+    if not stub.exists():
+        return
+    left = {
+        part.name
+        for part in ast.parse(stub.read_text(encoding="utf-8")).body
+        if isinstance(part, ast.FunctionDef | ast.ClassDef)
+        and any(is_stub(inner) for inner in ast.walk(part) if isinstance(inner, ast.FunctionDef))
+    }
+    for alias in node.names:
+        if alias.name in left:
+            lent = str(node.module).replace("katas.", "reference.", 1)
+            yield f"imports {alias.name} of {node.module}, which the learner may not have written; take it from {lent}"
+
+
+def _imported_from(tree: ast.Module, module: str) -> set[str]:
+    """The names that the file takes from a module."""
+    taken = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == module]
+    return {alias.asname or alias.name for node in taken for alias in node.names}
+
+
+def _held(node: ast.ClassDef, names: set[str]) -> Iterator[str]:
+    """The attributes of a test class that hold what is judged: they stay as they are when another solution is."""
+    for part in node.body:
+        if isinstance(part, ast.Assign) and isinstance(part.value, ast.Name) and part.value.id in names:
+            yield f"{node.name} holds {part.value.id} from the start, in every proof the same; name it in the tests"
 
 
 def _module_readme(kata: Kata) -> Iterator[str]:

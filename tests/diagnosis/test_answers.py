@@ -38,3 +38,10 @@ def test_a_lazy_conjugate_can_be_shown():
     x = torch.tensor([1 + 2j])
     assert as_numpy(x.conj())[0] == 1 - 2j
     assert as_numpy(x.conj().imag)[0] == -2
+
+
+@pytest.mark.parametrize(("mine", "theirs", "same"), [(3e21, 3 * 10**21 + 1, False), (10**21, 10**21, True)])
+def test_integers_beyond_64_bits_are_compared(mine, theirs, same):
+    expected = 3 * 10**21 + 2
+    answers = (Answer(line=7, kind="equal", value=value, expected=expected) for value in (mine, theirs))
+    assert agree(*answers) is same

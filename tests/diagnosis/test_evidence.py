@@ -7,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from dojo.diagnosis.evidence import Budget, load_what_they_import
+from dojo.diagnosis.evidence import Budget, load_once, load_what_they_import
 
 TESTS = """
 class TestOne:
@@ -41,3 +41,13 @@ def test_what_is_done_in_a_pause_takes_nothing_of_the_budget(by_clock):
     with budget.paused():
         sum(range(3_000_000))
     assert budget.left == pytest.approx(before, abs=0.02)
+
+
+def test_what_a_first_run_has_loaded_is_loaded_once_and_its_seconds_are_given_back(tmp_path, monkeypatch):
+    (tmp_path / "loaded_at_first_use.py").write_text("total = sum(range(6_000_000))\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    budget = Budget(1.0)
+    before = budget.left
+    load_once(["loaded_at_first_use", "no_such_part_anywhere"], budget)
+    assert sys.modules.pop("loaded_at_first_use").total
+    assert budget.left > before + 0.01

@@ -65,6 +65,8 @@ def test_the_playground_has_all_that_is_asked_for():
         (STUB, "def words(text: str)", "def words(string: str)", "words(text: str) -> list[str] differs from the stub's"),
         (TEST, "from dojo.testing import", "import dojo.compare\nfrom dojo.testing import", "tests import dojo.testing alone"),
         (REFERENCE, "import numpy as np", "import numpy as np\nimport dojo.compare", "only tests import the engine"),
+        (TEST, "from dojo.testing import", "from reference.module_01_play.k01_play import words as right\nfrom dojo.testing import", "tests never import the reference that they judge"),
+        (TEST, "class TestStandardize:", "class TestStandardize:\n    judged = standardize\n", "TestStandardize holds standardize from the start"),
         ("katas/module_01_play/README.md", "k01_play", "nothing", "doesn't list k01_play"),
     ],
 )  # fmt: skip
@@ -72,6 +74,25 @@ def test_metadata(dojo, file, old, new, said):
     change(dojo, file, old, new)
     found = found_in(dojo)
     assert any(said in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("from katas.module_01_play.k02_more import work", "imports work of katas.module_01_play.k02_more"),
+        ("from katas.module_01_play.k02_more import Worker", "take it from reference.module_01_play.k02_more"),
+        ("from katas.module_01_play.k02_more import Given", ""),
+        ("from reference.module_01_play.k02_more import work", ""),
+    ],
+)
+def test_a_test_needs_no_other_kata(dojo, line, said):
+    (dojo / STUB).with_name("k02_more.py").write_text(
+        "def work():\n    raise NotImplementedError\n\n\nclass Given:\n    size: int = 3\n\n\n"
+        'class Worker:\n    def go(self):\n        """Goes."""\n        raise NotImplementedError\n'
+    )
+    change(dojo, TEST, "from dojo.testing import", f"{line}\nfrom dojo.testing import")
+    found = [problem for problem in found_in(dojo) if "k02_more" in problem]
+    assert any(said in problem for problem in found) if said else found == []
 
 
 def test_the_page_says_where_to_pause(dojo):
