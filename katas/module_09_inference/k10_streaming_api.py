@@ -96,7 +96,7 @@ class Gone(Exception):
 
 
 def on_sigterm(call: Callable[[], Any]) -> Callable[[], None]:
-    """This is given: call `call` on SIGTERM, and then whatever was called before.  Returns a function that undoes it.
+    """This is given.  It calls `call` on SIGTERM, and then whatever was called before; what it returns undoes it.
 
     `call` runs between any two steps of the program: loop.call_soon_threadsafe is what it may do.
     """
