@@ -1235,6 +1235,15 @@ class TestRestApi:
     def test_predict_refuses(self, content):
         assert_equal(posted(content, path=ONE).error(), (400, "error"))
 
+    @pytest.mark.parametrize(("shape", "right", "wrong"), [((1,), [5], 5), ((2, 2), [[1, 2], [3, 4]], [1, 2, 3, 4])])
+    def test_a_row_is_nested_as_its_shape_says(self, shape, right, wrong):
+        async def predict(inputs):
+            return {"same": inputs["x"]}
+
+        model = Scaler().model(inputs={"x": ("INT32", shape)}, outputs={"same": ("INT32", shape)}, predict=predict)
+        assert_equal(posted({"instances": [{"x": right}]}, model, ONE).json(), {"predictions": [{"same": right}]})
+        assert_equal(posted({"instances": [{"x": wrong}]}, model, ONE).error(), (400, "error"))
+
     @pytest.mark.parametrize("key", ["signature_name", "Instances"])
     def test_predict_names_another_key(self, key):
         reply = posted({**INSTANCES, key: "x"}, path=ONE)

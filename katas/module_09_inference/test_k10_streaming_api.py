@@ -468,6 +468,18 @@ class TestStreams:
 
         assert_equal(simulated(run()), [(1.5, (1, "a")), (3.5, None), (4.0, (2, "b"))])
 
+    def test_a_heartbeat_comes_in_time_for_a_follower_that_asks_late(self, simulated):
+        async def run():
+            streams, times = Streams(Writer("a", 100.0), heartbeat=2.0), []
+            tokens = streams.follow(streams.open(HELLO))
+            for busy in (0.0, 1.5, 0.5):
+                await asyncio.sleep(busy)
+                times.append((await anext(tokens), asyncio.get_running_loop().time()))
+            await tokens.aclose()
+            return times
+
+        assert_equal(simulated(run()), [(None, 2.0), (None, 4.0), (None, 6.0)])
+
     # --- not too far ahead ---------------------------------------------------------------------------
 
     @pytest.mark.parametrize("ahead", [0, 1, 4])

@@ -256,9 +256,11 @@ def _rows(model: Model, instances: Any) -> dict[str, np.ndarray]:
             raise ValueError(f"an instance has exactly {', '.join(model.inputs)}")
     inputs = {}
     for name, (datatype, row) in model.inputs.items():
-        values = [instance[name] if row else [instance[name]] for instance in instances]
-        entries = [{"name": name, "datatype": datatype, "shape": list(row), "data": value} for value in values]
-        inputs[name] = np.stack([decode(entry) for entry in entries])
+        values = [instance[name] for instance in instances]
+        # decode would take numbers alone where a row has one.
+        if row and not all(isinstance(value, list) for value in values):
+            raise ValueError(f"{name}: a row is a list, nested as the shape {list(row)}")
+        inputs[name] = decode({"name": name, "datatype": datatype, "shape": [len(values), *row], "data": values})
     return inputs
 
 

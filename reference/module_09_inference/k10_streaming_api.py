@@ -123,8 +123,8 @@ class Streams:
                 if n < len(stream.tokens):
                     stream.taken[me] = n + 1
                     stream.tell()  # the producer may go on
+                    beat = loop.time() + self.heartbeat  # before it is given: who asks for the next may do so late
                     yield n + 1, stream.tokens[n]
-                    beat = loop.time() + self.heartbeat
                 elif len(stream.errors) > failed:
                     raise stream.errors[failed]
                 elif over:
@@ -135,8 +135,8 @@ class Streams:
                         async with asyncio.timeout_at(beat):
                             await changed.wait()
                     except TimeoutError:
-                        yield None
                         beat = loop.time() + self.heartbeat
+                        yield None
         finally:
             del stream.taken[me]
             if not stream.taken:
