@@ -2,6 +2,7 @@
 graphs that each rank keeps alive; schedules against closed forms, cuts against brute force."""
 
 import itertools
+import time
 import weakref
 
 import pytest
@@ -439,6 +440,16 @@ class TestRunPipeline:
         inputs = [torch.randn(2, 6, 4, dtype=torch.float64) for _ in range(2)]
         targets = [torch.randn(2, 6, 3, dtype=torch.float64) for _ in range(2)]
         check(ranks, 3, stages, [limited(2, 3 - rank) for rank in range(3)], inputs, targets)
+
+    def test_a_gradient_that_comes_before_the_next_activation(self, ranks):
+        class Late(nn.Module):
+            def forward(self, x):
+                time.sleep(0.2)  # meanwhile the stage after the next has sent a gradient
+                return x
+
+        stages, inputs, targets = problem(3, 3, [4, 4, 4, 4, 4])
+        stages[0] = nn.Sequential(stages[0], Late())
+        check(ranks, 3, stages, [limited(3, 3 - rank) for rank in range(3)], inputs, targets)
 
     def test_token_ids_and_float32(self, ranks):
         stages = [nn.Sequential(nn.Embedding(11, 6), nn.Tanh()), nn.Sequential(nn.Linear(6, 11), nn.Tanh())]
