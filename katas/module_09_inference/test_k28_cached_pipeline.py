@@ -1,4 +1,4 @@
-"""Judges k31_cached_pipeline with hashlib, and random changes that are followed by brute force."""
+"""Judges k28_cached_pipeline with hashlib, and random changes that are followed by brute force."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 from dojo.testing import assert_equal, from_scratch, pure, raises
 from fixtures import folders
 from fixtures.folders import md5
-from katas.module_09_inference.k31_cached_pipeline import Pipeline, Runs, Stage, fingerprint, lineage, order
+from katas.module_09_inference.k28_cached_pipeline import Pipeline, Runs, Stage, fingerprint, lineage, order
 
 pytestmark = [from_scratch("dvc", "joblib", "luigi"), pure()]
 

@@ -1,4 +1,4 @@
-"""The reference for k31_cached_pipeline."""
+"""The reference for k28_cached_pipeline."""
 
 import copy
 import graphlib

@@ -1,4 +1,4 @@
-"""Judges k29_edge_inference by onnx's own evaluator, by onnxruntime and its quantizer, and by the memory really taken."""
+"""Judges k27_edge_inference by onnx's own evaluator, by onnxruntime and its quantizer, and by the memory really taken."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason=NEEDS)
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from katas.module_09_inference.k29_edge_inference import (  # noqa: E402
+from katas.module_09_inference.k27_edge_inference import (  # noqa: E402
     edge_session,
     largest_batch,
     peak_bytes,
