@@ -282,13 +282,14 @@ class Alert:
     def update(self, at: float, active: bool) -> str:
         """Tell whether the condition is `active` at the time `at`; returns "inactive", "pending" or "firing".
 
-        The times never go down.  A condition is taken to be what it was last told, until it is told otherwise.
+        The times never go down.  The answer changes at updates alone: an alert begins to fire, or ends, at the first
+        update at which the seconds are over.
 
         - An alert that doesn't fire becomes "pending" when its condition becomes active, and "inactive" when it isn't
           active any more: the next time counts from the beginning.
-        - It is "firing" if `hold` seconds or more have passed since it became active; at once if `hold` is 0.
-        - An alert that fires becomes "inactive" if `keep` seconds or more have passed since the first update that
-          said it isn't active; at once if `keep` is 0.  If it is active again before, it goes on firing, and the
-          seconds count anew the next time.
+        - It is "firing" if the condition is active and became so `hold` seconds ago or more; at once if `hold` is 0.
+        - An alert that fires becomes "inactive" if the condition isn't active, and the first update that said so is
+          `keep` seconds ago or more; at once if `keep` is 0.  An update before that which says that it is active
+          again keeps it firing, however late it comes, and the seconds count anew the next time.
         """
         raise NotImplementedError

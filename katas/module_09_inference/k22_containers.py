@@ -236,7 +236,8 @@ def manifests(app: App) -> list[dict[str, Any]]:
     - has the Deployment as its target, the fewest and the most replicas, and one metric: the Utilization of the
       resource cpu, on average `load`.
 
-    Raises ValueError, naming the image, if it has neither a digest ("@sha256:…") nor a tag, or the tag latest.
+    Raises ValueError, naming the image, if nothing says which version of it is meant: it has no digest ("@sha256:…"),
+    and no tag, or the tag latest.  With a digest the tag doesn't matter.
     Raises ValueError, naming both, unless 1 ≤ fewest ≤ most.
     """
     raise NotImplementedError

@@ -214,7 +214,8 @@ class FeatureStore:
         raise NotImplementedError
 
     def ingest(self, view: str, rows: Iterable[Row]) -> None:
-        """Take rows into the offline store, behind those that are there: copies, so that later changes don't matter.
+        """Take rows into the offline store, behind those that are there: copies, so that later changes don't matter,
+        within a list neither.
 
         Raises KeyError, naming the view, if it isn't known.  Raises ValueError, naming the column, if a row lacks the
         join key or one of the two timestamps.  Then none of the rows is taken in.

@@ -465,8 +465,8 @@ def page(event: float, created: float, key: str, **features) -> dict:
     return {"page_id": key, "event_timestamp": event, "created_timestamp": created, **features}
 
 
-def filled() -> FeatureStore:
-    store = FeatureStore(Memory())
+def filled(online=None) -> FeatureStore:
+    store = FeatureStore(Memory() if online is None else online)
     store.apply(TRIPS, PAGES)
     store.ingest("trips", DRAWN)
     store.ingest(
@@ -553,8 +553,7 @@ class TestFeatureStore:
         rows[0]["trips"].append(2)
         rows[0]["event_timestamp"] = 0
         found = store.get_historical_features(asked(15), ["trips:trips"])
-        found[0]["trips__trips"].append(3)
-        assert_equal([*found[0]["trips__trips"][:1], rows[0]["event_timestamp"]], [1, 0])
+        assert_equal([found[0]["trips__trips"], rows[0]["event_timestamp"]], [[1], 0])
 
     def test_rows_may_be_a_generator(self):
         store = filled()
@@ -562,10 +561,11 @@ class TestFeatureStore:
         assert_equal(store.get_historical_features(asked(15), ["trips:trips"])[0]["trips__trips"], 14)
 
     def test_materialize_writes_the_newest_known_row(self):
-        store, found = filled(), []
+        online, found = Memory(), []
+        store = filled(online)
         for until in (11, 12, 32, 33, 100):
             store.materialize(until)
-            found.append({place: one[0] for place, one in store.online.rows.items()})
+            found.append({place: one[0] for place, one in online.rows.items()})
         home = {("pages", "home"): 1, ("pages", "faq"): 5}
         later = {("pages", "home"): 30, ("pages", "faq"): 5}
         expected = [
@@ -578,29 +578,33 @@ class TestFeatureStore:
         assert_equal(found, expected)
 
     def test_materialize_writes_all_features_and_nothing_else(self):
-        store = filled()
+        online = Memory()
+        store = filled(online)
         store.ingest("trips", [row(14, 14, 6, key=2, rating=1.5, extra="no")])
         store.materialize(20)
-        found = {place: one[2] for place, one in store.online.rows.items() if place[0] == "trips"}
+        found = {place: one[2] for place, one in online.rows.items() if place[0] == "trips"}
         assert_equal(found, {("trips", 1): {"trips": 5, "rating": None}, ("trips", 2): {"trips": 6, "rating": 1.5}})
 
     def test_old_rows_are_materialized_too(self):
-        store = filled()
+        online = Memory()
+        store = filled(online)
         store.materialize(1000)
-        assert_equal(store.online.read("trips", 1), (40, {"trips": 9, "rating": None}))
+        assert_equal(online.read("trips", 1), (40, {"trips": 9, "rating": None}))
 
     def test_an_earlier_time_brings_nothing_back(self):
-        store = filled()
+        online = Memory()
+        store = filled(online)
         store.materialize(41)
         store.materialize(15)
-        assert_equal(store.online.read("trips", 1)[0], 40)
+        assert_equal(online.read("trips", 1)[0], 40)
 
     def test_a_correction_reaches_the_online_store(self):
-        store = filled()
+        online = Memory()
+        store = filled(online)
         store.materialize(41)
         store.ingest("trips", [row(40, 42, "corrected"), row(40, 41.5, "earlier")])
         store.materialize(50)
-        assert_equal(store.online.read("trips", 1)[1]["trips"], "corrected")
+        assert_equal(online.read("trips", 1)[1]["trips"], "corrected")
 
     def test_online_features(self):
         store = filled()
@@ -620,16 +624,18 @@ class TestFeatureStore:
         assert_equal([(one["trips__trips"], one["pages__clicks"]) for one in found], [(8, 8), (None, 8), (None, 8)])
 
     def test_online_features_come_from_the_online_store_alone(self):
-        store = filled()
+        online = Memory()
+        store = filled(online)
         found = [store.get_online_features([{"driver_id": 1}], ["trips:trips"], 50)[0]["trips__trips"]]
-        store.online.write("trips", 1, 49.0, 49.0, {"trips": "other", "rating": 2})
+        online.write("trips", 1, 49.0, 49.0, {"trips": "other", "rating": 2})
         found.append(store.get_online_features([{"driver_id": 1}], ["trips:trips"], 50)[0]["trips__trips"])
         assert_equal(found, [None, "other"])
 
     def test_a_store_that_was_written_to_before(self):
-        first = filled()
+        online = Memory()
+        first = filled(online)
         first.materialize(41)
-        second = FeatureStore(first.online)
+        second = FeatureStore(online)
         second.apply(TRIPS)
         found = second.get_online_features([{"driver_id": 1}], ["trips:trips"], 50)
         assert_equal((found[0]["trips__trips"], second.freshness("trips", 50)), (9, 10))
@@ -679,8 +685,9 @@ class TestFeatureStore:
         assert_equal(found, (4097.125, 4097.125, 4990.25, [row(10.25, 10.5, 4097.125)]))
 
     def test_an_event_at_0_is_one(self):
-        store = filled()
-        store.online.write("trips", 1, 0.0, 0.0, {"trips": 1, "rating": 2})
+        online = Memory()
+        store = filled(online)
+        online.write("trips", 1, 0.0, 0.0, {"trips": 1, "rating": 2})
         assert_equal(store.freshness("trips", 7), 7)
 
     def test_freshness_of_an_unknown_view(self):

@@ -329,6 +329,19 @@ class TestCalibrate:
     def test_alarms_are_counted_by_streams(self):
         assert_equal(calibrate(Above, [2, 6], [[3, 4, 5], [1, 1, 1]], 0.5), 2)
 
+    def test_each_stream_has_a_new_detector(self):
+        class Patient:
+            """Raises the alarm at its fourth value; thresholds mean nothing to it."""
+
+            def __init__(self, threshold):
+                self.seen = 0
+
+            def update(self, value):
+                self.seen += 1
+                return self.seen == 4
+
+        assert_equal(calibrate(Patient, [1.0, 2.0], [[0] * 3] * 5, 0.0), 1.0)
+
     def test_a_warning_is_no_alarm(self):
         made = {1.0: "drift", 2.0: "warning", 3.0: "stable"}
         assert_equal(calibrate(lambda threshold: Played(made[threshold]), [3.0, 1.0, 2.0], [[0], [0]], 0.1), 2.0)
