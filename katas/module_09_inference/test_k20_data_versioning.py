@@ -383,6 +383,11 @@ class TestDiff:
         found = diff({"m": "1"}, {"z": "1", "b": "1", "k": "1"})
         assert_equal(plain(found), {"added": ["k", "z"], "deleted": [], "modified": [], "renamed": [("m", "b")]})
 
+    def test_pairs_of_several_digests_are_sorted_together(self):
+        found = diff({"a": "1", "c": "1", "b": "2"}, {"x": "1", "z": "1", "y": "2"})
+        expected = {"added": [], "deleted": [], "modified": [], "renamed": [("a", "x"), ("b", "y"), ("c", "z")]}
+        assert_equal(plain(found), expected)
+
     @pytest.mark.parametrize("seed", range(25))
     def test_brute_force_on_random_folders(self, seed):
         draw = Random(seed)
@@ -716,6 +721,10 @@ class TestWritePointer:
         assert_equal((str(pointer), read_manifest(store, key)), ("data.dvc", digests({**OLD, "x/y": b"12345"})))
         wanted = {"md5": key, "size": 11, "nfiles": 4, "hash": "md5", "path": "data"}
         assert_equal(yaml_of(pointer), {"outs": [wanted]})
+
+    def test_equal_contents_count_each(self):
+        pointer = yaml_of(write_pointer(Store(STORE), fill(FOLDER, {"a": b"123", "b": b"123", "c": b"4"})))
+        assert_equal((pointer["outs"][0]["size"], pointer["outs"][0]["nfiles"]), (7, 3))
 
     def test_of_an_empty_folder(self):
         FOLDER.mkdir()
