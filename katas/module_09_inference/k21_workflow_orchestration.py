@@ -52,8 +52,8 @@ one, and is lost, too.
 At noon of that day half of it is missing.  So it runs on March 2 at the earliest.
 
 **Why waves for Kubernetes?**  A Job can't wait for another Job.  So a script applies a wave, waits
-until it is complete, and applies the next.  If the script is killed, it applies the wave again.  The
-names are the same, so Kubernetes starts nothing twice.
+until it is complete, and applies the next.  If the script is killed, it applies the wave again.
+The names are the same, so Kubernetes starts nothing twice.
 
 **Worked by hand**, with the DAG of the drawing:
 
