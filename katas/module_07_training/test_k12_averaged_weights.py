@@ -21,7 +21,7 @@ from katas.module_07_training.k12_averaged_weights import (
 pytestmark = [
     from_scratch("safetensors", "torch.optim.swa_utils"),
     pure("update_batch_norm"),
-    pytest.mark.deadline(30),  # a busy machine takes a while to load what torch.optim needs at its first step
+    pytest.mark.deadline(30),  # a busy machine takes a while to load the pretended GPU, or torch.optim.swa_utils
 ]
 
 DTYPES = [

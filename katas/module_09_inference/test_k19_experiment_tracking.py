@@ -7,12 +7,14 @@ import math
 import os
 import random
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dojo.testing import assert_equal, fail, from_scratch, pure, raises
+from fixtures.children import ended, in_a_child, started
 from katas.module_09_inference.k19_experiment_tracking import (
     Registry,
     Tracker,
@@ -34,18 +36,6 @@ PARAMS = {"lr": 0.1, "layers": [1, 2.0, None], "opt": {"name": "adam", "on": Tru
 def here(tmp_path, monkeypatch):
     """Every test works in a folder of its own, with relative paths."""
     monkeypatch.chdir(tmp_path)
-
-
-def in_a_child(work) -> int:
-    """Runs work() in a forked process; returns how that ended: 0, or what it gave to os._exit."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-            os._exit(0)
-        finally:
-            os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def finished(tracker, params=None, status="FINISHED", artifacts=(), name="run", **metrics) -> str:
@@ -324,19 +314,14 @@ class TestTracker:
     def test_several_processes_start_runs_at_once(self):
         tracker = Tracker(FOLDER)
         tracker.start("mine", {"process": -1, "number": 0})
-        children = []
-        for process in range(3):
-            pid = os.fork()
-            if pid == 0:
-                try:
-                    own = Tracker(FOLDER)
-                    for number in range(10):
-                        own.log(own.start("its", {"process": process, "number": number}), 0, {"number": number})
-                    os._exit(0)
-                finally:
-                    os._exit(99)
-            children.append(pid)
-        ends = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+
+        def work(process):
+            own = Tracker(FOLDER)
+            for number in range(10):
+                own.log(own.start("its", {"process": process, "number": number}), 0, {"number": number})
+
+        children = [started(partial(work, process)) for process in range(3)]
+        ends = [ended(pid) for pid in children]
         told = [tracker.run(run_id) for run_id in tracker.runs()]
         wanted = [(-1, 0), *itertools.product(range(3), range(10))]
         assert_equal(

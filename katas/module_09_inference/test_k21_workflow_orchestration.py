@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dojo.testing import assert_equal, from_scratch, pure, raises
+from fixtures.children import in_a_child
 from fixtures.folders import content, traces
 from katas.module_09_inference.k21_workflow_orchestration import (
     Journal,
@@ -79,18 +80,6 @@ def on_dags(check) -> None:
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     options(given(dags())(check))()
-
-
-def in_a_child(work) -> int:
-    """Runs work() in a forked process; returns how that ended: 0, or minus the signal that killed it."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-            os._exit(0)
-        finally:
-            os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def die() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from dojo.testing import assert_equal, from_scratch, pure, raises
 from fixtures import folders
+from fixtures.children import in_a_child
 from fixtures.folders import md5
 from katas.module_09_inference.k28_cached_pipeline import Pipeline, Runs, Stage, fingerprint, lineage, order
 
@@ -538,15 +539,13 @@ class TestPipeline:
     def test_a_process_that_is_killed(self):
         raw()
         Pipeline(ROOT, Path("other"), three()).repro({"lr": 0.1})
-        pid = os.fork()
-        if pid == 0:
+
+        def work():
             score, train, clean = three()
             killed = Stage(train.name, lambda root, values: os._exit(7), train.deps, train.outs, train.params)
-            try:
-                Pipeline(ROOT, CACHE, [score, killed, clean]).repro({"lr": 0.1})
-            finally:
-                os._exit(1)
-        assert_equal(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 7)
+            Pipeline(ROOT, CACHE, [score, killed, clean]).repro({"lr": 0.1})
+
+        assert_equal(in_a_child(work), 7)
         assert_equal(Pipeline(ROOT, CACHE, three()).repro({"lr": 0.1}), ["train", "score"])
 
     def test_a_missing_source_is_noticed_first(self):
