@@ -141,7 +141,8 @@ class HiddenStateLoss(nn.Module):
     def __init__(self, student_width: int, teacher_width: int, pairs: Sequence[tuple[int, int]]) -> None:
         """Makes `projections`, an nn.ModuleList with one nn.Linear a pair, in their order, without biases.
 
-        Each goes from student_width to teacher_width, also where the two are equal.
+        Each goes from student_width to teacher_width, also where the two are equal.  To change the list of pairs
+        later plays no role.
         """
         raise NotImplementedError
 

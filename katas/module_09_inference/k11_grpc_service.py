@@ -138,7 +138,7 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
     ValueError  INVALID_ARGUMENT     PermissionError  PERMISSION_DENIED    Busy             RESOURCE_EXHAUSTED
     LookupError NOT_FOUND            TimeoutError     DEADLINE_EXCEEDED    ConnectionError  UNAVAILABLE
 
-    - Subclasses count, too.  For these the details are str(error).
+    - Subclasses count, too; an error of two of these kinds is left open.  The details of all six are str(error).
     - Every other error gives INTERNAL and the details "internal error".  Its text may hold a secret, and stays here.
     """
     raise NotImplementedError

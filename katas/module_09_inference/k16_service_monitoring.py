@@ -109,7 +109,7 @@ class Counter:
     """
 
     def __init__(self, name: str, help: str, labels: Sequence[str] = ()) -> None:
-        """`name` ends in "_total"; `labels` are the names of its labels.
+        """`name` ends in "_total"; `labels` are the names of its labels.  To change that list later plays no role.
 
         Without labels there is one series from the start, at 0.  With labels a series begins when it is first
         increased.
@@ -142,7 +142,8 @@ class Histogram:
     """
 
     def __init__(self, name: str, help: str, bounds: Sequence[float], labels: Sequence[str] = ()) -> None:
-        """`bounds` are finite.  Another bucket, for all values, is added to them.
+        """`bounds` are finite.  Another bucket, for all values, is added to them.  To change the lists later plays no
+        role.
 
         Without labels there is one series from the start, of zeros.
 

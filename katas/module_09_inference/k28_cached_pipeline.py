@@ -142,6 +142,8 @@ class Runs:
     def __init__(self, cache: Path) -> None:
         """The folder is made if need be.  Another object with the same folder, also in another process, knows all runs
         that were remembered until then, and those that are remembered later.
+
+        If a run can't be remembered, as the disk is full, an error comes out, and no other run is lost.
         """
         raise NotImplementedError
 

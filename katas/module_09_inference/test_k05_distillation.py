@@ -218,6 +218,21 @@ class TestHiddenStateLoss:
         assert_equal(sum(p.numel() for p in loss.parameters()), 60)
         assert_equal(len({id(p.weight) for p in loss.projections}), 3)
 
+    def test_its_list_of_pairs_may_be_changed(self):
+        pairs = [(0, 1)]
+        loss, mine, theirs = self.made(pairs), self.states(4, 2), self.states(5, 2)
+        expected = loss(mine, theirs).detach()
+        pairs[0] = (1, 0)
+        assert_close(loss(mine, theirs).detach(), expected)
+
+    @pytest.mark.parametrize("counting", [None, [[1, 1, 0], [1, 0, 0]]])
+    def test_states_stay_as_they_were(self, counting):
+        loss, mine, theirs = self.made([(0, 1), (1, 0)]), self.states(4, 2), self.states(5, 2)
+        before = [state.clone() for state in mine + theirs]
+        loss(mine, theirs, None if counting is None else torch.tensor(counting).bool())
+        assert_equal((len(mine), len(theirs)), (2, 2))
+        assert_close(mine + theirs, before, rtol=0, atol=0)
+
     def test_a_projection_where_the_widths_are_equal(self):
         loss = HiddenStateLoss(4, 4, [(0, 0)])
         assert_equal([tuple(p.weight.shape) for p in loss.projections], [(4, 4)])
@@ -288,6 +303,12 @@ class TestGeneralizedJs:
         mixture = (beta * t.softmax(-1) + (1 - beta) * s.softmax(-1)).log()
         expected = beta * kl(t, mixture).mean() + (1 - beta) * kl(s, mixture).mean()
         assert_close(generalized_js(s, t, beta), expected)
+
+    def test_float64_keeps_its_digits(self):
+        s, t = rand(5, 4), rand(5, 4)
+        mixture = (0.3 * t.softmax(-1) + 0.7 * s.softmax(-1)).log()
+        expected = 0.3 * kl(t, mixture).mean() + 0.7 * kl(s, mixture).mean()
+        assert_close(generalized_js(s, t, 0.3), expected, rtol=1e-11)
 
     def test_half_and_half_is_scipys(self):
         from scipy.spatial.distance import jensenshannon

@@ -505,6 +505,11 @@ class TestCompare:
         assert_equal(compare(torch.tensor([4.0]), torch.tensor([7.0]), 1.0, 0.5).close, True)
         assert_equal(compare(torch.tensor([4.0]), torch.tensor([7.0]), 1.0, 0.499).close, False)
 
+    def test_the_tolerance_is_taken_in_float64_as_well(self):
+        one = torch.ones(1, dtype=torch.float16)  # where 1e-4 is 1.0002e-4
+        near, far = (torch.tensor([1 + d], dtype=torch.float64) for d in (0.9999e-4, 1.0001e-4))
+        assert_equal([compare(one, near, 0.0, 1e-4).close, compare(one, far, 0.0, 1e-4).close], [True, False])
+
     def test_one_number_out_of_many_is_enough(self):
         expected, actual = torch.ones(100, 10), torch.ones(100, 10)
         actual[57, 3] = 1.1

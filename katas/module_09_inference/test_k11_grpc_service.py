@@ -164,7 +164,20 @@ class TestMessages:
         assert_equal(found, {name: outline(made) for name, made in compiled(text).items()})
 
     @pytest.mark.parametrize(
-        "kind", ["text", "Leaf", "repeated", "repeated Leaf", "String", "", "int", "message", "group", "enum"]
+        "kind",
+        [
+            "text",
+            "Leaf",
+            "repeated",
+            "repeated Leaf",
+            "repeated repeated int32",
+            "String",
+            "",
+            "int",
+            "message",
+            "group",
+            "enum",
+        ],
     )
     def test_an_unknown_type(self, kind):
         with raises(ValueError, "Tree", "leaf", kind):
@@ -680,6 +693,22 @@ class TestServe:
             # Here the call is over, and so is the model's work.
             assert_equal((model.ends, model.closed.is_set()), ([True], True))
             assert_equal(given(call)[1] != "OK", True)
+
+    def test_the_block_waits_for_a_model_that_takes_its_time(self):
+        class Late(Model):
+            def generate(self, text, left, stop):
+                try:
+                    yield "a"
+                    stop.wait(PATIENCE)
+                finally:
+                    time.sleep(0.5)
+                    self.closed.set()
+
+        model = Late()
+        with contextlib.ExitStack() as stack:
+            with serve(model, grace=0.2) as address:
+                next(stack.enter_context(connected(address)).generate("a"))
+            assert_equal(model.closed.is_set(), True)
 
 
 class Fake:

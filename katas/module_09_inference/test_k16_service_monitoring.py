@@ -87,6 +87,19 @@ class TestCounter:
         }
         assert_equal(by_labels(jobs.samples()), expected)
 
+    def test_its_list_of_labels_may_be_changed(self):
+        names = ["kind"]
+        jobs = Counter("jobs_total", "Jobs.", names)
+        names[0] = "code"
+        jobs.inc(kind="a")
+        assert_equal(jobs.samples(), [("jobs_total", {"kind": "a"}, 1.0)])
+
+    def test_values_keep_their_digits(self):
+        jobs = Counter("jobs_total", "Jobs.")
+        jobs.inc(1234567.0)
+        jobs.inc(0.125)
+        assert_equal(jobs.samples(), [("jobs_total", {}, 1234567.125)])
+
     def test_values_of_labels_are_texts(self):
         jobs = Counter("jobs_total", "Jobs.", ["code"])
         jobs.inc(code=200)
@@ -157,6 +170,24 @@ class TestHistogram:
     def test_its_attributes(self):
         wait = Histogram("wait", "Seconds of waiting.", (1,))
         assert_equal((wait.name, wait.help, wait.kind), ("wait", "Seconds of waiting.", "histogram"))
+
+    def test_its_lists_may_be_changed(self):
+        names, bounds = ["kind"], [1.0]
+        wait = Histogram("wait", "Waits.", bounds, names)
+        names[0] = "code"
+        bounds[0] = 5.0
+        wait.observe(3, kind="a")
+        key = ("kind", "a")
+        expected = {("wait_bucket", key, ("le", 1.0)): 0.0, ("wait_bucket", key, ("le", math.inf)): 1.0}
+        assert_equal(by_labels(wait.samples()), {**expected, ("wait_sum", key): 3.0, ("wait_count", key): 1.0})
+
+    def test_no_two_samples_have_one_dict_of_labels(self):
+        wait = Histogram("wait", "Waits.", [1], ["kind"])
+        wait.observe(3, kind="a")
+        samples = wait.samples()
+        for i, (_, labels, _) in enumerate(samples):
+            labels["number"] = i
+        assert_equal([labels["number"] for _, labels, _ in samples], [0, 1, 2, 3])
 
     def test_equals_numpys_counts(self, rng):
         bounds = [-2.0, 0.5, 0.75, 3.0, 40.0]
@@ -273,6 +304,13 @@ class TestExposition:
         lines = exposition([jobs, load]).split("\n")
         lines[2] = lines[2].replace("} 2", "} 2.0") if lines[2].endswith("} 2") else lines[2]
         assert_equal(lines, [*expected, ""])
+
+    def test_metrics_stay_as_they_were(self):
+        samples = [("load", {"host": "b"}, 0.5), ("load", {"host": "a"}, 0.25)]
+        metrics = [metric("load", "gauge", samples), metric("done_total", "counter", [])]
+        exposition(metrics)
+        assert_equal([m.name for m in metrics], ["load", "done_total"])
+        assert_equal(samples, [("load", {"host": "b"}, 0.5), ("load", {"host": "a"}, 0.25)])
 
     def test_several_labels(self):
         sample = ("load", {"zone": "eu", "host": "a1", "n": "3"}, 1.5)
@@ -525,6 +563,9 @@ class TestIncrease:
 
     def test_no_readings(self):
         assert_close(increase([], 60, 60), 0.0)
+
+    def test_the_growth_keeps_its_digits(self):
+        assert_close(increase([(0, 1000.0), (1, 1234567.125)], 1, 1), 1233567.125)
 
     def test_several_restarts(self):
         readings = [(0, 7), (1, 9), (2, 1), (3, 0), (4, 5), (5, 5), (6, 4), (7, 4.5)]

@@ -1,6 +1,5 @@
 """Judges k20_data_versioning with hashlib, brute force on random folders, PyYAML, a full disk, and DVC where it is."""
 
-import contextlib
 import json
 import os
 import random
@@ -10,6 +9,7 @@ import pytest
 
 from dojo.testing import assert_equal, fail, from_scratch, pure, raises
 from fixtures.folders import content, md5, traces
+from fixtures.full_disk import disk_with_room_for
 from katas.module_09_inference.k20_data_versioning import (
     Store,
     checkout,
@@ -69,18 +69,6 @@ def kept(store: Store, *versions: dict[str, bytes]) -> list[str]:
 def plain(found: dict) -> dict:
     """A diff with pairs as tuples."""
     return {name: [tuple(one) if isinstance(one, list) else one for one in values] for name, values in found.items()}
-
-
-@contextlib.contextmanager
-def disk_with_room_for(size: int):
-    """No file can grow beyond `size` bytes, as if the disk were full."""
-    resource = pytest.importorskip("resource", reason="needs Linux or macOS, where the size of files can be limited")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class Random:
@@ -817,6 +805,14 @@ class TestReadPointer:
     def test_indented_and_with_blanks(self):
         found = read_pointer(pointer(f"outs:  \n    -   md5:   {TWO}  \n        path:  my data.csv  \n"))
         assert_equal(found, {"md5": TWO, "path": "my data.csv"})
+
+    def test_a_blank_before_the_colon(self):
+        found = read_pointer(pointer(f"outs:\n- md5 : {TWO}\n  size : 2\n  path : b.csv\n"))
+        assert_equal(found, {"md5": TWO, "size": 2, "path": "b.csv"})
+
+    def test_an_entry_that_begins_on_the_next_line(self):
+        found = read_pointer(pointer(f"outs:\n-\n md5: {TWO}\n size: 2\n path: b.csv\n"))
+        assert_equal(found, {"md5": TWO, "size": 2, "path": "b.csv"})
 
     @pytest.mark.parametrize(
         ("written", "name"),

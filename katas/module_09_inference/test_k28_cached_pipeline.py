@@ -12,6 +12,7 @@ from dojo.testing import assert_equal, from_scratch, pure, raises
 from fixtures import folders
 from fixtures.children import in_a_child
 from fixtures.folders import md5
+from fixtures.full_disk import disk_with_room_for
 from katas.module_09_inference.k28_cached_pipeline import Pipeline, Runs, Stage, fingerprint, lineage, order
 
 pytestmark = [from_scratch("dvc", "joblib", "luigi"), pure()]
@@ -268,6 +269,15 @@ class TestRuns:
 
     def test_nothing_yet(self):
         assert_equal([Runs(CACHE).find("a"), Runs(CACHE).maker("x", "1")], [None, None])
+
+    def test_a_full_disk_loses_no_run(self):
+        runs, long = Runs(CACHE), run_of(2) | {"params": {"text": "0123456789" * 50_000}}
+        runs.remember("a", run_of(1))
+        with disk_with_room_for(100_000), raises(Exception):
+            runs.remember("b", long)
+        assert_equal(Runs(CACHE).find("a"), run_of(1))
+        Runs(CACHE).remember("b", run_of(3))
+        assert_equal([Runs(CACHE).find("a"), Runs(CACHE).find("b")], [run_of(1), run_of(3)])
 
     def test_makes_its_folder_and_those_above(self):
         Runs(Path("x/y/cache")).remember("a", run_of(1))

@@ -182,7 +182,7 @@ class Alert:
         """Since when the condition has been otherwise than the alert: active, or quiet while it fires."""
 
     def update(self, at: float, active: bool) -> str:
-        if bool(active) == self.firing:
+        if active == self.firing:
             self.since = None
             return "firing" if self.firing else "inactive"
         if self.since is None:

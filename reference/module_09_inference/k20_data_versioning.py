@@ -18,7 +18,7 @@ class Store:
 
         Two stores of the same folder have the same contents.
         """
-        self.root = Path(root)
+        self.root = root
         self.root.mkdir(parents=True, exist_ok=True)
 
     def put(self, data: bytes, suffix: str = "") -> str:
@@ -202,11 +202,11 @@ def read_pointer(pointer: Path) -> dict[str, str | int]:
     found: dict[str, str | int] = {}
     part = ""
     for line in pointer.read_text(encoding="utf-8").split("\n"):
-        if not line.strip() or line.lstrip().startswith("#"):
+        if not line or line.startswith("#"):  # behind a blank, neither names a key that is looked for
             continue
         name, _, value = line.partition(":")
         if line[0] not in " -":
-            part = name.rstrip()
+            part = name
         elif part == "outs":
             name, value = name.lstrip(" -").rstrip(), _text(value.strip())
             if name in ("md5", "path"):

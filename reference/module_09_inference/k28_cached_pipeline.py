@@ -90,8 +90,10 @@ class Runs:
     def __init__(self, cache: Path) -> None:
         """The folder is made if need be.  Another object with the same folder, also in another process, knows all runs
         that were remembered until then, and those that are remembered later.
+
+        If a run can't be remembered, as the disk is full, an error comes out, and no other run is lost.
         """
-        self.file = Path(cache) / "runs.json"
+        self.file = cache / "runs.json"
         self.file.parent.mkdir(parents=True, exist_ok=True)
 
     def remember(self, key: str, run: dict[str, Any]) -> None:
@@ -131,8 +133,8 @@ class Pipeline:
         - `Runs(cache)` has the runs, each under its stage's fingerprint.  `Store(cache / "files")` has the contents.
         - Raises what `order` raises.
         """
-        self.root, self.stages = Path(root), order(stages)
-        self.store, self.runs = Store(Path(cache) / "files"), Runs(cache)
+        self.root, self.stages = root, order(stages)
+        self.store, self.runs = Store(cache / "files"), Runs(cache)
         self.made = {out for stage in stages for out in stage.outs}
 
     def repro(self, params: dict[str, Any]) -> list[str]:
@@ -212,8 +214,6 @@ def lineage(runs: Runs, root: Path, path: str) -> dict[str, Any]:
     - If there is no maker, as with a source or a file edited by hand, stage is None, params {} and deps [].
     - Raises FileNotFoundError, naming it, if `path` isn't there.
     """
-    if not (root / path).is_file():
-        raise FileNotFoundError(f"{path} isn't there")
     return _made_from(runs, path, _digest(root / path))
 
 
