@@ -211,7 +211,8 @@ def sweep(
 class Registry:
     """Versions of models, each an artifact of a run, and the stages that they are in.
 
-    It is kept in the tracker's folder: another Registry of the same folder sees everything.
+    It is kept in the tracker's folder: another Registry of the same folder sees everything.  If something can't be
+    written, as the disk is full, an error comes out, and what was there before is not lost.
     """
 
     def __init__(self, tracker: Tracker) -> None:

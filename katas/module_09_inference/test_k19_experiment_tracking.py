@@ -15,6 +15,7 @@ import pytest
 
 from dojo.testing import assert_equal, fail, from_scratch, pure, raises
 from fixtures.children import ended, in_a_child, started
+from fixtures.full_disk import disk_with_room_for
 from katas.module_09_inference.k19_experiment_tracking import (
     Registry,
     Tracker,
@@ -258,12 +259,14 @@ class TestTracker:
 
     @pytest.mark.parametrize("call", ["log", "save", "end", "run", "history", "load"])
     def test_an_unknown_run(self, call):
-        tracker = Tracker(FOLDER)
+        tracker, other = Tracker(FOLDER), Tracker(Path("other"))
         tracker.start("a", {})
+        theirs = [other.start(name, {}) for name in "abc"][-1]
         more = {"log": (0, {"x": 1.0}), "save": ("x", b""), "history": ("x",), "load": ("x",)}.get(call, ())
-        with raises(KeyError, "nobody"):
-            getattr(tracker, call)("nobody", *more)
-        assert_equal(len(tracker.runs()), 1)
+        for unknown in ("nobody", theirs, f"../other/{theirs}"):
+            with raises(KeyError, unknown):
+                getattr(tracker, call)(unknown, *more)
+        assert_equal((len(tracker.runs()), other.run(theirs)["status"]), (1, "RUNNING"))
 
     def test_running_to_the_end(self):
         tracker = Tracker(FOLDER)
@@ -491,6 +494,12 @@ class TestSweep:
         sweep(tracker, "a", space, lambda params, log: seen.append(tuple(params.values())))
         assert_equal(seen, list(itertools.product(*space.values())))
 
+    def test_the_order_of_the_params_plays_no_role(self):
+        tracker, seen = Tracker(FOLDER), []
+        spaces = [{"n": [1], "lr": [0.5], "z": [2]}, {"n": [1], "lr": [0.5], "z": [2]}, {"z": [2], "lr": [0.5], "n": [1]}]
+        ids = [sweep(tracker, "a", space, lambda params, log: seen.append(params)) for space in spaces]
+        assert_equal((len(seen), ids[0] == ids[1] == ids[2]), (1, True))
+
     def test_each_call_has_its_own_run(self):
         tracker, logs = Tracker(FOLDER), []
 
@@ -622,6 +631,16 @@ class TestRegistry:
         assert_equal(stages(registry), ["Production", "None"])
         registry.move("digits", 2, "Production")
         assert_equal(stages(registry), ["Archived", "Production"])
+
+    def test_a_full_disk_loses_no_version(self):
+        tracker = Tracker(FOLDER)
+        run_id, registry = finished(tracker, artifacts=["m"]), Registry(tracker)
+        registry.register("digits", run_id, "m")
+        with disk_with_room_for(100_000), raises(Exception):
+            registry.register("x" * 500_000, run_id, "m")
+        again = Registry(Tracker(FOLDER))
+        found = [again.versions("digits"), again.register("digits", run_id, "m")]
+        assert_equal(found, [[{"version": 1, "run": run_id, "artifact": "m", "stage": "None"}], 2])
 
     def test_what_is_known_of_a_version(self):
         tracker = Tracker(FOLDER)

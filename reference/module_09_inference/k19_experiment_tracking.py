@@ -25,7 +25,7 @@ class Tracker:
 
     def __init__(self, folder: Path) -> None:
         """Keeps everything below `folder`, which is made if need be, with the folders above it."""
-        self.folder = Path(folder)
+        self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def start(self, name: str, params: dict[str, Any]) -> str:
@@ -226,7 +226,8 @@ def sweep(
 class Registry:
     """Versions of models, each an artifact of a run, and the stages that they are in.
 
-    It is kept in the tracker's folder: another Registry of the same folder sees everything.
+    It is kept in the tracker's folder: another Registry of the same folder sees everything.  If something can't be
+    written, as the disk is full, an error comes out, and what was there before is not lost.
     """
 
     def __init__(self, tracker: Tracker) -> None:
@@ -322,7 +323,7 @@ def to_mlflow(tracker: Tracker, run_id: str, uri: str, experiment: str, artifact
 
     client = MlflowClient(uri)
     known = client.get_experiment_by_name(experiment)
-    place = Path(artifacts).absolute().as_uri()
+    place = artifacts.absolute().as_uri()
     number = known.experiment_id if known else client.create_experiment(experiment, artifact_location=place)
 
     run = tracker.run(run_id)
