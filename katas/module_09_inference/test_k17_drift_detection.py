@@ -509,6 +509,9 @@ class TestBenjaminiHochberg:
         found = [benjamini_hochberg(p).tolist() for p in ([0.012, 0.03, 0.04, 0.06], [0.06], [0.04])]
         assert_equal(found, [[True, False, False, False], [False], [True]])
 
+    def test_a_p_value_of_0_stands_first(self):
+        assert_equal(benjamini_hochberg([0.0, 0.9, 0.5]), np.array([True, False, False]))
+
     def test_one_below_a_significant_one_is_significant(self):
         assert_equal(benjamini_hochberg([0.03, 0.034, 0.036, 0.9]), np.array([True, True, True, False]))
 
