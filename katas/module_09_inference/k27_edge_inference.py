@@ -91,7 +91,7 @@ def quantize(model: onnx.ModelProto, limit: int = 127) -> onnx.ModelProto:
     - A MatMul is replaced if its second input is an initializer of float32 with two axes.  Its five nodes stand
       in its place, and the tensor that it made keeps its name.  All other nodes and initializers stay as they are.
     - The int8 weights and the scales (out,) are initializers.  The zero point of the weights is 0: leave it out.
-    - A float matrix that no node reads any more isn't in the new model.
+    - A float matrix that no node reads any more isn't in the new model, unless it is an output.
     - An input, a matrix, or both may be shared by several MatMuls.  All names are new and different.
     - limit   from 1 to 127: the largest absolute value of an int8 weight
     """

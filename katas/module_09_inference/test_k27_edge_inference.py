@@ -86,6 +86,25 @@ def product(w: np.ndarray, shape=("batch",)):
     return graph([("MatMul", ["x", "w"], ["y"])], [*shape, len(w)], {"w": w})
 
 
+def names_of_a_learner(*tensors: str) -> list[str]:
+    """What the new tensors may be called, if nobody looks what is there."""
+    endings = [
+        "_quantized",
+        "_scale",
+        "_zero_point",
+        "_int8",
+        "_q",
+        "/int8",
+        "/scale",
+        "_s",
+        "_scales",
+        "_z",
+        "_int32",
+        "_f",
+    ]
+    return [f"{name}{end}" for name in tensors for end in endings]
+
+
 def network(shape=("batch",), hidden: int = 16):
     """Two layers with biases."""
     nodes = [
@@ -242,26 +261,24 @@ class TestQuantize:
         assert_close((found["spare"], found["note"]), (w["spare"], w["note"]))
         assert_equal(len(found), 4)
 
+    def test_a_matrix_that_is_an_output(self):
+        w = normal(4, 3)
+        found = quantize(graph([("MatMul", ["x", "w"], ["y"])], ["batch", 4], {"w": w}, outputs=("y", "w")))
+        assert_equal(kinds(found), FIVE)
+        assert_close(weights_of(found)["w"], w)
+
+    def test_names_of_weights_that_are_taken_already(self):
+        w, x = normal(4, 3), normal(5, 4, seed=1)
+        taken = {name: normal(2, seed=i) for i, name in enumerate(names_of_a_learner("x", "w", "y"))}
+        found = quantize(graph([("MatMul", ["x", "w"], ["y"])], ["batch", 4], {"w": w} | taken))
+        assert_close({name: value for name, value in weights_of(found).items() if name in taken}, taken)
+        assert_close(evaluated(found, x), in_int8(x, w), **CLOSE)
+
     def test_names_that_are_taken_already(self):
         w, x = normal(4, 4), normal(3, 4, seed=1)
-        # What a learner may call the new tensors: all of these are there.
-        endings = [
-            "_quantized",
-            "_scale",
-            "_zero_point",
-            "_int8",
-            "_q",
-            "/int8",
-            "/scale",
-            "_s",
-            "_scales",
-            "_z",
-            "_int32",
-            "_f",
-        ]
-        ends, last = [f"{name}{end}" for name in ("x", "w", "a") for end in endings], "a"
+        last = "a"
         nodes = [("MatMul", ["x", "w"], ["a"])]
-        for end in ends:
+        for end in names_of_a_learner("x", "w", "a"):
             nodes.append(("Identity", [last], [end]))
             last = end
         nodes.append(("MatMul", [last, "w"], ["y"]))
