@@ -181,7 +181,8 @@ class Journal:
     """Notes in a file that survive a kill.  Each line is a JSON list, [key, value], in UTF-8, with "\\n" at its end."""
 
     def __init__(self, path: Path) -> None:
-        """The notes in the file `path`.  It and its folder need not be there yet; they are made by the first note."""
+        """The notes in the file `path`.  It and its folders need not be there yet; the first note makes
+        them."""
         raise NotImplementedError
 
     def note(self, key: str, value: Any) -> None:

@@ -474,7 +474,7 @@ class TestJournal:
             journal.note(key, value)
         assert_equal(journal.entries(), {"a": 3, "b": 2})
 
-    @pytest.mark.parametrize("value", [None, False, 0, "", [], {}, 1.5, "é\u2028\x85\r\n", ["a", {"b": None}]])
+    @pytest.mark.parametrize("value", [None, False, 0, "", [], {}, 1234567.125, "é\u2028\x85\r\n", ["a", {"b": None}]])
     def test_any_value(self, value):
         Journal(FILE).note("é\u2028\n", value)
         assert_equal(Journal(FILE).entries(), {"é\u2028\n": value})
@@ -494,6 +494,10 @@ class TestJournal:
         found = [second.entries()]
         second.note("b", 2)
         assert_equal([*found, first.entries()], [{"a": 1}, {"a": 1, "b": 2}])
+
+    def test_folders_are_made(self):
+        Journal(Path("x/y/z")).note("a", 1)
+        assert_equal(Journal(Path("x/y/z")).entries(), {"a": 1})
 
     def test_two_files(self):
         Journal(Path("one")).note("a", 1)
@@ -546,7 +550,7 @@ class TestJournal:
                 file.write(b'["torn", "\xc3')
         assert_equal(Journal(FILE).entries(), {"a": 1, "c0": 0, "c1": 1, "c2": 2})
 
-    @pytest.mark.parametrize("torn", [b"", b"[", b'["b"', b'["b", ', b'["b", "\xc3', b'["b", 1', b"\xff\xfe", b"\0\0\0", b'"b"', b"{}", b"[]", b'["b"]', b'["b", 1, 2]', b"[1, 2]", b"null"])  # fmt: skip
+    @pytest.mark.parametrize("torn", [b"", b"[", b'["b"', b'["b", ', b'["b", "\xc3', b'["b", 1', b"\xff\xfe", b"\0\0\0", b'"b"', b"{}", b"[]", b'["b"]', b'["b", 1, 2]', b"[1, 2]", b"null", b'"ab"', b'{"a": 1, "b": 2}'])  # fmt: skip
     def test_a_torn_line_in_the_middle(self, torn):
         FILE.parent.mkdir()
         FILE.write_bytes(b'["a", 1]\n' + torn + b'\n["c", 3]\n')
@@ -704,6 +708,22 @@ class TestRunFlow:
         assert_equal((flow.ran, flow.waits), (["a", "a", "a", "b", "c", "c"], [1.0, 2.0, 1.0]))
         assert_equal((report.states, report.errors), ({"a": "done", "b": "done", "c": "done"}, {}))
 
+    def test_the_defaults(self):
+        flow = Flow({"a": []}, fails={"a": 9}, retries={"a": 7})
+        flow.run()
+        assert_equal(flow.waits, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0])
+
+    def test_a_task_waits_for_none_and_has_no_retries_unless_it_says_so(self):
+        waits = []
+        report = run_flow([Task("a", lambda day, inputs: 1 / 0)], DAY, Journal(FILE), waits.append)
+        assert_equal((report.states, waits), ({"a": "failed"}, []))
+
+    def test_the_tasks_stay_as_they_were(self):
+        flow = Flow({"b": ["a"], "a": []})
+        before = list(flow.tasks)
+        flow.run()
+        assert_equal(flow.tasks == before, True)
+
     def test_base_and_cap(self):
         flow = Flow({"a": []}, fails={"a": 9}, retries={"a": 4})
         report = flow.run(base=3.0, cap=10.0)
@@ -798,6 +818,12 @@ class TestBackfill:
         """The days whose reports come out, in their order."""
         reports = backfill(Flow({"a": []}).tasks, first, today, Journal(FILE), never, **options)
         return [f"{day}" for day in reports]
+
+    def test_the_tasks_stay_as_they_were(self):
+        tasks = Flow({"b": ["a"], "a": []}).tasks
+        before = list(tasks)
+        backfill(tasks, DAY, date(2026, 3, 4), Journal(FILE), never)
+        assert_equal(tasks == before, True)
 
     def test_worked_by_hand(self):
         assert_equal(self.days(DAY, date(2026, 3, 4)), ["2026-03-01", "2026-03-02", "2026-03-03"])

@@ -66,7 +66,7 @@ class Histogram:
             labels = dict(zip(self.labels, key, strict=True))
             for bound, below in zip(self.bounds, accumulate(counts), strict=True):
                 found.append((f"{self.name}_bucket", {**labels, "le": _number(bound)}, float(below)))
-            found.append((f"{self.name}_sum", dict(labels), self.sums[key]))
+            found.append((f"{self.name}_sum", labels, self.sums[key]))
             found.append((f"{self.name}_count", dict(labels), float(sum(counts))))
         return found
 

@@ -155,8 +155,9 @@ class Journal:
     """Notes in a file that survive a kill.  Each line is a JSON list, [key, value], in UTF-8, with "\\n" at its end."""
 
     def __init__(self, path: Path) -> None:
-        """The notes in the file `path`.  It and its folder need not be there yet; they are made by the first note."""
-        self.path = Path(path)
+        """The notes in the file `path`.  It and its folders need not be there yet; the first note makes
+        them."""
+        self.path = path
 
     def note(self, key: str, value: Any) -> None:
         """Add a line to the file.
@@ -230,7 +231,7 @@ def run_flow(
     report, known = Report(), journal.entries()
     results: dict[str, Any] = {}
     for name in order({task.name: task.after for task in tasks}):
-        task, key = by_name[name], f"{day.isoformat()}/{name}"
+        task, key = by_name[name], f"{day}/{name}"
         if key in known:
             results[name], report.states[name] = known[key], "kept"
             continue
