@@ -232,6 +232,13 @@ class TestRanksByBudget:
         assert_close(error, 0.0)
         assert_equal(weights <= 29, True)
 
+    @pytest.mark.parametrize("second", [2.0, 0.5])
+    def test_small_values_beside_large_ones_in_float32(self, second):
+        spectra = [torch.tensor([1e4, 1.0, 0.0]), torch.tensor([1e4, second, 0.0])]
+        # One layer stays whole: the one that would lose more.
+        expected = [1, None] if second > 1 else [None, 1]
+        assert_equal(list(ranks_by_budget(spectra, [(3, 3), (3, 3)], 15)), expected)
+
     def test_eight_layers(self):
         sizes = [(16, 16 + 3 * i) for i in range(8)]
         spectra, shapes = layers(5, sizes)
