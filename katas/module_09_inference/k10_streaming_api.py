@@ -154,6 +154,7 @@ class Streams:
     def open(self, messages: list[Message]) -> str:
         """A new stream; returns its id, made of letters, digits, "-" and "_".  Nothing is generated yet.
 
+        - What the caller does with the messages afterwards plays no role.
         - No two ids are alike, and nobody can guess another's: use `secrets` or `uuid.uuid4`.
         - If there are more than `keep` streams then, the oldest that nobody follows is forgotten, but never this one.
         """
@@ -171,7 +172,7 @@ class Streams:
         - It gives None whenever `heartbeat` seconds have passed since it last gave anything, or since it began.
         - Many may follow one stream at the same time, and each gets all.  At most one generator runs for it.
         - generate(messages, tokens so far) is called when a follower is first asked for something, if it isn't
-          running and the generation isn't at its end.  It gets lists of its own.
+          running and the generation isn't at its end.  It gets lists and dicts of its own, and may change them.
         - When the last follower has left (closed or cancelled), the generator is closed, even if it waits for
           its next token.  That has happened when the follower's aclose returns.  Its tokens are kept.
         - The generator isn't asked for a token while more than `ahead` tokens wait that no follower has taken.
@@ -214,7 +215,7 @@ class Chat:
 
         - generate(messages, []) gets the whole conversation: {"role": "user", "content": …} for what the client
           said, {"role": "assistant", "content": …} for the replies, their tokens joined.  A reply that was cancelled
-          counts with the tokens that were sent; it is left out if there are none.
+          counts with the tokens that were sent; it is left out if there are none.  The list and its dicts are its own.
         - {"content": text} while a reply runs gets {"error": …}, and isn't part of the conversation.  {"stop": true}
           while none runs gets {"error": …}.  The reply goes on.
         - If the generator raises, {"error": …} ends the reply, without the exception's text.  The reply counts
@@ -224,7 +225,7 @@ class Chat:
         - A reply that is cancelled has its generator closed before {"done": "cancelled"} is sent, and no token comes
           after that.  It needs no token to come first.
         - When the client has left, or run is cancelled, the generator is closed, even if a send waits.  Gone doesn't
-          come out of run.  No task is left.
+          come out of run; any other exception of receive or send does.  No task is left.
         """
         raise NotImplementedError
 

@@ -90,6 +90,7 @@ class TestEvent:
     def test_nul(self):
         with raises(ValueError, "id"):
             event("x", "a\0b")
+        assert_equal(events_in(event("x", None, "a\0b")), [{"event": "a\0b", "data": "x"}])
 
 
 class TestChunk:
@@ -140,6 +141,7 @@ class Writer:
         if self.text[:n] != so_far:
             fail(f"generate gets {so_far} as the tokens so far, expected {self.text[:n]}", evidence=("so far", so_far))
         so_far.append("mine")
+        messages[0]["content"] = "changed"
         messages.append({"role": "mine", "content": "alone"})
         self.open += 1
         self.most = max(self.most, self.open)
@@ -265,6 +267,20 @@ class TestStreams:
 
         kept = [{"role": "user", "content": "first"}]
         assert_equal((simulated(run()), writer.calls), (kept, [(kept, []), (kept, ["a"])]))
+
+    def test_the_caller_may_change_its_messages(self, simulated):
+        writer = Writer("a")
+
+        async def run():
+            streams = Streams(writer)
+            messages = [{"role": "user", "content": "first"}]
+            id = streams.open(messages)
+            messages[0]["content"] = "second"
+            messages.append({"role": "user", "content": "third"})
+            await read(streams, id)
+
+        simulated(run())
+        assert_equal(writer.calls, [([{"role": "user", "content": "first"}], [])])
 
     def test_finished(self, simulated):
         async def run():
@@ -540,6 +556,27 @@ class TestStreams:
         assert_equal(simulated(run()), (numbered("bcd", 2), True))
         assert_equal([so_far for _, so_far in writer.calls], [[], ["a", "b"]])
 
+    def test_no_new_attempt_for_one_that_hasnt_heard_of_the_error(self, simulated):
+        writer = Writer("abcd", 1.0, fails=[2])
+
+        async def run():
+            streams = Streams(writer)
+            id = streams.open(HELLO)
+            slow = streams.follow(id)
+            await anext(slow)
+            with contextlib.suppress(ValueError):
+                await read(streams, id)
+            await asyncio.sleep(5)
+            calls = len(writer.calls)
+            found = [(await anext(slow))]
+            try:
+                await anext(slow)
+            except ValueError as error:
+                found.append(str(error))
+            return calls, found
+
+        assert_equal(simulated(run()), (1, [(2, "b"), "hunter2"]))
+
     # --- forgotten -----------------------------------------------------------------------------------
 
     def test_the_oldest_is_forgotten(self, simulated):
@@ -608,6 +645,23 @@ class TestStreams:
             ]
 
         assert_equal((simulated(run()), len(writer.calls)), ((numbered("ab"), []), 1))
+
+    def test_a_stream_that_is_opened_while_stop_waits(self, simulated):
+        writer = Writer("ab", [1, 1000])
+        writer.slow_to_close = 3.0
+
+        async def run():
+            streams = Streams(writer)
+            task = asyncio.ensure_future(read(streams, streams.open(HELLO)))
+            await asyncio.sleep(5)
+            stopping = asyncio.ensure_future(streams.stop())
+            await asyncio.sleep(1)
+            other = await read(streams, streams.open(HELLO))
+            await stopping
+            await task
+            return other, writer.open
+
+        assert_equal((simulated(run()), simulated.left), (([], 0), 0))
 
     def test_stop_while_one_waits_for_its_follower(self, simulated):
         writer = Writer(["x"] * 9, 0)
@@ -705,6 +759,13 @@ class TestChat:
         assert_equal([message for _, message in found], [{"token": ""}, {"token": "b"}, {"done": "stop"}])
         assert_equal(writer.calls[0][0], [{"role": "user", "content": ""}])
 
+    def test_a_reply_without_tokens(self, simulated):
+        writer = Writer("")
+        says = [(0.0, {"content": "one"}), (10.0, {"content": "two"})]
+        found = talked(simulated, writer, says)
+        assert_equal([message for _, message in found], [{"done": "stop"}] * 2)
+        assert_equal([m["content"] for m in writer.calls[1][0]], ["one", "", "two"])
+
     @pytest.mark.parametrize(
         "said",
         [None, 3, "hello", [], {}, {"content": 3}, {"content": None}, {"stop": True}, {"text": "hello"}, ["content"]],
@@ -739,6 +800,11 @@ class TestChat:
         found = talked(simulated, writer, says)
         assert_equal([message for _, message in found][2:4], [{"done": "cancelled"}, {"token": "a"}])
         assert_equal([m["content"] for m in writer.calls[1][0]], ["one", "ab", "two"])
+
+    def test_an_empty_token_that_was_sent_counts(self, simulated):
+        writer = Writer(["", "b"], [1, 1000])
+        talked(simulated, writer, [(0.0, {"content": "one"}), (5.0, {"stop": True}), (10.0, {"content": "two"})])
+        assert_equal([m["content"] for m in writer.calls[1][0]], ["one", "", "two"])
 
     def test_nothing_sent_is_left_out(self, simulated):
         writer = Writer("abcd", 1.0)
@@ -814,6 +880,28 @@ class TestChat:
             return now() <= 1000
 
         assert_equal((simulated(run()), writer.open, simulated.left), (True, 0, 0))
+
+    @pytest.mark.parametrize("where", ["receive", "send"])
+    def test_another_error_of_the_connection_comes_out(self, simulated, where):
+        writer, said = Writer("ab", [1, 1000]), [{"content": "hello"}]
+
+        async def receive():
+            if said:
+                return said.pop()
+            await asyncio.sleep(5 if where == "receive" else 1000)
+            raise OSError("unplugged")
+
+        async def send(message):
+            if where == "send":
+                raise OSError("unplugged")
+
+        async def run():
+            try:
+                await Chat(writer).run(receive, send)
+            except OSError as error:
+                return str(error), now() <= 5
+
+        assert_equal((simulated(run()), writer.open, simulated.left), (("unplugged", True), 0, 0))
 
     def test_cancelled(self, simulated):
         writer = Writer("ab", [1, 1000])
@@ -1040,7 +1128,7 @@ class TestStreamingApi:
     @pytest.mark.parametrize(
         "body",
         [
-            b"", b"{", b"[]", b"3", b"\xff", b"[" * 100_000, b"{}", {"messages": []}, {"messages": None}, {"messages": "hello"},
+            b"", b"{", b"[]", b"3", b"\xff", b"[" * 100_000, b"{}", {"messages": []}, {"messages": None}, {"messages": "hello"}, {"messages": 3},
             {"messages": [3]}, {"messages": [{}]}, {"messages": [{"role": "user"}]}, {"messages": [{"content": "x"}]},
             {"messages": [{"role": "user", "content": 3}]}, {"messages": [{"role": None, "content": "x"}]},
             {"messages": [*HELLO, {"role": "user"}]}, {"messages": {"role": "user", "content": "x"}}, {"stream": False},
@@ -1250,9 +1338,17 @@ class TestStreamingApi:
             await asyncio.sleep(5)
             wire.to_app.put_nowait({"type": "websocket.disconnect", "code": 1006})
             await asyncio.sleep(1)
-            return writer.open, len(writer.closed)
+            return writer.open, len(writer.closed), wire.task.done() and repr(wire.task.exception()), frames(wire)
 
-        assert_equal(served(simulated, asks, writer), (0, 1))
+        assert_equal(served(simulated, asks, writer), (0, 1, "None", [{"token": "a"}]))
+
+    def test_sigterm_is_as_before_after_the_shutdown(self, simulated):
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            served(simulated, lambda app: begin(app).end(), Writer("a"))
+            assert_equal(signal.getsignal(signal.SIGTERM) is before, True)
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     # --- real servers --------------------------------------------------------------------------------
 
