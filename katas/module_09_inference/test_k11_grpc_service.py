@@ -535,6 +535,12 @@ class TestHandlers:
         within = [timeout - 30 < left < timeout * 1.02 + 1 for left in model.left]
         assert_equal((code, within, [type(left).__name__ for left in model.left]), ("OK", [True], ["float"]))
 
+    def test_less_than_a_second_may_be_left(self):
+        model = Model()
+        with raw(model) as client:
+            answered = until(lambda: self.call(client, "Classify", timeout=0.9)[0] == "OK")
+        assert_equal((answered, max(model.left) < 0.95), (True, True))
+
     def test_what_is_left_gets_less_in_a_stream(self):
         model = Model()
 
@@ -694,6 +700,18 @@ class TestServe:
             assert_equal((model.ends, model.closed.is_set()), ([True], True))
             assert_equal(given(call)[1] != "OK", True)
 
+    def test_grace_is_as_long_as_it_says(self):
+        """Five seconds, the default, would be too long; a busy machine has three tries."""
+
+        def seconds():
+            with contextlib.ExitStack() as stack:
+                with serve(Model(), grace=0.1) as address:
+                    next(stack.enter_context(connected(address)).generate("a WAIT"))
+                    begin = time.monotonic()
+                return time.monotonic() - begin
+
+        assert_equal(any(seconds() < 4 for _ in range(3)), True)
+
     def test_the_block_waits_for_a_model_that_takes_its_time(self):
         class Late(Model):
             def generate(self, text, left, stop):
@@ -786,6 +804,17 @@ def plain(answer):
 
 
 class TestClient:
+    def test_a_timeout_below_a_second(self):
+        with serve(Model()) as address, client_of(address) as client:
+
+            def answered():
+                try:
+                    return client.classify("fine", timeout=0.9)[0] == "good"
+                except TimeoutError:
+                    return False
+
+            assert_equal(until(answered), True)
+
     def calls(self, client, name, **options):
         """A call of a method by the learner's client, with its answer in full."""
         if name == "Generate":
