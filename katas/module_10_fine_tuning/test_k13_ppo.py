@@ -134,7 +134,7 @@ def value_loss_by_rows(values, old, targets, clip):
         error = (v - target) ** 2
         if clip is not None:
             step = float((v - before).detach())
-            near = v if abs(step) <= clip else before + math.copysign(clip, step)
+            near = v if abs(step) <= clip else v * 0 + before + math.copysign(clip, step)
             if (near - target) ** 2 > error:
                 error = (near - target) ** 2
         total = total + error
@@ -210,7 +210,7 @@ class Model(nn.Module):
         self.value = nn.Parameter(some(inputs, seed + 1).to(dtype))
 
     def forward(self, states):
-        flat = states.flatten(1)
+        flat = states.flatten(1) if states.dim() > 2 else states
         return flat @ self.policy, flat @ self.value
 
 
@@ -404,14 +404,14 @@ def watched(model: nn.Module, rate: float):
     optimizer, seen = torch.optim.SGD(model.parameters(), lr=rate), []
 
     def look(optimizer, args, kwargs):
-        seen.append([None if p.grad is None else p.grad.clone() for p in model.parameters()])
+        seen.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in model.parameters()])
 
     optimizer.register_step_pre_hook(look)
     return optimizer, seen
 
 
 def rows_used(gradients) -> list[int]:
-    return (sum(g.reshape(len(g), -1).abs().sum(1) for g in gradients if g is not None) > 0).nonzero()[:, 0].tolist()
+    return (sum(g.reshape(len(g), -1).abs().sum(1) for g in gradients) > 0).nonzero()[:, 0].tolist()
 
 
 def whitened(batch: Batch) -> Batch:
