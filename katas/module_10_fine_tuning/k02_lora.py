@@ -156,14 +156,14 @@ def inject_lora(
     - New layers are in the mode of `model`, training or evaluation.
     - Each layer draws its own A, from the one `generator`.
 
-    The model itself is no nn.Linear, and none stands in two places.
+    The model itself is no nn.Linear, none stands in two places, and no weight that is adapted is shared.
 
     Returns the full names of the adapted layers, in the order of model.named_modules().
 
-    Raises ValueError, and leaves the model as it was,
+    Raises ValueError, for the first of these, and leaves the model as it was,
     - naming "targets" if the list is empty,
-    - naming the target if no nn.Linear has that name,
     - naming "LoRA" if the model has a LoRALinear already,
+    - naming the target if no nn.Linear has that name,
     - as LoRALinear does for r and dropout.
     """
     raise NotImplementedError

@@ -126,7 +126,8 @@ def encode_prompt(
       text comes first.  Without any message nothing comes first.
 
     Raises ValueError, naming the role, if it isn't "system", "user" or "assistant".
-    Raises ValueError, naming the marker, if a content holds START or END: it could forge a message.
+    Raises ValueError, naming the marker, if a content holds START or END: it could forge a message.  Whether
+    `default_system` is looked at where it isn't used is open.
     """
     raise NotImplementedError
 

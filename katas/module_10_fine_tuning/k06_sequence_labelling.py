@@ -154,7 +154,7 @@ def path_score(emissions: Tensor, tags: Tensor, lengths: Tensor, crf: Crf) -> Te
     """score(y) (b,) of the path `tags` in each row.
 
     Tags in the padding may be any integers, also such as -100 that name no tag.
-    Gradients reach the emissions and all scores of `crf`.
+    Gradients reach the emissions and all scores of `crf` that the paths use.
     """
     raise NotImplementedError
 
@@ -162,7 +162,7 @@ def path_score(emissions: Tensor, tags: Tensor, lengths: Tensor, crf: Crf) -> Te
 def log_partition(emissions: Tensor, lengths: Tensor, crf: Crf) -> Tensor:
     """log Z (b,), the sum over all paths of each row's own length.
 
-    Gradients reach the emissions and all scores of `crf`.
+    Gradients reach the emissions and all scores of `crf` that the paths use.
     """
     raise NotImplementedError
 
@@ -188,6 +188,7 @@ def allowed_transitions(labels: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Which tag may follow which, (k, k), and which may come first, (k,): boolean, on the CPU.
 
     labels[i] is the name of tag i, as spans() takes them, each once.
+    Malformed names are left open.
     I- may only follow a B- or I- of its own kind.  All else is allowed, and a sentence may end anywhere.
     """
     raise NotImplementedError
@@ -213,6 +214,8 @@ class Tagger(nn.Module):
 
     def emissions(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """The emissions (b, n, k) of tokens (b, n) int64: head(lstm(embedding)), the lengths given to the LSTM.
+
+        `states, _ = lstm(x, lengths=lengths)` reads x (b, n, d) and gives states (b, n, 2 m).
 
         Those of the padding are open.  The padding's tokens are word numbers, too, but don't count.
         """

@@ -141,7 +141,7 @@ def policy_evaluation(transitions: Array, rewards: Array, policy: Array, gamma: 
 def evaluation_by_sweeps(transitions: Array, rewards: Array, policy: Array, gamma: float, tol: float) -> Array:
     """The value (S,) of each state under `policy` (S, A), by repeated sweeps: no linear system is solved.
 
-    - No value that it returns is further than `tol` > 0 from the exact one.
+    - No value that it returns is further than `tol` > 0 from the exact one, but for rounding.
     - Begins with 0 everywhere.  In place or not is open, and so is the number of sweeps.
 
     Raises ValueError, naming gamma, unless 0 ≤ gamma < 1.
@@ -152,7 +152,7 @@ def evaluation_by_sweeps(transitions: Array, rewards: Array, policy: Array, gamm
 def value_iteration(transitions: Array, rewards: Array, gamma: float, tol: float) -> tuple[Array, Array]:
     """The values (S,) of the best policy, and for each state its action (S,), integers.
 
-    - No value is further than `tol` > 0 from the exact optimum.
+    - No value is further than `tol` > 0 from the exact optimum, but for rounding.
     - Begins with 0 everywhere.  In place or not is open, and so is the number of sweeps.
     - The actions are greedy for the values that are returned, with greedy's rule for ties.
 

@@ -146,6 +146,10 @@ class TestToBio:
         with raises(ValueError, one[0], other[0]):
             to_bio([("A", *one), (kind, *other)], 9)
 
+    def test_refuses_two_that_overlap_with_another_between_them(self):
+        with raises(ValueError, 1, 3):
+            to_bio([("A", 1, 5), ("B", 7, 8), ("C", 3, 4)], 9)
+
     @pytest.mark.parametrize("seed", range(5))
     def test_is_the_way_back(self, seed):
         draw = random.Random(seed)

@@ -203,6 +203,7 @@ def train_ppo(
     """Train for `rounds` rounds on `steps` moves of each env.  Returns the mean reward of a move for each round.
 
     envs     one or more, each as gymnasium has it (see policy_gradient)
+    model    gives (logits, values) for states (…, inputs), as ActorCritic of policy_gradient does
     options  go on to ppo_update by their names
 
     - Each env is reset once at the start.  Each round goes on where the last one stopped.
