@@ -7,7 +7,7 @@ and a training step in torch.  You import no other kata.  If the subject is new:
 **The idea.**  Most problems come without a table of probabilities.  You can only act and see what
 happens.  So you keep a guess Q[s, a] of what an action is worth.  After each move you compare the
 guess with something slightly better: the reward that you really got, plus the guess for the next
-state. Then you move the guess a little towards it.  Learning a guess from a guess is called
+state.  Then you move the guess a little towards it.  Learning a guess from a guess is called
 *bootstrapping*.  With few states the guesses are a table.  With many they are a network: a deep
 Q-network (DQN).
 
@@ -39,7 +39,7 @@ learning rate, γ (gamma) the discount.
 
 **Why does an end by the clock count differently?**  There are two ways to end.  A *terminated*
 episode is over: the pole fell, nothing follows, and the target is r alone.  A *truncated* one was
-cut by a time limit. Its last state still has a future, so its target has one, too.  Mix them up,
+cut by a time limit.  Its last state still has a future, so its target has one, too.  Mix them up,
 and states near the limit look worthless.
 
 **Why two tables?**  The maximum of noisy guesses is too high on average: it picks the luckiest
@@ -48,8 +48,8 @@ do with the choice.
 
 **Why replay, and why a target network?**  Moves that follow each other are alike, and a network
 that sees only them forgets the rest.  A random batch of old moves mixes them.  And if the target
-came from the network that is just changing, it would run away from its own guess.  So a copy
-gives the targets, and is renewed only now and then.
+came from the network that you are changing, the network would chase its own guess.  So a copy
+gives the targets.  You renew it only now and then.
 
 **Worked by hand.**  Q[0] = [1, 2], Q[1] = [4, 3], α = 0.5, γ = 0.9.  You are in 0, take action 1,
 get r = 1, and land in 1.
@@ -61,7 +61,7 @@ get r = 1, and land in 1.
     terminated:    target 1                     error -1       Q[0, 1] = 1.5
 
 **Shapes**: tables are float64 NumPy arrays (S, A).  Networks map float32 states (n, …) to values
-(n, A). Random numbers come from the generator that you get; how many you draw, and in which
+(n, A).  Random numbers come from the generator that you get.  How many you draw, and in which
 order, is open. No function changes its arguments, except where it says so.
 
 **Steps.**  A good place to pause is before ReplayBuffer.
@@ -167,8 +167,8 @@ def train_tabular(
 
     - All values begin with 0.  Every action comes from epsilon_greedy with the values of its state.
     - After each move comes one learning step of the method.
-    - An episode is over when the move terminated or was truncated.  A truncated one had a future: only a
-      move that terminated has a target without one.
+    - An episode is over when the move terminated or was truncated.  A truncated one had a future, so the target
+      of its last move counts what follows.  Only where the move terminated is the target the reward alone.
     - "q" and "double" choose the next action after the learning step.  "sarsa" chooses it before, learns with
       it, and then takes that very action.  In a truncated episode it chooses one, too, and doesn't take it.
     - "double" has two tables.  It acts by their sum; a fair coin says each time which one learns, with the
@@ -196,7 +196,7 @@ class ReplayBuffer:
     def add(self, move: Transition) -> None:
         """Keep a move; where the buffer is full, the oldest one leaves.
 
-        States are arrays of numbers of one shape.  They are copied, as many an env writes into the same array again.
+        States are arrays of numbers of one shape.  They are copied, because many envs write each state into the same array.
         """
         raise NotImplementedError
 

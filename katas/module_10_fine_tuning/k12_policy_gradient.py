@@ -6,8 +6,8 @@ Up", part 3, "Intro to Policy Optimization" (free online).
 
 **The idea.**  Value learning asks what an action is worth, and then takes the best.  You can also
 turn the knobs of the policy directly: make actions that went well more probable, and the others
-less. That works with any network that gives probabilities.  Language models are trained with
-rewards in this way. The price is noise.  The same action goes well today and badly tomorrow, by
+less.  That works with any network that gives probabilities.  Language models are trained with
+rewards in this way.  The price is noise.  The same action goes well today and badly tomorrow, by
 chance.  Most of this kata is about less noise: compare with what was to be expected, and count
 only what came later.
 
@@ -31,14 +31,14 @@ stops in the middle of the third episode.
     δ takes V of    s1     s2     0   ┃   s4     s5' ┃   s6
     A adds          A1     A2     0   ┃   A4     0   ┃   0
 
-    s5' is the last state of its episode, not the first one of the third
+    s5' is where move 4 led, not the first state of the third episode
 
 **Why may you subtract a baseline?**  The probabilities sum to 1 whatever you do, so ∇ log π is 0
 on average: Σ_a π(a) ∇ log π(a) = ∇ 1 = 0.  A baseline that doesn't depend on the action changes
-nothing on average.  But it takes much noise away.
+nothing on average.  But it takes away much of the noise.
 
 **What does λ do?**  With λ = 0, A is δ alone: little noise, but it trusts V, which is wrong at
-first. With λ = 1, A is the return minus V: no trust, much noise.  In between you mix.
+first.  With λ = 1, A is the return minus V: no trust, much noise.  Values in between mix the two.
 
 **Why are advantages and targets constants?**  They say how good the actions were.  If gradients
 flowed through them, the value network would learn to make its own advantages look good.
@@ -108,7 +108,7 @@ def returns_to_go(rewards: Tensor, over: Tensor, gamma: float) -> Tensor:
 def whiten(values: Tensor, eps: float = 1e-8) -> Tensor:
     """Shift and scale to mean 0 and standard deviation 1, over all entries: (x - mean) / (std + eps).
 
-    std divides by the number of entries n, not by n - 1.  Of a single entry comes 0.  The shape stays.
+    std divides by the number of entries n, not by n - 1.  A single entry gives 0.  The shape stays.
     """
     raise NotImplementedError
 

@@ -11,13 +11,15 @@ page "Proximal Policy Optimization" (free online).
 **The idea.**  Moves are expensive: somebody has to play them.  Yet the actor-critic makes one step
 on them and throws them away.  You would like to make many steps on the same moves.  But they show
 how good actions were under the *old* policy.  After some steps the policy is another one, and old
-moves say little about it.  Then training may break down, and there is no way back.
+moves say little about it.  Then training may break down, and a broken policy makes poor moves to
+learn from.
 
 PPO makes many steps and takes care not to go far.  It compares each probability with the old one,
-as a ratio ρ (rho).  Once an action has gained enough, the loss stops pulling.  This is the method
-by which language models were first trained on human feedback.
+as a ratio ρ (rho).  Once a probability has moved far enough, the loss stops pulling.  InstructGPT
+was trained on human feedback with PPO.
 
-**The formulas.**  π_old is the policy that made the moves, A an advantage, ε the clip.
+**The formulas.**  π_old is the policy that made the moves, A an advantage, ε the clip,
+and ε_v the clip of the values.  c_v and c_e are weights.
 
     ratio          ρ = π(a | s) / π_old(a | s) = exp(log π - log π_old)
     policy loss    -mean( min( ρ A,  clamp(ρ, 1 - ε, 1 + ε) · A ) )
@@ -40,9 +42,9 @@ by which language models were first trained on human feedback.
 
 One round:
 
-    env 1 ──▶ rollout ──┐                             ┌─▶ epoch 1   ▒▒▒  ▒▒▒  ▒▒
-    env 2 ──▶ rollout ──┼──▶ batch: log π_old, V_old, ┼─▶ epoch 2   ▒▒▒  ▒▒▒  ▒▒
-    env 3 ──▶ rollout ──┘    A, targets; all fixed    └─▶ epoch 3   ▒▒▒  ■ KL: stop
+    env 1 ──▶ rollout ─┐                             ┌▶ epoch 1   ▒▒▒ ▒▒▒ ▒▒
+    env 2 ──▶ rollout ─┼▶ batch: log π_old, V_old,  ─┼▶ epoch 2   ▒▒▒ ▒▒▒ ▒▒
+    env 3 ──▶ rollout ─┘  A, targets; all fixed      └▶ epoch 3   ▒▒▒ ■ KL: stop
 
 **Why the minimum, and not just the clamp?**  Say a good action has become rare by accident: A > 0
 and ρ = 0.5.  The clamp alone is flat there, so nothing would bring the action back.  With the
@@ -52,11 +54,11 @@ minimum, ρ A is the smaller one, and its gradient pulls.  So the clip hides gai
 the same weights, and ρ goes further.  So you measure the KL, and stop when it is too large.
 
 **Why ρ - 1 - log ρ?**  The KL is the mean of -log ρ over actions of the old policy.  The mean of
-ρ - 1 is 0 there: you may add it.  The sum is never negative, and much less noisy.
+ρ - 1 is 0 there: you may add it.  The sum is never negative, and usually much less noisy.
 
 **Why the larger value loss?**  It mirrors the policy: moving V far from V_old must not pay.
-Andrychowicz et al. found that it hurts in their tasks.  Much code has it, so you should know it.
-Here it is off unless you ask.
+Whether that helps depends on the task.  Much code has it, so you should know it.  Here it is off
+unless you ask.
 
 **Worked by hand**, with ε = 0.2
 
@@ -73,9 +75,9 @@ Here it is off unless you ask.
     entropy of 1/2, 1/4, 1/4:  0.5 · 0.693 + 0.5 · 1.386 = 1.04
 
 **Shapes**: n moves, A actions.  Losses and the KL are scalars.  Results keep dtype and device of
-what goes in.  Everything has at least one row, where nothing else is said; clips are above 0.  No
-function changes its arguments, except where it says so.  Training changes the model, the
-optimizer, the envs and the generator.
+what goes in.  Everything has at least one row, unless something else is said.  Clips
+are above 0.  No function changes its arguments, except where it says so.  Training changes the
+model, the optimizer, the envs and the generator.
 
 **Steps.**  A good place to pause is before make_batch.
 
@@ -90,10 +92,9 @@ optimizer, the envs and the generator.
     train_ppo       10 min   several envs
 
 Sources: Schulman et al. 2017, "Proximal Policy Optimization Algorithms"; Schulman 2020,
-"Approximating KL Divergence"; Andrychowicz et al. 2021, "What Matters for On-Policy Deep
-Actor-Critic Methods?"; Huang et al. 2022, "The 37 Implementation Details of Proximal Policy
+"Approximating KL Divergence"; Huang et al. 2022, "The 37 Implementation Details of Proximal Policy
 Optimization"; Ouyang et al. 2022, "Training language models to follow instructions with human
-feedback".
+feedback" (InstructGPT).
 
 From scratch: gymnasium, torchrl, stable_baselines3, trl and torch.distributions may not be used.
 """
@@ -228,7 +229,7 @@ def ppo_update(
     - Before a step, gradients whose norm, over all parameters of the model together, is above max_norm are
       scaled down to it.
     - Before a step, too, the approximate KL of this minibatch is measured, with the model as it is then.  If it
-      is above `target_kl`, this step isn't made, and the whole update ends.  None: it never stops.
+      is above `target_kl` > 0, this step isn't made, and the whole update ends.  None: it never stops.
 
     `kl` is the KL of the last minibatch that was looked at.
     """

@@ -292,6 +292,11 @@ class TestBestSpan:
         end[2] = 0.5
         assert_equal(best_span(start, end, 2, 4, 2), (4, 5, 4.0))
 
+    def test_many_better_starts_and_ends_that_make_no_span(self):
+        start, end = torch.full((100,), -100.0, dtype=F64), torch.full((100,), -100.0, dtype=F64)
+        start[:50], end[60:], start[70] = 10.0, 10.0, 0.0
+        assert_equal(best_span(start, end, 0, 100, 3), (70, 70, 10.0))
+
     @pytest.mark.parametrize("limit", [1, 2, 3, 50])
     @pytest.mark.parametrize(("n", "first", "length"), [(9, 2, 5), (12, 4, 8), (6, 3, 1), (7, 1, 5)])
     @pytest.mark.parametrize("seed", range(3))

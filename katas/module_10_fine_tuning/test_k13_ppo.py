@@ -658,6 +658,7 @@ class Net(nn.Module):
 
 
 @pytest.mark.learning
+@pytest.mark.deadline(60)  # half a second, but for a busy machine
 class TestLearning:
     @pytest.mark.parametrize("seed", range(5))
     def test_it_earns_more_than_a_random_walk(self, seed):
