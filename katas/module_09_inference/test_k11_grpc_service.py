@@ -706,7 +706,8 @@ class TestServe:
         def seconds():
             with contextlib.ExitStack() as stack:
                 with serve(Model(), grace=0.1) as address:
-                    next(stack.enter_context(connected(address)).generate("a WAIT"))
+                    call = stack.enter_context(connected(address)).generate("a WAIT")
+                    next(call)
                     begin = time.monotonic()
                 return time.monotonic() - begin
 
@@ -725,7 +726,8 @@ class TestServe:
         model = Late()
         with contextlib.ExitStack() as stack:
             with serve(model, grace=0.2) as address:
-                next(stack.enter_context(connected(address)).generate("a"))
+                call = stack.enter_context(connected(address)).generate("a")
+                next(call)
             assert_equal(model.closed.is_set(), True)
 
 
