@@ -163,7 +163,8 @@ class EarlyStopping:
         """Take note of a metric, where higher is better, of the modules as they are now.
 
         - It is an improvement if it is above best + min_delta.  A tie and a NaN are none.
-        - At an improvement, copies of all parameters and buffers are kept.
+        - At an improvement, copies of all parameters and buffers are kept, those of the state_dict.  Whether
+          buffers that it lacks (persistent=False) are kept as well is open.
 
         Returns True if `waited` is now `patience` or more.  One may go on nevertheless.
         """

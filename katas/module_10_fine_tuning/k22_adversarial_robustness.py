@@ -39,8 +39,8 @@ share one length.  There the gradient's own direction is best.
 gradient may lead nowhere.  Madry et al. call a network robust only if many starts fail.
 
 **Why is a masked gradient dangerous?**  A network may round its input, or make its logits so large
-that the loss is exactly 0.  Then the gradient is 0 and every gradient attack fails.  The adversarial
-examples are still there.  Athalye et al. list what gives it away:
+that the loss is exactly 0.  Then the gradient is 0 and every gradient attack fails.  The
+adversarial examples are still there.  Athalye et al. list what gives it away:
 
 - One step does better than many.
 - Random points do better than the gradient.
@@ -60,8 +60,8 @@ examples are still there.  Athalye et al. list what gives it away:
 holds int64 classes, model(x) gives logits (n, classes).  ε ≥ 0.  All that comes out has x's shape,
 dtype and device.  No function changes its arguments, but for the weights that you train.
 
-Attacks leave the model alone.  They use it in the mode that it is in.  The parameters' `.grad` stays
-as it is, and what they return requires no gradient, even if x does.
+Attacks leave the model alone.  They use it in the mode that it is in.  The parameters' `.grad`
+stays as it is, and what they return requires no gradient, even if x does.
 
 `norm` is "linf" or "l2".  Any other raises ValueError that names it.  A generator is on x's device.
 

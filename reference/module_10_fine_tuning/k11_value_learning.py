@@ -88,8 +88,8 @@ def train_tabular(
 
     - All values begin with 0.  Every action comes from epsilon_greedy with the values of its state.
     - After each move comes one learning step of the method.
-    - An episode is over when the move terminated or was truncated.  A truncated one had a future: only a
-      move that terminated has a target without one.
+    - An episode is over when the move terminated or was truncated.  A truncated one had a future, so the target
+      of its last move counts what follows.  Only where the move terminated is the target the reward alone.
     - "q" and "double" choose the next action after the learning step.  "sarsa" chooses it before, learns with
       it, and then takes that very action.  In a truncated episode it chooses one, too, and doesn't take it.
     - "double" has two tables.  It acts by their sum; a fair coin says each time which one learns, with the
@@ -146,7 +146,7 @@ class ReplayBuffer:
     def add(self, move: Transition) -> None:
         """Keep a move; where the buffer is full, the oldest one leaves.
 
-        States are arrays of numbers of one shape.  They are copied, as many an env writes into the same array again.
+        States are arrays of numbers of one shape.  They are copied, because many envs write each state into the same array.
         """
         state, next_state = (np.array(one, dtype=np.float32) for one in (move.state, move.next_state))
         self.moves.append(move._replace(state=state, next_state=next_state))

@@ -36,7 +36,7 @@ def returns_to_go(rewards: Tensor, over: Tensor, gamma: float) -> Tensor:
 def whiten(values: Tensor, eps: float = 1e-8) -> Tensor:
     """Shift and scale to mean 0 and standard deviation 1, over all entries: (x - mean) / (std + eps).
 
-    std divides by the number of entries n, not by n - 1.  Of a single entry comes 0.  The shape stays.
+    std divides by the number of entries n, not by n - 1.  A single entry gives 0.  The shape stays.
     """
     return (values - values.mean()) / (values.std(correction=0) + eps)
 

@@ -166,7 +166,7 @@ def ppo_update(
     - Before a step, gradients whose norm, over all parameters of the model together, is above max_norm are
       scaled down to it.
     - Before a step, too, the approximate KL of this minibatch is measured, with the model as it is then.  If it
-      is above `target_kl`, this step isn't made, and the whole update ends.  None: it never stops.
+      is above `target_kl` > 0, this step isn't made, and the whole update ends.  None: it never stops.
 
     `kl` is the KL of the last minibatch that was looked at.
     """
