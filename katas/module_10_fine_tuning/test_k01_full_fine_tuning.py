@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, from_scratch, pure, raises
+from fixtures.one_thread import on_one_thread  # noqa: F401
 from katas.module_10_fine_tuning.k01_full_fine_tuning import (
     ClassificationHead,
     EarlyStopping,
@@ -21,15 +22,6 @@ from katas.module_10_fine_tuning.k01_full_fine_tuning import (
 )
 
 pytestmark = [from_scratch("transformers", "sklearn"), pure()]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small matrices are quicker on one thread than on several that wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def seeded(seed: int) -> torch.Generator:

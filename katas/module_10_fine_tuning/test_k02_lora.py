@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, from_scratch, pure, raises
+from fixtures.one_thread import on_one_thread  # noqa: F401
 from katas.module_10_fine_tuning.k02_lora import (
     LoRALinear,
     adapter_state,
@@ -22,15 +23,6 @@ pytestmark = [from_scratch("peft", "transformers"), pure()]
 
 NEEDS_PEFT = "needs the extra `tuning`: pip install -c constraints.txt -e '.[tuning]'"
 PREFIX = "base_model.model."
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small matrices are quicker on one thread than on several that wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def numbers(*rows) -> torch.Tensor:

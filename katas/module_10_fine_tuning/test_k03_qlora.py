@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, from_scratch, pure, raises
+from fixtures.one_thread import on_one_thread  # noqa: F401
 from katas.module_10_fine_tuning.k03_qlora import (
     PagedStates,
     QLoRALinear,
@@ -34,15 +35,6 @@ NF4 = torch.tensor(
     ],
     dtype=torch.float64,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small matrices are quicker on one thread than on several that wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def floats(*values: float) -> torch.Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from fixtures.one_thread import one_thread
 from katas.module_10_fine_tuning.k07_question_answering import (
     SpanHead,
     Window,
@@ -514,11 +515,12 @@ class TestTogether:
         targets = torch.tensor([target for _, target in cut])
         reader = Reader()
         optimizer = torch.optim.Adam(reader.parameters(), lr=0.01)
-        for _ in range(5):
-            for rows in torch.randperm(len(ids)).split(64):
-                optimizer.zero_grad()
-                span_loss(*reader(ids[rows], segments[rows]), targets[rows]).backward()
-                optimizer.step()
+        with one_thread():
+            for _ in range(5):
+                for rows in torch.randperm(len(ids)).split(64):
+                    optimizer.zero_grad()
+                    span_loss(*reader(ids[rows], segments[rows]), targets[rows]).backward()
+                    optimizer.step()
 
         def answers(data, threshold):
             with torch.no_grad():
