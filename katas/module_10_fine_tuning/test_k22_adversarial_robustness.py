@@ -363,7 +363,7 @@ class TestRandomStart:
 class TestPgd:
     @pytest.mark.parametrize("restarts", [1, 3])
     @pytest.mark.parametrize("norm", NORMS)
-    @pytest.mark.parametrize(("eps", "step", "steps"), [(0.3, 0.07, 4), (0.6, 0.5, 3), (0.2, 0.02, 1)])
+    @pytest.mark.parametrize(("eps", "step", "steps"), [(0.3, 0.07, 4), (0.6, 0.5, 3), (0.2, 0.02, 1), (0.2, 0.5, 2)])
     def test_replayed_step_by_step(self, eps, step, steps, norm, restarts):
         model, x, y = case((6, 3))
         found = pgd(model, x, y, eps, step, steps, norm, seeded(1), restarts)
@@ -736,6 +736,11 @@ class TestAttackReport:
         model = Lead([1.0, 0.0, 2.0, 0.0], -1.4)
         x, y = labelled(model)
         assert_equal(attack_report(model, x, y, 0.1, 3, seeded(3))["zero_gradients"], 0.0)
+
+    @pytest.mark.parametrize("w", [[1.0, -1.0, 2.0, -2.0], [1e-6, 2e-6, -1e-6, 1e-7]])
+    def test_only_0_is_0(self, w):
+        x, y = uniform((6, 4)), torch.ones(6, dtype=torch.int64)
+        assert_equal(attack_report(Lead(w), x, y, 0.1, 3, seeded(3))["zero_gradients"], 0.0)
 
     def test_images(self):
         model = Lead(normal((6,), 2))
