@@ -108,6 +108,16 @@ class TestDecode:
     def test_flat_or_nested(self, data):
         assert_equal(decode(tensor(shape=[2, 3, 1], data=data)), np.float32([[[1], [2], [3]], [[4], [5], [6]]]))
 
+    def test_one_shape_after_the_other(self):
+        found = [
+            decode(tensor(shape=shape, data=data)).tolist() for shape, data in [([2], [1, 2]), ([2, 1], [[1], [2]])]
+        ]
+        assert_equal(found, [[1.0, 2.0], [[1.0], [2.0]]])
+
+    def test_one_part_that_is_nested_otherwise(self):
+        with raises(ValueError, "x"):
+            decode(tensor(shape=[2, 2, 2], data=[[[1, 2], [3, 4]], [[5, 6, 7, 8]]]))
+
     @pytest.mark.parametrize(
         ("shape", "data"), [([], [5]), ([0], []), ([0, 3], []), ([2, 0], []), ([2, 0], [[], []]), ([1, 1], [[5]])]
     )
@@ -248,6 +258,11 @@ class TestEncode:
     def test_worked_by_hand(self):
         assert_equal(encode("y", self.Y), ({"name": "y", "datatype": "INT16", "shape": [1, 2], "data": [1, -2]}, b""))
 
+    @pytest.mark.parametrize("datatype", ["FP32", "FP64", "INT32"])
+    def test_numbers_keep_their_digits(self, datatype):
+        array = np.array([1234567.125, 1 / 3, 70_001]).astype(DATATYPES[datatype])
+        assert_equal(encode("y", array)[0]["data"], array.tolist())
+
     def test_worked_by_hand_in_binary(self):
         entry, raw = encode("y", self.Y, binary=True)
         expected = {"name": "y", "datatype": "INT16", "shape": [1, 2], "parameters": {"binary_data_size": 4}}
@@ -314,6 +329,15 @@ class TestReadInfer:
     def test_the_request_comes_as_it_was_sent(self):
         sent = {"inputs": [tensor()], "id": "é", "outputs": [], "parameters": {"a": [1, None]}, "more": 2.5}
         assert_equal(read_infer(json.dumps(sent).encode())[0], sent)
+
+    def test_numbers_keep_their_digits(self):
+        _, tensors = read_infer(body_of(tensor(datatype="FP64", shape=[2], data=[1234567.125, 1 / 3])))
+        assert_equal(tensors["x"].tolist(), [1234567.125, 1 / 3])
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-32-be"])
+    def test_other_encodings_are_refused(self, encoding):
+        with raises(ValueError):
+            read_infer(body_of(tensor()).decode().encode(encoding))
 
     def test_utf8(self):
         assert_equal(
@@ -730,6 +754,25 @@ class TestService:
             return now(), bool(service.ready)
 
         assert_equal((simulated(life()), slow.calls, simulated.left), ((2.0, False), ["load", "cancelled"], 0))
+
+    def test_stop_waits_for_a_load_that_cleans_up(self, simulated):
+        slow = Slow()
+
+        async def load():
+            try:
+                await asyncio.sleep(10)
+            finally:
+                await asyncio.sleep(3)
+                slow.tell("cleaned up")
+
+        async def life():
+            service = Service(slow.model(load=load))
+            service.start()
+            await asyncio.sleep(2)
+            await service.stop()
+            return now(), list(slow.calls)
+
+        assert_equal((simulated(life()), simulated.left), ((5.0, ["cleaned up"]), 0))
 
     def test_stop_before_start(self, simulated):
         slow = Slow()
@@ -1261,7 +1304,7 @@ class TestRestApi:
         "content",
         [
             b"", b"{", b"[]", b"\xff", b"[" * 100_000, {}, {"instances": []}, {"instances": None}, {"instances": {}},
-            {"instances": "x"}, {"instances": [3]}, {"instances": [[1, 2, 3]]}, {"instances": [None]}, {"instances": [{}]},
+            {"instances": "x"}, {"instances": 3}, {"instances": True}, {"instances": [3]}, {"instances": [[1, 2, 3]]}, {"instances": [None]}, {"instances": [{}]},
             {"instances": [{"x": [1, 2, 3]}]}, {"instances": [{"x": [1, 2, 3], "scale": 1, "more": 2}]},
             {"instances": [{"x": [1, 2, 3], "scale": 1}, {"x": [1, 2, 3]}]}, {"instances": [{"x": [1, 2], "scale": 1}]},
             {"instances": [{"x": [1, 2, 3, 4], "scale": 1}]}, {"instances": [{"x": [1, 2, "3"], "scale": 1}]},
