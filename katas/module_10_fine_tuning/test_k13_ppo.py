@@ -629,6 +629,31 @@ class TestTrainPpo:
         train_ppo([Walk(), Walk()], model, optimizer, 2, 5, epochs, size, 0.9, 0.8, seeded(1))
         assert_equal(len(seen), steps)
 
+    def test_a_round_goes_on_where_the_last_one_stopped(self):
+        class Counting:
+            """Its state has the number of the move, and it never ends."""
+
+            def reset(self):
+                self.moves = 0
+                return np.zeros(7, np.float32), {}
+
+            def step(self, action):
+                self.moves += 1
+                return np.full(7, self.moves, np.float32), 0.0, False, False, {}
+
+        model, learned = Model(7, 2, 5, torch.float32), []
+
+        def note(module, args):
+            if torch.is_grad_enabled() and args[0].dim() == 2 and len(args[0]) == 3:
+                learned.append(sorted(int(state[0]) for state in args[0]))
+
+        model.register_forward_pre_hook(note)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        train_ppo([Counting()], model, optimizer, 3, 3, 1, 3, 0.9, 0.8, seeded(1))
+        assert_equal(
+            [group for i, group in enumerate(learned) if group not in learned[:i]], [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+        )
+
     def test_the_kl_stop_is_handed_on(self):
         model = Model(7, 2, 5, torch.float32)
         optimizer, seen = watched(model, 5.0)
