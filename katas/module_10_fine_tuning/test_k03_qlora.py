@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, from_scratch, pure, raises
+from fixtures.adam_steps import adam_steps
 from fixtures.one_thread import on_one_thread  # noqa: F401
 from katas.module_10_fine_tuning.k03_qlora import (
     PagedStates,
@@ -88,6 +89,14 @@ def a_layer(
     with torch.no_grad():
         layer.lora_B.weight.copy_(torch.randn(outputs, r, dtype=dtype))
     return layer, linear
+
+
+def of_a_large_257th_block() -> nn.Linear:
+    """512 blocks of 64; the groups' scales tell whether the large one is the first of the second group."""
+    linear = nn.Linear(256, 128)
+    with torch.no_grad():
+        linear.weight.view(-1, 64)[256] *= 5
+    return linear
 
 
 def answer(layer: QLoRALinear, linear: nn.Linear, x: torch.Tensor, scaling: float, weight: torch.Tensor):
@@ -303,11 +312,12 @@ class TestQLoRALinear:
         assert_close(layer(x).detach(), answer(layer, linear, x, alpha / r, layer.weight()).detach())
 
     def test_blocks_of_64_and_groups_of_256_by_default(self):
-        linear = nn.Linear(256, 128)
+        linear = of_a_large_257th_block()
         layer, same = QLoRALinear(linear, 2, 4.0), QLoRALinear(linear, 2, 4.0, 64, 256)
         assert_close(layer.weight(), same.weight())
-        other = QLoRALinear(linear, 2, 4.0, 64, 512)
-        assert_equal(torch.equal(layer.weight(), other.weight()), False)
+        for group in (255, 257, 512):
+            other = QLoRALinear(linear, 2, 4.0, 64, group)
+            assert_equal(torch.equal(layer.weight(), other.weight()), False)
 
     def test_starts_at_the_quantized_base(self):
         linear, x = nn.Linear(16, 12).double(), torch.randn(3, 16, dtype=torch.float64)
@@ -492,6 +502,13 @@ class TestInjectQLoRA:
             layer.lora_B.weight.fill_(0.5)
         expected = 7 / 3 * x @ layer.lora_A.weight.T @ layer.lora_B.weight.T
         assert_close((layer(x) - without).detach(), expected.detach(), atol=1e-5)
+
+    def test_blocks_of_64_and_groups_of_256_by_default(self):
+        model = nn.Sequential(of_a_large_257th_block())
+        same = copy.deepcopy(model)
+        inject_qlora(model, ["0"], 2, 4.0)
+        inject_qlora(same, ["0"], 2, 4.0, 64, 256)
+        assert_close(model[0].weight(), same[0].weight())
 
     def test_gradients_reach_the_adapters_only(self):
         model = Model()
@@ -747,22 +764,6 @@ class TestPagedStates:
         assert_equal(numbers_of(pages), ([], 0, 0, 0, 0))
 
 
-def train(model: nn.Module, x: torch.Tensor, y: torch.Tensor, lr: float, seed: int) -> None:
-    """200 steps of Adam, written out: torch.optim takes seconds to be imported."""
-    torch.set_num_threads(1)  # the fixture brings back what was
-    draws = seeded(seed)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    first, second = ([torch.zeros_like(p) for p in trained] for _ in range(2))
-    for t in range(1, 201):
-        rows = torch.randint(0, len(x), (64,), generator=draws)
-        gradients = torch.autograd.grad(F.cross_entropy(model(x[rows]), y[rows]), trained)
-        with torch.no_grad():
-            for p, g, m, v in zip(trained, gradients, first, second, strict=True):
-                m.lerp_(g, 0.1)
-                v.lerp_(g * g, 0.001)
-                p -= lr * m / (1 - 0.9**t) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
-
-
 @pytest.mark.learning
 @pytest.mark.deadline(30)
 class TestLearnsToReadLyingDigits:
@@ -776,7 +777,7 @@ class TestLearnsToReadLyingDigits:
         lying = x.view(-1, 8, 8).flip(1).transpose(1, 2).reshape(-1, 64)
         torch.manual_seed(seed)
         model = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 10))
-        train(model, x[:1200], y[:1200], 0.01, seed)
+        adam_steps(model, x[:1200], y[:1200], 0.01, seeded(seed))
 
         def accuracy(one: nn.Module, of: torch.Tensor) -> float:
             return float((one(of[1200:]).argmax(-1) == y[1200:]).double().mean())
@@ -784,11 +785,11 @@ class TestLearnsToReadLyingDigits:
         last, before = copy.deepcopy(model), accuracy(model, x)
         for parameter in last[:4].parameters():
             parameter.requires_grad_(False)
-        train(last, lying[:1200], y[:1200], 0.01, seed)
+        adam_steps(last, lying[:1200], y[:1200], 0.01, seeded(seed))
 
         inject_qlora(model, ["0", "2"], 4, 8.0, generator=seeded(seed))
         assert_equal(accuracy(model, x) > before - 0.05, True)  # 4 bits cost little
-        train(model, lying[:1200], y[:1200], 0.02, seed)
+        adam_steps(model, lying[:1200], y[:1200], 0.02, seeded(seed))
         # Six seeds: 0.6 to 0.9, against 0.26 to 0.45.
         assert_equal(accuracy(model, lying) > accuracy(last, lying) + 0.15, True)
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure
+from fixtures.walk import Walk
 from katas.module_10_fine_tuning.k12_policy_gradient import (
     ActorCritic,
     actor_critic_loss,
@@ -292,42 +293,6 @@ class TestActorCriticLoss:
         assert_close(found, actor_critic_loss(logits, values, actions, advantages, targets, 0.5, 0.3))
         found.backward()
         assert_equal(bool(wide.grad.isfinite().all()), True)
-
-
-class Walk:
-    """Seven states in a row, actions 0 left and 1 right; the ends terminate, and a clock truncates after `limit` moves.
-
-    It shows a one-hot vector, always the same array.  Every move is logged.
-    """
-
-    def __init__(self, limit: int = 20, left: float = 0.2):
-        self.limit, self.left, self.log, self.over, self.resets = limit, left, [], True, 0
-        self.seen = np.zeros(7)
-
-    def shown(self):
-        self.seen[:] = 0
-        self.seen[self.state] = 1
-        return self.seen
-
-    def reset(self):
-        self.state, self.moves, self.over = 3, 0, False
-        self.resets += 1
-        return self.shown(), {}
-
-    def step(self, action):
-        if self.over:
-            fail("step() is called after the end of an episode; reset() comes first.", evidence="after the end")
-        if type(action) is not int:
-            fail(f"The action is a {type(action).__name__}, expected an int.", evidence="int")
-        before = self.state
-        self.state += 1 if action else -1
-        self.moves += 1
-        terminated = self.state in (0, 6)
-        truncated = not terminated and self.moves == self.limit
-        self.over = terminated or truncated
-        reward = {0: self.left, 6: 1.0}.get(self.state, 0.0)
-        self.log.append((before, action, reward, self.state, terminated, truncated))
-        return self.shown(), reward, terminated, truncated, {}
 
 
 class Fixed(nn.Module):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from fixtures.walk import Walk
 from katas.module_10_fine_tuning.k13_ppo import (
     Batch,
     approximate_kl,
@@ -542,40 +543,6 @@ class TestPpoUpdate:
         model = Model()
         found = ppo_update(model, torch.optim.SGD(model.parameters(), lr=0.1), some_batch(8), 1, 3, seeded(1))
         assert_equal([type(found).__name__, *(type(one).__name__ for one in found)], ["Update", "int", "bool", "float"])
-
-
-class Walk:
-    """Seven states in a row, actions 0 left and 1 right; the ends terminate, and a clock truncates after `limit` moves.
-
-    It shows a one-hot vector, always the same array.  Every move is logged.
-    """
-
-    def __init__(self, limit: int = 20, left: float = 0.2):
-        self.limit, self.left, self.log, self.over, self.resets = limit, left, [], True, 0
-        self.seen = np.zeros(7)
-
-    def shown(self):
-        self.seen[:] = 0
-        self.seen[self.state] = 1
-        return self.seen
-
-    def reset(self):
-        self.state, self.moves, self.over = 3, 0, False
-        self.resets += 1
-        return self.shown(), {}
-
-    def step(self, action):
-        if self.over:
-            fail("step() is called after the end of an episode; reset() comes first.", evidence="after the end")
-        before = self.state
-        self.state += 1 if action else -1
-        self.moves += 1
-        terminated = self.state in (0, 6)
-        truncated = not terminated and self.moves == self.limit
-        self.over = terminated or truncated
-        reward = {0: self.left, 6: 1.0}.get(self.state, 0.0)
-        self.log.append((before, int(action), reward, self.state, terminated, truncated))
-        return self.shown(), reward, terminated, truncated, {}
 
 
 def rollout_of(log) -> Rollout:
