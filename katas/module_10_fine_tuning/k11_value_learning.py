@@ -169,6 +169,7 @@ def train_tabular(
     - After each move comes one learning step of the method.
     - An episode is over when the move terminated or was truncated.  A truncated one had a future, so the target
       of its last move counts what follows.  Only where the move terminated is the target the reward alone.
+      A move may be both; then it terminated.
     - "q" and "double" choose the next action after the learning step.  "sarsa" chooses it before, learns with
       it, and then takes that very action.  In a truncated episode it chooses one, too, and doesn't take it.
     - "double" has two tables.  It acts by their sum; a fair coin says each time which one learns, with the
@@ -261,7 +262,8 @@ def train_dqn(
                into the same array
     optimizer  has the parameters of `online`
 
-    - Before the first move, and after every end of an episode, comes env.reset().
+    - Before the first move, and after every end of an episode, comes env.reset().  After the very last move it
+      may be left out.
     - Moves are chosen by epsilon_greedy.  ε falls in a straight line from 1 at move 0 to `epsilon_end` at move
       `explore` ≥ 1, and stays there.
     - To choose, the network gets its state as float32, (1, …), on the device of its parameters.

@@ -222,7 +222,7 @@ def ppo_update(
     max_norm: float = 0.5,
     target_kl: float | None = None,
 ) -> Update:
-    """Train the model on one batch, `epochs` ≥ 1 times over.  Returns an Update.
+    """Train the model on a batch of at least one move, `epochs` ≥ 1 times over.  Returns an Update.
 
     - First the advantages are whitened, once, over the whole batch.  `batch` itself isn't changed.
     - Each epoch goes through new `minibatches` of the batch, and makes one step of the optimizer on each.

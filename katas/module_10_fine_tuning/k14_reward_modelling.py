@@ -146,7 +146,7 @@ def fit_reward(chosen: Tensor, rejected: Tensor, l2: float) -> Tensor:
     """The weights w (d,) of the linear reward, from features (n, d) in float64.
 
     - The loss is a sum over pairs, no mean.
-    - Each weight is right to 1e-5.  The method is yours to choose.
+    - Each weight is right to 1e-5, or to 1e-5 of itself where it is above 1.  The method is yours to choose.
     - n may be below d.  The features may be large or small, and tell the pairs apart without a mistake.
 
     Raises ValueError, naming l2 and its value, if l2 isn't above 0.
@@ -175,7 +175,8 @@ def calibration_error(chosen: Tensor, rejected: Tensor, bins: int) -> float:
 def fit_temperature(chosen: Tensor, rejected: Tensor) -> float:
     """The temperature T > 0 that makes the mean Bradley-Terry loss of the rewards, divided by T, smallest.
 
-    It is right to a millionth of itself, for differences of any size, say 1e-6 or 1e6.
+    It is right to a millionth of itself for rewards in float64, and for differences of any size, say 1e-6 or
+    1e6.
 
     Raises ValueError, checked in this order
     - with the word "mean", if the mean of chosen - rejected isn't above 0: T would go to infinity,
@@ -193,7 +194,8 @@ def length_report(
     shorter      that on the pairs whose chosen answer is the shorter one
     correlation  Pearson's, over all pairs, of c - r with the difference of lengths, chosen - rejected
 
-    A number is NaN where it isn't defined: no such pair, or all differences (of rewards, or of lengths) equal.
+    A number is NaN where it isn't defined: no such pair, or all differences (of rewards, or of lengths) exactly
+    equal, as 0.1, 0.1 and 0.1 are, whose computed mean is another number.
     """
     raise NotImplementedError
 

@@ -442,6 +442,13 @@ class TestPredict:
         sizes = [len(x) for _, _, x in stages[1].seen]
         assert_equal((max(sizes) <= 64, sum(sizes)), (True, 130))
 
+    @pytest.mark.parametrize("batch_size", [1, 3])
+    def test_in_batches_of_the_size_given(self, batch_size):
+        (stages, head), (states, mask, _) = upper(), data(7)
+        predict(stages, head, states, mask, batch_size)
+        sizes = [len(x) for _, _, x in stages[0].seen]
+        assert_equal((max(sizes) <= batch_size, sum(sizes)), (True, 7))
+
 
 def written_out(stages, head, train, valid, epochs, batch_size, lr, decay=1.0, warm=0.1, patience=2, clip=1.0):
     """The lesson's loop for batches whose order makes no difference; the accuracies."""
@@ -528,8 +535,8 @@ class TestFineTune:
         train = tuple(part.expand(5, *part.shape[1:]) for part in one)  # five alike: any batch has the same loss
         valid, mine = data(8), copy.deepcopy((stages, head))
         # ⌈5/2⌉ = 3 steps an epoch.
-        expected = written_out(stages, head, train, valid, 4, 2, 0.02, warm=0.4, patience=9)
-        assert_close(fine_tune(*mine, train, valid, 4, 2, 0.02, warm=0.4, patience=9), expected)
+        expected = written_out(stages, head, train, valid, 4, 2, 0.02, warm=0.1, patience=9)
+        assert_close(fine_tune(*mine, train, valid, 4, 2, 0.02, warm=0.1, patience=9), expected)
         assert_close(weights(*mine[0], mine[1]), weights(*stages, head), rtol=1e-6, atol=1e-8)
 
     @pytest.mark.parametrize("patience", [1, 2, 3])
@@ -580,8 +587,11 @@ class TestFineTune:
         assert_close(found[1], found[0])
         assert_equal(bool((found[2] - found[0]).abs().max() > 0), True)
 
-    def test_dropout_drops_in_training_and_not_at_the_end(self):
+    @pytest.mark.parametrize("before", [True, False])
+    def test_dropout_drops_in_training_and_not_at_the_end(self, before):
         (stages, head), train, valid = upper(0.5), data(12), data(8)
+        for module in [*stages, head]:
+            module.train(before)
         fine_tune(stages, head, train, valid, 3, 6, 0.01, patience=9)
         assert_equal({training for training, grad, _ in stages[1].seen if grad}, {True})
         assert_equal({training for training, grad, _ in stages[1].seen if not grad}, {False})

@@ -356,6 +356,8 @@ class TestPackedBatch:
     def test_refuses_a_row_that_does_not_fit(self, row, total, size):
         with raises(ValueError, total, size):
             packed_batch(EXAMPLES, [[1], row], size, 9)
+        with raises(ValueError, total, size):
+            packed_batch(EXAMPLES, [row], size, 9)
 
 
 class Small(nn.Module):

@@ -184,6 +184,10 @@ class TestGreedy:
         q = np.array([[0.0, 8e-10, 1.6e-9]])
         assert_equal(greedy(q).tolist(), [1])
 
+    def test_of_large_values(self):
+        """Beside 1e12 a billionth is lost in rounding."""
+        assert_equal(greedy(np.array([[1e12, 2e12, 1.5e12], [-1e13, -2e13, -1e13]])).tolist(), [1, 0])
+
     def test_integers_come_out(self):
         found = greedy(np.array([[0.5, 1.5]]))
         assert_equal((found.shape, found.dtype.kind), ((1,), "i"))

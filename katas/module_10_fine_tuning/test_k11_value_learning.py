@@ -1,6 +1,7 @@
 """Judges k11_value_learning against formulas replayed on a log of every move, value iteration, and small tasks."""
 
 import copy
+import inspect
 import math
 
 import numpy as np
@@ -386,7 +387,7 @@ def rows(batch: Batch) -> list[int]:
 
 class TestReplayBuffer:
     @pytest.mark.parametrize(
-        ("capacity", "n", "kept"), [(5, 3, [0, 1, 2]), (5, 5, [0, 1, 2, 3, 4]), (4, 11, [7, 8, 9, 10])]
+        ("capacity", "n", "kept"), [(5, 3, [0, 1, 2]), (5, 5, [0, 1, 2, 3, 4]), (4, 11, [7, 8, 9, 10]), (1, 3, [2])]
     )
     def test_the_oldest_leave(self, capacity, n, kept):
         buffer = filled(capacity, n)
@@ -669,6 +670,27 @@ class TestTrainDqn:
         expected = weight_by_hand(steps, batch_size, sync_every, 0.9, 0.3, 0.8)
         assert_close(network.weight.detach(), torch.tensor([[expected]]), rtol=1e-4, atol=1e-5)
         assert_close(sums, [2.4] * (steps // 3))
+
+    def test_each_move_is_learned_with_its_own_states(self):
+        """Buffer and batch hold one move, so every step learns from the move just made."""
+        env, network = Walk(5, {0: -0.7, 4: 1.0}, limit=4, vector=True), nn.Linear(5, 2, bias=False)
+        q = network.weight.detach().double().numpy().T.copy()
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.3)
+        options = {"capacity": 1, "batch_size": 1, "sync_every": 1, "epsilon_end": 1.0}
+        train_dqn(env, network, optimizer, 60, 0.9, rng(3), **options)
+        for state, action, reward, after, terminated, _ in env.log:
+            following = 0.0 if terminated else q[after].max()
+            q[state, action] += 0.3 * max(-1.0, min(1.0, reward + 0.9 * following - q[state, action]))
+        assert_close(network.weight.detach().double().T, torch.tensor(q), rtol=1e-4, atol=1e-5)
+
+    def test_defaults(self):
+        network, env = one_weight(), Loop([0.8], 3, False, vector=True)
+        train_dqn(env, network, torch.optim.SGD(network.parameters(), lr=0.1), 140, 0.9, rng())
+        expected = weight_by_hand(140, 32, 50, 0.9, 0.1, 0.8)
+        assert_close(network.weight.detach(), torch.tensor([[expected]]), rtol=1e-4, atol=1e-5)
+        given = inspect.signature(train_dqn).parameters
+        found = [given[name].default for name in ("capacity", "epsilon_end", "explore")]
+        assert_equal(found, [10_000, 0.05, 500])
 
     @pytest.mark.parametrize("options", [{"double": True}, {"double": False}, {}])
     def test_who_chooses_the_best(self, options):

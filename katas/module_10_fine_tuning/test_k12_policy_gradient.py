@@ -126,6 +126,10 @@ class TestReinforceLoss:
         reinforce_loss(logits.log_softmax(0)[pulls], rewards[pulls] - shift).backward()
         assert_close(-logits.grad, f64(4 / 6, 2 / 6, -1))
 
+    def test_any_numbers(self):
+        log_probs, weights = some(7, 3), some(7, 4)
+        assert_close(reinforce_loss(log_probs, weights), -(log_probs @ weights) / 7)
+
     def test_no_gradient_into_the_weights(self):
         log_probs, weights = some(5, 1).requires_grad_(), some(5, 2).requires_grad_()
         reinforce_loss(log_probs, weights).backward()
@@ -211,7 +215,8 @@ class TestGae:
 
     def test_no_gradient(self):
         r, v, nv, terminated, truncated = case((5,))
-        found = gae(r, v.requires_grad_(), nv.requires_grad_(), terminated, truncated, 0.9, 0.8)
+        leaves = (one.requires_grad_() for one in (r, v, nv))
+        found = gae(*leaves, terminated, truncated, 0.9, 0.8)
         assert_equal([one.requires_grad for one in found], [False, False])
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -350,6 +355,12 @@ class TestCollect:
         assert_equal(found[0], found[1])
         assert_equal(found[0] == found[2], False)
 
+    def test_the_first_state_stays_as_it_is(self):
+        env = Walk()
+        state = env.reset()[0].copy()
+        collect(env, Fixed(0.0, 0.0), state, 5, seeded(1))
+        assert_equal(state, np.eye(7, dtype=np.float32)[3])
+
     def test_no_gradient(self):
         env = Walk()
         rollout, _ = collect(env, ActorCritic(7, 4, 2), env.reset()[0], 3, seeded(1))
@@ -407,6 +418,12 @@ class TestTrainActorCritic:
         assert_equal(
             train_actor_critic(env, model, torch.optim.SGD(model.parameters(), lr=0.1), 0, 2, 0.9, 0.8, seeded(1)), []
         )
+
+    def test_means_are_floats(self):
+        model = ActorCritic(7, 6, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        found = train_actor_critic(Walk(), model, optimizer, 2, 3, 0.9, 0.8, seeded(1))
+        assert_equal((type(found), [type(one) for one in found]), (list, [float, float]))
 
 
 @pytest.mark.learning

@@ -256,14 +256,14 @@ def preferences(n: int, d: int, scale: float = 1.0) -> tuple[torch.Tensor, torch
 class TestFitReward:
     def test_the_example_worked_by_hand(self):
         chosen, rejected = numbers([3.0], [5.0], [1.5], [1.0]), numbers([2.0], [4.0], [0.5], [2.0])
-        assert_close(fit_reward(chosen, rejected, 1e-9), numbers(math.log(3)), atol=1e-5)
+        assert_close(fit_reward(chosen, rejected, 1e-9), numbers(math.log(3)), rtol=1e-5, atol=1e-5)
 
     @pytest.mark.parametrize("l2", [0.01, 1.0, 20.0])
     @pytest.mark.parametrize(("n", "d"), [(40, 3), (9, 5), (4, 7), (1, 2)])
     def test_matches_logistic_regression(self, n, d, l2):
         chosen, rejected = preferences(n, d)
         expected = by_sklearn((chosen - rejected).numpy(), l2)
-        assert_close(fit_reward(chosen, rejected, l2), expected, atol=1e-5)  # the stub promises so much
+        assert_close(fit_reward(chosen, rejected, l2), expected, rtol=1e-5, atol=1e-5)  # the stub promises so much
 
     @pytest.mark.parametrize("l2", [0.01, 1.0, 20.0])
     @pytest.mark.parametrize("scale", [1.0, 0.01, 30.0])
@@ -275,7 +275,7 @@ class TestFitReward:
         slope = l2 * w - x.T @ p
         curve = x.T @ (x * (p * (1 - p)).unsqueeze(1)) + l2 * torch.eye(4, dtype=torch.float64)
         # How far Newton's method would still go.
-        assert_close(w, w - torch.linalg.solve(curve, slope), atol=1e-5)
+        assert_close(w, w - torch.linalg.solve(curve, slope), rtol=1e-5, atol=1e-5)
 
     @pytest.mark.parametrize(
         ("rows", "l2"),
@@ -288,7 +288,7 @@ class TestFitReward:
         """Newton's method without a check of its steps runs away here."""
         x = numbers(*rows)
         expected = by_sklearn(x.numpy(), l2)
-        assert_close(fit_reward(x, torch.zeros_like(x), l2), expected, atol=1e-5)
+        assert_close(fit_reward(x, torch.zeros_like(x), l2), expected, rtol=1e-5, atol=1e-5)
 
     def test_pairs_without_a_mistake(self):
         """One feature tells them all apart: w solves l2 · w = Σ x · σ(-w x)."""
@@ -310,6 +310,9 @@ class TestRankingAccuracy:
     @pytest.mark.parametrize(("c", "r", "expected"), [(1.0, 0.0, 1.0), (0.0, 1.0, 0.0), (0.0, 0.0, 0.5)])
     def test_of_one_pair(self, c, r, expected):
         assert_close(ranking_accuracy(numbers(c), numbers(r)), expected)
+
+    def test_a_third(self):
+        assert_close(ranking_accuracy(numbers(3.0, 1.5, 0.1), numbers(1.0, 2.5, 0.5)), 1 / 3)
 
     def test_a_python_float(self):
         answer = ranking_accuracy(*(t.requires_grad_() for t in rewards_of_pairs(dtype=torch.float32)))
@@ -440,6 +443,10 @@ class TestLengthReport:
         answer = length_report(numbers(1.0, 2.5), numbers(0.5, 2.0), lengths(5, 3), lengths(4, 4))
         assert_close(answer, {"longer": 1.0, "shorter": 1.0, "correlation": NAN})
 
+    def test_equal_differences_that_have_no_exact_mean(self):
+        answer = length_report(numbers(0.1, 0.1, 0.1), numbers(0.0, 0.0, 0.0), lengths(5, 3, 9), lengths(4, 4, 1))
+        assert_close(answer["correlation"], NAN)
+
     def test_equal_differences_of_lengths(self):
         answer = length_report(numbers(1.0, 2.5), numbers(0.5, 4.0), lengths(5, 3), lengths(4, 2))
         assert_close(answer, {"longer": 0.5, "shorter": NAN, "correlation": NAN})
@@ -465,6 +472,9 @@ class TestRemoveLength:
         slope, intercept = np.polyfit(long.numpy(), rewards.numpy(), 1)
         expected = rewards - (slope * long + intercept) + rewards.mean()
         assert_close(remove_length(rewards, long), expected)
+
+    def test_lengths_that_differ_by_one(self):
+        assert_close(remove_length(numbers(1.0, 4.0), lengths(6, 5)), numbers(2.5, 2.5))
 
     def test_equal_lengths(self):
         rewards = torch.randn(4, dtype=torch.float64)

@@ -394,6 +394,10 @@ class TestKtoBaseline:
         policy, reference = numbers(-2.0, -3.5, -1.0), numbers(-2.6, -3.1, -2.3)
         assert_close(kto_baseline(policy, reference), torch.tensor(0.5, dtype=torch.float64))
 
+    def test_any_numbers(self):
+        policy, reference = numbers(-2.1, -3.7, -1.3), numbers(-2.6, -3.1, -2.3)
+        assert_close(kto_baseline(policy, reference), torch.tensor(0.3, dtype=torch.float64))
+
     def test_single_ones_may_be_below_0(self):
         policy, reference = numbers(-2.0, -9.0, -1.0), numbers(-6.0, -7.0, -2.0)
         assert_close(kto_baseline(policy, reference), torch.tensor(1.0, dtype=torch.float64))

@@ -466,6 +466,11 @@ class TestAggregate:
         mask[1] = False
         assert_close(aggregate(values, mask, how, 4), scalar(aggregated(values, mask, how, 4)))
 
+    @pytest.mark.parametrize(("how", "expected"), [("sequence", 1.5), ("token", 3.0), ("constant", 0.375)])
+    def test_a_single_token(self, how, expected):
+        values = numbers([7.0, 3.0, 2.0, 5.0], [8.0, 4.0, 9.0, 9.0])
+        assert_close(aggregate(values, mask_of("0100", "0000"), how, 4), scalar(expected))
+
     @pytest.mark.parametrize("how", ["sequence", "token", "constant"])
     def test_no_tokens_at_all(self, how):
         values, mask = some_values()

@@ -16,15 +16,15 @@ def ranking_loss(rewards: Tensor, ranks: Tensor) -> Tensor:
     there = ranks >= 0
     # pairs[i, a, b]: completion a of prompt i is better than b.
     better = ranks.unsqueeze(2) < ranks.unsqueeze(1)
-    pairs = better & there.unsqueeze(2) & there.unsqueeze(1)
+    pairs = better & there.unsqueeze(2)  # b's rank is higher: if a is there, so is b
     count = pairs.sum((1, 2))
     if not count.any():
         raise ValueError("no prompt has a pair of completions with different ranks")
     known = rewards.masked_fill(~there, 0)
     losses = -F.logsigmoid(known.unsqueeze(2) - known.unsqueeze(1))
     # Each prompt weighs the same: K completions give up to K(K-1)/2 pairs, which aren't independent.
-    each = losses.masked_fill(~pairs, 0).sum((1, 2)) / count.clamp(min=1)
-    return each[count > 0].mean()
+    some = count > 0
+    return (losses.masked_fill(~pairs, 0).sum((1, 2))[some] / count[some]).mean()
 
 
 class RewardModel(nn.Module):
@@ -78,19 +78,18 @@ def calibration_error(chosen: Tensor, rejected: Tensor, bins: int) -> float:
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
     right = _right(chosen, rejected)
-    confidence = torch.sigmoid((chosen - rejected).detach().double().abs())
+    confidence = torch.sigmoid((chosen - rejected).double().abs())
     place = ((confidence - 0.5) * 2 * bins).long().clamp(max=bins - 1)
     error = 0.0
     for k in range(bins):
         inside = place == k
-        if inside.any():
-            # Its share times its gap: |Σ confidence - Σ right| / n.
-            error += abs((confidence[inside] - right[inside]).sum().item()) / len(right)
+        # Its share times its gap: |Σ confidence - Σ right| / n, which is 0 for an empty bin.
+        error += abs((confidence[inside] - right[inside]).sum().item()) / len(right)
     return error
 
 
 def fit_temperature(chosen: Tensor, rejected: Tensor) -> float:
-    d = (chosen - rejected).detach().double()
+    d = (chosen - rejected).double()
     if not d.mean() > 0:
         raise ValueError(f"the mean of chosen - rejected must be above 0, got {d.mean().item()}")
     if not (d < 0).any():
@@ -100,7 +99,7 @@ def fit_temperature(chosen: Tensor, rejected: Tensor) -> float:
     def slope(b: float) -> float:
         return -(d * torch.sigmoid(-b * d)).mean().item()
 
-    low, high = 0.0, 1 / d.abs().max().item()
+    low, high = 0.0, 1.0
     while slope(high) < 0:
         low, high = high, 2 * high
     for _ in range(200):
@@ -113,11 +112,11 @@ def length_report(
     chosen: Tensor, rejected: Tensor, chosen_lengths: Tensor, rejected_lengths: Tensor
 ) -> dict[str, float]:
     right = _right(chosen, rejected)
-    rewards = (chosen - rejected).detach().double()
+    rewards = (chosen - rejected).double()
     lengths = (chosen_lengths - rejected_lengths).double()
     return {
-        "longer": _mean(right[lengths > 0]),
-        "shorter": _mean(right[lengths < 0]),
+        "longer": right[lengths > 0].mean().item(),
+        "shorter": right[lengths < 0].mean().item(),
         "correlation": _correlation(rewards, lengths),
     }
 
@@ -133,11 +132,7 @@ def remove_length(rewards: Tensor, lengths: Tensor) -> Tensor:
 
 def _right(chosen: Tensor, rejected: Tensor) -> Tensor:
     """1 where the chosen one has the higher reward, 0 where the rejected one has, 0.5 at a tie."""
-    return (torch.sign((chosen - rejected).detach()).double() + 1) / 2
-
-
-def _mean(values: Tensor) -> float:
-    return values.mean().item() if len(values) else math.nan
+    return (torch.sign(chosen - rejected) + 1) / 2
 
 
 def _correlation(x: Tensor, y: Tensor) -> float:

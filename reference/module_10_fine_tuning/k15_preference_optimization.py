@@ -107,8 +107,8 @@ def preference_metrics(
     policy_chosen: Tensor, policy_rejected: Tensor, reference_chosen: Tensor, reference_rejected: Tensor, beta: float
 ) -> dict[str, float]:
     _above_0("beta", beta)
-    chosen = beta * (policy_chosen - reference_chosen).detach()
-    rejected = beta * (policy_rejected - reference_rejected).detach()
+    chosen = beta * (policy_chosen - reference_chosen)
+    rejected = beta * (policy_rejected - reference_rejected)
     return {
         "chosen": chosen.mean().item(),
         "rejected": rejected.mean().item(),
