@@ -249,6 +249,7 @@ class TestShuffleBuffer:
         random.random()
         assert_equal(list(shuffle_buffer(iter(range(50)), 10, seed=3)), first)
 
+    @pytest.mark.deadline(60)  # the import of datasets is slow on a busy machine
     def test_an_order_like_that_of_datasets(self):
         from datasets import Dataset
 
@@ -279,6 +280,7 @@ class TestShard:
     def test_without_workers_a_rank_has_all_of_its_share(self):
         assert_close(np.sort(np.concatenate([shard(23, 0, 2), shard(23, 1, 2)])), np.arange(23))
 
+    @pytest.mark.deadline(60)  # the import of datasets is slow on a busy machine
     def test_shares_are_as_large_as_those_of_datasets(self):
         from datasets import Dataset
         from datasets.distributed import split_dataset_by_node

@@ -331,6 +331,13 @@ class TestCollect:
         assert_close(torch.as_tensor(state, dtype=torch.float32), one_hot(env.state))
         assert_equal(env.resets, 1 + sum(terminated) + sum(truncated))
 
+    def test_float32_of_an_env_of_float64(self):
+        env = Walk(dtype=np.float64)
+        rollout, _ = collect(env, Fixed(0.0, 0.0), env.reset()[0], 9, seeded(1))
+        before, _, rewards, after, _, _ = zip(*env.log, strict=True)
+        found = rollout.states, rollout.rewards, rollout.next_states
+        assert_close(found, (one_hot(before), torch.tensor(rewards), one_hot(after)))
+
     def test_it_goes_on_where_it_stopped(self):
         env, g = Walk(), seeded(2)
         first, state = collect(env, Fixed(0.0, 0.0), env.reset()[0], 1, g)
