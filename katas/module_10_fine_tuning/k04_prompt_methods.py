@@ -86,7 +86,7 @@ changed: the base that is frozen, and the model.
     adapter_state      6 min   the new weights alone
 
 In the tests, a small transformer learns four tasks, each with a word of its own.  Then it loses its
-words.  Your prompt and your prefix find the task again, from examples.
+words.  Each of your methods finds the task again, from examples.
 
 Sources: Houlsby et al. 2019, "Parameter-Efficient Transfer Learning for NLP"; Pfeiffer et al. 2021,
 "AdapterFusion"; Li and Liang 2021, "Prefix-Tuning"; Lester et al. 2021, "The Power of Scale for

@@ -54,7 +54,7 @@ terms need the same scale.  So divide PageRank's scores by the largest first.
 many methods lose to `lead`.  So never report a score without it.
 
 **Why does the loop over a long text end?**  An answer has at most half a window of words.  So at
-least two answers go into the next chunk, and in each round the number of chunks halves.
+least two answers go into the next chunk.  So each round halves the number of chunks, rounded up.
 
 **Worked by hand**, on the drawing's sentences, of 3, 3, 4 and 2 words:
 
@@ -62,7 +62,7 @@ least two answers go into the next chunk, and in each round the number of chunks
     extract    scores 0.2 0.5 0.9 0.1, budget 6: take 2; 1 and 0 don't fit any more; take 3
     TextRank   0 and 1: 2/(log 3 + log 3) = 0.910     1 and 2: 2/(log 3 + log 4) = 0.805
     LexRank    idf: cat log(4/3) = 0.288, a and ran log(4/2) = 0.693, sat log 4 = 1.386
-               0 · 1 = 0.288² + 0.693² = 0.563,  norms 1.577 and 1.022,  cosine 0.350
+               0 · 1 = 0.288² + 0.693² = 0.563,  norms 1.576 and 1.022,  cosine 0.350
     PageRank   three nodes in a row, weights 1, d = 0.5:  5/18  8/18  5/18
     MMR        relevance 1  0.9  0.5, similarity of 0 and 1: 0.8, all others 0.1.  First 0, then
                t = 0.7:  1 has 0.63 - 0.24 = 0.39, 2 has 0.35 - 0.03 = 0.32:  take 1
@@ -74,24 +74,25 @@ least two answers go into the next chunk, and in each round the number of chunks
 **Shapes**: a sentence is a list of words, but for `chunks` and `map_reduce`, where it is a string
 that is split at white space.  Lengths are numbers of words, 0 or more.  Choices are lists of
 Python's ints: the sentences' numbers from 0, rising, as a summary is read in the text's order.
-Their lengths add up to the budget at most.  A budget is 0 or more.  A text may have no sentence.
+Together these are no longer than the budget.  A budget is 0 or more.  A text may have no sentence.
 No function changes its arguments.
 
 **Steps.**
 
-    lead               4 min   a whole beginning
-    extract            7 min   what doesn't fit is passed over
-    random_extract     3 min   extract, with another order
-    textrank_weights   8 min   sentences of one word
-    lexrank_weights   12 min   words of all sentences
-    pagerank          12 min   sentences without links
+    lead                3 min   a whole beginning
+    extract             6 min   what doesn't fit is passed over
+    random_extract      2 min   extract, with another order
+    textrank_weights    7 min   sentences of one word
+    lexrank_weights    11 min   words of all sentences
+    pagerank           11 min   sentences without links
                                (a good place for a pause)
-    mmr               12 min   the most similar of those chosen
-    oracle_extract    12 min   rounding makes false gains
-    chunks             8 min   a sentence longer than the window
-    map_reduce         8 min   rounds, until one chunk is left
+    mmr                10 min   the most similar of those chosen
+    oracle_extract     11 min   rounding makes false gains
+    chunks              7 min   a sentence longer than the window
+    map_reduce          7 min   rounds, until one chunk is left
 
-In the tests, each method sums up planted texts and the plots of films.
+In the tests, each method sums up planted texts and the plots of films.  On the plots, ROUGE-1 is
+about 0.28 for random sentences, 0.29 for lead, 0.30 for the graphs, and 0.38 for the oracle.
 
 Sources: Luhn 1958, "The Automatic Creation of Literature Abstracts"; Carbonell and Goldstein 1998
 (MMR); Mihalcea and Tarau 2004, "TextRank"; Erkan and Radev 2004, "LexRank"; Nallapati et al. 2017,

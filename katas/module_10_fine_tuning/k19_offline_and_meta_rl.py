@@ -40,14 +40,16 @@ episode, G = r_0 + γ r_1 + … its return.
 
 **A drawing**
 
-    one state      log     α = 0               α = 1
-    action 0     ● ● ● ●   ░░░░░░░░│ -0.80        ░░░░░│ -0.54  ◀ best
-    action 1     nothing           │  0.00 ◀   ░░░░░░░░│ -1.29
+    one state    log       α = 0                  α = 1
+    action 0     ● ● ● ●   ░░░░│ -0.80               ░░░│ -0.54  ◀ best
+    action 1     nothing       │  0.00  ◀ best    ░░░░░░│ -1.29
 
-                ┌────── θ ──────┐
-             task 1          task 2          two steps of each task's own
-             θ' ──▶ θ''      θ' ──▶ θ''
-                └──▶ mean J ◀───┘            its gradient goes back to θ through both steps
+               θ                   every task begins here
+          ┌────┴────┐
+       task 1    task 2
+       θ' ▶ θ''  θ' ▶ θ''          two steps of each task's own
+          └────┬────┘
+            mean J                 its gradient goes back to θ through both steps
 
 **Why is lse minus Q a penalty?**  lse is a soft maximum.  It is large when an action that nobody
 took has a high value.  Q of the taken action is subtracted, so what the log knows isn't pressed

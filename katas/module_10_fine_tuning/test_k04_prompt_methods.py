@@ -908,6 +908,7 @@ class TestBaked:
         prefix.baked()
         assert_close(state(prefix), before)
         assert_equal(len(trained(prefix)), 5)
+        assert_equal([p.grad for p in prefix.parameters()], [None] * 5)
 
     def test_can_be_trained_on(self):
         baked = Prefix(1, 2, 4, 3, 5).baked()

@@ -554,12 +554,12 @@ class TestSmdpQStep:
         assert_close(found, float(error))
         assert_close(q, expected)
 
-    @pytest.mark.parametrize("forbidden", [50.0, math.nan])
-    def test_only_options_that_may_start_there(self, forbidden):
-        q = np.array([[0.5, 2.0, 1.0], [-3.0, forbidden, -4.0]])
+    @pytest.mark.parametrize(("forbidden", "scale"), [(50.0, 1.0), (math.nan, 1.0), (0.0, 1e10)])
+    def test_only_options_that_may_start_there(self, forbidden, scale):
+        q = np.array([[0.5, 2.0, 1.0], [-3.0 * scale, forbidden, -4.0 * scale]])
         allowed = np.array([[True, True, True], [True, False, True]])
-        assert_close(smdp_q_step(q, 2, Stretch(0, 1.0, 1, 2, False, False), allowed, 0.5, 0.5), -0.75)
-        assert_close(q[0], np.array([0.5, 2.0, 0.625]))
+        assert_close(smdp_q_step(q, 2, Stretch(0, 1.0, 1, 2, False, False), allowed, 0.5, 0.5), -0.75 * scale)
+        assert_close(q[0], np.array([0.5, 2.0, 1 - 0.375 * scale]))
 
     def test_back_to_the_same_state(self):
         q = np.array([[2.0, 5.0]])

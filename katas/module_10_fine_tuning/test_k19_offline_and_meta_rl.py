@@ -365,6 +365,11 @@ class TestImportanceSampling:
         expected = estimate_by_hand(EPISODES, behaviour, target, 0.5, kind)
         assert_close(importance_sampling(EPISODES, behaviour, target, 0.5, kind), expected)
 
+    def test_weights_may_be_tiny(self):
+        behaviour, target = np.array([[0.5, 0.5, 0.0]]), np.array([[2e-9, 1e-9, 1 - 3e-9]])
+        expected = estimate_by_hand(EPISODES, behaviour, target, 0.5, "weighted")
+        assert_close(importance_sampling(EPISODES, behaviour, target, 0.5, "weighted"), expected)
+
     @pytest.mark.parametrize("kind", ["ordinary", "per-decision"])
     def test_all_weights_0_are_worth_nothing(self, kind):
         behaviour, target = np.array([[0.5, 0.3, 0.2]]), np.array([[0.0, 0.0, 1.0]])
@@ -375,12 +380,15 @@ class TestImportanceSampling:
             importance_sampling(EPISODES, np.array([[0.5, 0.3, 0.2]]), np.array([[0.0, 0.0, 1.0]]), 0.5, "weighted")
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_refuses_what_behaviour_never_does(self, kind):
+    @pytest.mark.parametrize(
+        "policy", [[0.25, 0.25, 0.25, 0.25], [0.0, 0.0, 1.0, 0.0]]
+    )  # the second one does none of it
+    def test_refuses_what_behaviour_never_does(self, kind, policy):
         log = log_of((2, 1, 0.0, 5, False, False), (5, 3, 0.0, 4, False, False), (4, 0, 0.0, 4, True, False))
         behaviour = np.full((6, 4), 0.25)
         behaviour[5], behaviour[4] = [0.5, 0.25, 0.25, 0.0], [0.0, 0.5, 0.25, 0.25]
         with raises(ValueError, 5, 3):
-            importance_sampling(log, behaviour, np.full((6, 4), 0.25), 0.5, kind)
+            importance_sampling(log, behaviour, np.array([policy] * 6), 0.5, kind)
 
     def test_behaviour_may_be_0_where_nothing_was_done(self):
         behaviour, target = np.array([[0.5, 0.5, 0.0]]), np.array([[0.2, 0.3, 0.5]])
@@ -610,6 +618,10 @@ class TestMetaTrain:
         expected = trained_by_hand(logits.detach().numpy(), rewards.numpy(), 1.5, 0.8, 2, 2, False)
         assert_close(meta_train(logits.detach(), rewards, 1.5, 0.8, 2), torch.tensor(expected), rtol=1e-6, atol=1e-6)
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_keeps_the_dtype(self, dtype):
+        assert_equal(meta_train(*tasks(3, 4, dtype), 1.5, 0.8, 2).dtype, dtype)
+
     @pytest.mark.parametrize("rounds", [0, 2])
     def test_what_comes_out_is_a_tensor_of_its_own(self, rounds):
         logits, rewards = tasks(3, 4)
@@ -627,6 +639,7 @@ def worth_of(p, r, policy, gamma) -> float:
 
 
 @pytest.mark.learning
+@pytest.mark.deadline(60)  # less than a second each on a quiet machine
 class TestLearning:
     @pytest.mark.parametrize("seed", range(3))
     def test_better_than_the_log_and_than_plain_fitted_q(self, seed):
@@ -665,11 +678,12 @@ class TestLearning:
         rewards = torch.cat([torch.eye(3, dtype=torch.float64), torch.full((3, 1), 0.6, dtype=torch.float64)], 1)
         start = 0.1 * torch.randn(4, dtype=torch.float64)
         met = meta_train(start, rewards, 8.0, 2.0, 60, 2, first_order)
-        joint = meta_train(start, rewards, 8.0, 2.0, 400, 0)
-        scores = [float(meta_objective(theta, rewards, 8.0)) for theta in (met, joint)]
-        if not scores[0] > scores[1] + 0.15:
+        joint = meta_train(start, rewards, 8.0, 10.0, 80, 0)
+        scores = [float(meta_objective(theta, rewards, 8.0)) for theta in (met, joint, start)]
+        if not scores[0] > max(scores[1] + 0.15, scores[2] + 0.02):
             fail(
-                f"After two steps the start is worth {scores[0]:.3f}, a joint policy {scores[1]:.3f}.",
+                f"After two steps the trained start is worth {scores[0]:.3f}, a joint policy {scores[1]:.3f}, "
+                f"the untrained start {scores[2]:.3f}.",
                 evidence=scores[0],
             )
 
