@@ -639,11 +639,11 @@ def slow_attack(score: Scores, words, label, synonyms, budget):
         best = None
         for j, word in enumerate(synonyms.get(words[i], [])):
             queries += 1
-            p, wrong = ask(at[:i] + [word] + at[i + 1 :])
+            p, wrong = ask([*at[:i], word, *at[i + 1 :]])
             if (wrong or p < now or best) and (best is None or (not wrong, p, j) < best[0]) and (wrong or p < now):
                 best = ((not wrong, p, j), word)
         if best is not None:
-            at = at[:i] + [best[1]] + at[i + 1 :]
+            at = [*at[:i], best[1], *at[i + 1 :]]
             changed.append(i)
             now = best[0][1]
             if not best[0][0]:

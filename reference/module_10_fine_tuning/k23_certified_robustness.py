@@ -175,7 +175,7 @@ def substitution_attack(
         choices = synonyms.get(words[i], [])
         if not choices:
             continue
-        texts = [words[:i] + [choice] + words[i + 1 :] for choice in choices]
+        texts = [[*words[:i], choice, *words[i + 1 :]] for choice in choices]
         found = predict(texts)
         queries += len(texts)
         left, wrong = found[:, label].tolist(), (found.argmax(-1) != label).tolist()
