@@ -215,6 +215,10 @@ class TestGoodhartPeak:
         p, proxy, gold = numbers(0.5, 0.5), numbers(0.0, 1.0), numbers(0.0, 1.0)
         assert_equal(goodhart_peak(p, proxy, gold, 100)[0], 30)  # 2⁻³⁰ is 9.3e-10
 
+    def test_rewards_beside_which_a_billionth_is_lost(self):
+        p, proxy = numbers(0.7, 0.3), numbers(0.0, 1.0)
+        assert_close(goodhart_peak(p, proxy, numbers(0.0, 1e12), 4), (4, 1e12 * (1 - 0.7**4)))
+
     def test_types(self):
         assert_equal([type(part) for part in goodhart_peak(P, PROXY, GOLD, 3)], [int, float])
 

@@ -26,12 +26,12 @@ def best_of_n_policy(probabilities: Array, proxy: Array, n: int) -> Array:
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     # Answers with the same proxy are one level: the pick is of this level if none drawn is above it.
-    levels, level = np.unique(proxy, return_inverse=True)
-    mass = np.bincount(level, weights=probabilities, minlength=len(levels))
+    level = np.unique(proxy, return_inverse=True)[1]
+    mass = np.bincount(level, weights=probabilities)
     at_most = np.cumsum(mass)
     picked = at_most**n - (at_most - mass) ** n
     # Within a level the first one drawn wins, so each has its share of the level's mass.
-    share = np.divide(probabilities, mass[level], out=np.zeros(len(level)), where=mass[level] > 0)
+    share = probabilities / np.where(mass > 0, mass, 1.0)[level]
     return picked[level] * share
 
 
@@ -43,7 +43,7 @@ def goodhart_curve(probabilities: Array, proxy: Array, gold: Array, ns: Sequence
         q, p = picked[there], probabilities[there]
         kls.append((q * np.log(q / p)).sum())
         golds.append((picked * gold).sum())
-    return np.array(kls, dtype=np.float64), np.array(golds, dtype=np.float64)
+    return np.array(kls), np.array(golds)
 
 
 def goodhart_peak(probabilities: Array, proxy: Array, gold: Array, most: int) -> tuple[int, float]:
@@ -98,7 +98,7 @@ def optimum(alpha: float, beta: float, form: str) -> tuple[float, float]:
 
 def hacking_starts(proxy: Array, gold: Array, drop: float) -> tuple[int, int] | None:
     best = 0
-    for t in range(1, len(gold)):
+    for t in range(len(gold)):
         if gold[t] < gold[best] - drop and proxy[t] > proxy[best]:
             return best, t
         if gold[t] > gold[best]:
@@ -159,7 +159,7 @@ def _known(form: str) -> None:
 def _columns(kl: Array, form: str) -> tuple[Array, Array]:
     """What α and β are multiplied by."""
     _known(form)
-    d = np.sqrt(np.asarray(kl, dtype=np.float64))
+    d = np.sqrt(kl)
     if form == "bon":
         return d, -d * d
     # d · log d goes to 0 as d does.
