@@ -159,10 +159,10 @@ class TestGoodhartCurve:
         )
 
     def test_the_bound_is_nearly_reached_with_many_answers(self):
-        p = np.full(4000, 1 / 4000)
-        kl, _ = goodhart_curve(p, np.arange(4000.0), np.zeros(4000), [2, 10, 60])
-        # 4000 ranks in place of all numbers from 0 to 1.
-        assert_close(kl, numbers(*(math.log(n) - (n - 1) / n for n in (2, 10, 60))), atol=0.01)
+        p = np.full(1000, 1 / 1000)
+        kl, _ = goodhart_curve(p, np.arange(1000.0), np.zeros(1000), [2, 10, 30])
+        # 1000 ranks in place of all numbers from 0 to 1.
+        assert_close(kl, numbers(*(math.log(n) - (n - 1) / n for n in (2, 10, 30))), atol=0.02)
 
     @pytest.mark.parametrize("n", [2, 8, 100])
     def test_the_kl_is_below_the_bound_and_below_that_of_the_best_alone(self, rng, n):
