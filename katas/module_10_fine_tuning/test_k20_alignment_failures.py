@@ -689,7 +689,9 @@ class TestFindHack:
 
     def test_edits_that_go_round_in_a_circle(self):
         edits = {"turn": lambda t: t[1:] + t[:1], "back": lambda t: t[::-1]}
-        assert_equal(find_hack(Counted(lambda t: 1.0), none, "abcd", edits, 1000, 0.0), None)
+        reward = Counted(lambda t: 1.0)
+        assert_equal(find_hack(reward, none, "abcd", edits, 1000, 0.0), None)
+        assert_equal({text: n for text, n in reward.asked.items() if n > 1}, {})
 
     @pytest.mark.parametrize("case", range(6))
     def test_every_list_one_by_one(self, rng, case):
