@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from fixtures.linear_lead import Lead
 from katas.module_10_fine_tuning.k23_certified_robustness import (
     ABSTAIN,
     attack_summary,
@@ -39,19 +40,6 @@ def seeded(seed: int) -> torch.Generator:
 
 def normal(shape, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
-
-
-class Lead(nn.Module):
-    """Two classes: the logit of 0 is 0, that of 1 is w·x + b."""
-
-    def __init__(self, w, b: float = 0.0):
-        super().__init__()
-        self.w = nn.Parameter(torch.as_tensor(w, dtype=torch.float64).flatten())
-        self.b = b
-
-    def forward(self, x):
-        lead = x.flatten(1) @ self.w + self.b
-        return torch.stack([torch.zeros_like(lead), lead], 1)
 
 
 class Seen(nn.Module):
