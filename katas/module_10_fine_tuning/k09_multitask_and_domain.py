@@ -24,13 +24,13 @@ cure is *replay*: mix a little of the old data into the new.
 
 **A drawing**
 
-        x ──▶ trunk ──┬──▶ head 0 ──▶ 5 logits      R         task 0  1     2
-                      ├──▶ head 1 ──▶ 2 logits      after 0  ┌ 0.90  0.50  0.30 ┐
-                      └──▶ head 2 ──▶ 9 logits      after 1  │ 0.93  0.95  0.40 │
-        a batch of task 1 moves the trunk           after 2  └ 0.60  0.85  0.92 ┘
-        and head 1, no other head                   down a column: forgetting
+    x ──▶ trunk ──┬──▶ head 0 ──▶ 5 logits     R          task 0  1     2
+                  ├──▶ head 1 ──▶ 2 logits     after 0  ┌ 0.90  0.50  0.30 ┐
+                  └──▶ head 2 ──▶ 9 logits     after 1  │ 0.93  0.95  0.40 │
+    a batch of task 1 moves the trunk          after 2  └ 0.60  0.85  0.92 ┘
+    and head 1, no other head                  down a column: forgetting
 
-        replay  ┌ new window ┐┌ new window ┐┌ new window ┐┌ OLD window ┐   one batch
+    one batch with replay   ┌─ new ─┐┌─ new ─┐┌─ new ─┐┌─ OLD ─┐   windows
 
 **Why isn't a gradient of 0 enough?**  A batch of task 1 gives head 0 no gradient.  Suppose that you
 set its .grad to 0.  An optimizer with momentum or weight decay moves it all the same.  It skips

@@ -458,7 +458,10 @@ class TestMixedBatches:
     def test_no_steps(self):
         assert_equal(list(mixed_batches(OLD, NEW, 0.5, 4, 3, 0, seeded(1))), [])
 
-    @pytest.mark.parametrize(("old", "new", "length", "tokens"), [(OLD, NEW, 9, 9), (OLD[:3], NEW, 6, 3)])
+    @pytest.mark.parametrize(
+        ("old", "new", "length", "tokens"),
+        [(OLD, NEW, 10, 9), (OLD, NEW, 9, 9), (OLD[:3], NEW, 6, 3), (OLD[:6], NEW, 6, 6)],
+    )
     def test_a_text_that_is_too_short(self, old, new, length, tokens):
         with raises(ValueError, length + 1, tokens):
             list(mixed_batches(old, new, 0.5, 4, length, 3, seeded(1)))

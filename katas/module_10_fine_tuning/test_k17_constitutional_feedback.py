@@ -74,6 +74,9 @@ class TestReadVerdict:
             "Verdict:\nfine",
             "Verdicts: fine",
             "Verdict - fine",
+            "Verdict: fine!",
+            "Verdict: fine..",
+            "Verdict: **fine**",
         ],
     )
     def test_an_unclear_one(self, critique):
@@ -289,6 +292,11 @@ class TestCompare:
         assert_close(found.probability, sigmoid((x + y) / 2))
         assert_equal(found.consistent, consistent)
 
+    def test_orders_that_differ_by_very_little(self):
+        found = [compare(says(*both), "Q", "good", "bad", "P").consistent
+                 for both in (((0.0, -1e-20), (0.0, -1e-20)), ((0.0, -1e-20), (-1e-20, 0.0)))]  # fmt: skip
+        assert_equal(found, [False, True])
+
     def test_which_log_prob_is_whose(self, rng):
         for _ in range(20):
             (a, b), (c, d) = (-3 * rng.random((2, 2))).tolist()
@@ -345,6 +353,10 @@ class TestPositionBias:
     def test_one_order_that_is_undecided(self):
         judge = says((-1.0, -1.0), (-1.0, -2.0))
         assert_close(position_bias(judge, [("Q", "good", "bad")], "P"), (0.5, 1.0))
+
+    def test_both_orders_undecided(self):
+        judge = says((-1.0, -1.0), (-2.0, -2.0))
+        assert_close(position_bias(judge, [("Q", "good", "bad")], "P"), (0.0, 0.0))
 
     def test_two_questions_a_pair(self):
         judge = Scores(ABC)
