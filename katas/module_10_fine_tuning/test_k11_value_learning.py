@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from fixtures.walk import Walk, corridor
 from katas.module_10_fine_tuning.k11_value_learning import (
     Batch,
     ReplayBuffer,
@@ -151,48 +152,6 @@ class TestDoubleQStep:
     def test_of_equal_actions_the_first(self):
         q, other = np.array([[0.0, 0.0, 0.0]]), np.array([[3.0, 5.0, 7.0]])
         assert_close(double_q_step(q, other, Transition(0, 2, 0.0, 0, False), 1.0, 0.5), 1.5)
-
-
-class Walk:
-    """States in a row, with actions 0 left and 1 right; the ends terminate; every move is logged.
-
-    rewards  {state: reward for entering it};  limit  moves after which an episode is truncated
-    """
-
-    def __init__(self, n=5, rewards=None, limit=1000, start=None, seed=0, noise=0.0, vector=False):
-        self.n, self.limit, self.vector = n, limit, vector
-        self.rewards = {n - 1: 1.0} if rewards is None else rewards
-        self.start = n // 2 if start is None else start
-        self.generator, self.noise = rng(seed), noise
-        self.log, self.over, self.resets = [], True, 0
-        self.seen = np.zeros(n, dtype=np.float32)
-
-    def shown(self):
-        if not self.vector:
-            return self.state
-        self.seen[:] = 0  # the same array again and again, as many an env has it
-        self.seen[self.state] = 1
-        return self.seen
-
-    def reset(self):
-        self.state, self.moves, self.over = self.start, 0, False
-        self.resets += 1
-        return self.shown(), {}
-
-    def step(self, action):
-        if self.over:
-            fail("step() is called after the end of an episode; reset() comes first.", evidence="after the end")
-        if action not in (0, 1):
-            fail(f"The action is {action!r}, which is none.", evidence=("action", str(action)))
-        before = self.state
-        self.state += 1 if action else -1
-        self.moves += 1
-        reward = self.rewards.get(self.state, 0.0) + self.noise * self.generator.normal()
-        terminated = self.state in (0, self.n - 1)
-        truncated = not terminated and self.moves == self.limit
-        self.over = terminated or truncated
-        self.log.append((before, int(action), float(reward), self.state, terminated, truncated))
-        return self.shown(), reward, terminated, truncated, {}
 
 
 class Loop:
@@ -777,11 +736,6 @@ class TestTrainDqn:
         optimizer = torch.optim.SGD(network.parameters(), lr=0.3)
         train_dqn(Early([0.0], 1, True, vector=True), network, optimizer, 120, 0.9, rng(), batch_size=4, capacity=8)
         assert_close(network.weight.detach(), torch.tensor([[0.0]]), atol=1e-3)
-
-
-def corridor() -> Walk:
-    """Left waits a small reward, right a large one, three moves away."""
-    return Walk(7, {0: 0.2, 6: 1.0}, limit=20, start=3, vector=True)
 
 
 def greedy_sum(network: nn.Module, env) -> float:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure
-from fixtures.walk import Walk
+from fixtures.walk import corridor
 from katas.module_10_fine_tuning.k12_policy_gradient import (
     ActorCritic,
     actor_critic_loss,
@@ -318,7 +318,7 @@ def one_hot(states) -> torch.Tensor:
 class TestCollect:
     @pytest.mark.parametrize(("limit", "steps"), [(4, 30), (20, 60), (1, 5), (20, 1)])
     def test_the_log_of_moves(self, limit, steps):
-        env = Walk(limit)
+        env = corridor(limit)
         rollout, state = collect(env, Fixed(0.0, 0.0), env.reset()[0], steps, seeded(1))
         assert_equal(type(rollout).__name__, "Rollout")
         before, actions, rewards, after, terminated, truncated = (list(column) for column in zip(*env.log, strict=True))
@@ -332,14 +332,14 @@ class TestCollect:
         assert_equal(env.resets, 1 + sum(terminated) + sum(truncated))
 
     def test_float32_of_an_env_of_float64(self):
-        env = Walk(dtype=np.float64)
+        env = corridor(dtype=np.float64)
         rollout, _ = collect(env, Fixed(0.0, 0.0), env.reset()[0], 9, seeded(1))
         before, _, rewards, after, _, _ = zip(*env.log, strict=True)
         found = rollout.states, rollout.rewards, rollout.next_states
         assert_close(found, (one_hot(before), torch.tensor(rewards), one_hot(after)))
 
     def test_it_goes_on_where_it_stopped(self):
-        env, g = Walk(), seeded(2)
+        env, g = corridor(), seeded(2)
         first, state = collect(env, Fixed(0.0, 0.0), env.reset()[0], 1, g)
         second, _ = collect(env, Fixed(0.0, 0.0), state, 1, g)
         assert_close(second.states[0], first.next_states[-1])
@@ -347,7 +347,7 @@ class TestCollect:
 
     @pytest.mark.parametrize("chance", [0.2, 0.7])
     def test_actions_come_by_their_probabilities(self, chance):
-        env = Walk()
+        env = corridor()
         model = Fixed(math.log(1 - chance) + 1.5, math.log(chance) + 1.5)
         rollout, _ = collect(env, model, env.reset()[0], 1500, seeded(3))
         share = rollout.actions.double().mean().item()
@@ -357,19 +357,19 @@ class TestCollect:
     def test_the_generator_decides(self):
         found = []
         for seed in (1, 1, 2):
-            env = Walk()
+            env = corridor()
             found.append(collect(env, Fixed(0.0, 0.0), env.reset()[0], 40, seeded(seed))[0].actions.tolist())
         assert_equal(found[0], found[1])
         assert_equal(found[0] == found[2], False)
 
     def test_the_first_state_stays_as_it_is(self):
-        env = Walk()
+        env = corridor()
         state = env.reset()[0].copy()
         collect(env, Fixed(0.0, 0.0), state, 5, seeded(1))
         assert_equal(state, np.eye(7, dtype=np.float32)[3])
 
     def test_no_gradient(self):
-        env = Walk()
+        env = corridor()
         rollout, _ = collect(env, ActorCritic(7, 4, 2), env.reset()[0], 3, seeded(1))
         assert_equal([one.requires_grad for one in rollout], [False] * 6)
 
@@ -394,7 +394,7 @@ class TestTrainActorCritic:
     def test_each_round_by_its_moves(self, gamma, lam, entropy_weight):
         """The rounds are repeated by hand on the moves that the env has logged."""
         torch.manual_seed(5)
-        model, env = ActorCritic(7, 6, 2), Walk(limit=5, left=-0.7)
+        model, env = ActorCritic(7, 6, 2), corridor(limit=5, left=-0.7)
         twin = copy.deepcopy(model)
         means = train_actor_critic(
             env, model, torch.optim.SGD(model.parameters(), lr=0.3), 4, 13, gamma, lam, seeded(4), entropy_weight
@@ -409,19 +409,19 @@ class TestTrainActorCritic:
 
     def test_the_default_entropy_weight(self):
         torch.manual_seed(6)
-        model, env = ActorCritic(7, 6, 2), Walk()
+        model, env = ActorCritic(7, 6, 2), corridor()
         twin = copy.deepcopy(model)
         train_actor_critic(env, model, torch.optim.SGD(model.parameters(), lr=0.5), 1, 9, 0.9, 0.8, seeded(4))
         by_hand(env.log, twin, torch.optim.SGD(twin.parameters(), lr=0.5), 0.9, 0.8, 0.01)
         assert_close(dict(model.state_dict()), dict(twin.state_dict()), rtol=1e-5, atol=1e-6)
 
     def test_the_env_is_reset_once_at_the_start(self):
-        model, env = ActorCritic(7, 6, 2), Walk(limit=100)
+        model, env = ActorCritic(7, 6, 2), corridor(limit=100)
         train_actor_critic(env, model, torch.optim.SGD(model.parameters(), lr=0.0), 5, 2, 0.9, 0.8, seeded(1))
         assert_equal(env.resets, 1 + sum(move[4] for move in env.log))
 
     def test_no_rounds(self):
-        model, env = ActorCritic(7, 6, 2), Walk()
+        model, env = ActorCritic(7, 6, 2), corridor()
         assert_equal(
             train_actor_critic(env, model, torch.optim.SGD(model.parameters(), lr=0.1), 0, 2, 0.9, 0.8, seeded(1)), []
         )
@@ -429,7 +429,7 @@ class TestTrainActorCritic:
     def test_means_are_floats(self):
         model = ActorCritic(7, 6, 2)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        found = train_actor_critic(Walk(), model, optimizer, 2, 3, 0.9, 0.8, seeded(1))
+        found = train_actor_critic(corridor(), model, optimizer, 2, 3, 0.9, 0.8, seeded(1))
         assert_equal((type(found), [type(one) for one in found]), (list, [float, float]))
 
 
@@ -438,11 +438,11 @@ class TestLearning:
     @pytest.mark.parametrize("seed", range(5))
     def test_it_earns_more_than_a_random_walk(self, seed):
         torch.manual_seed(seed)
-        model, env = ActorCritic(7, 16, 2), Walk()
+        model, env = ActorCritic(7, 16, 2), corridor()
         start = env.reset()[0]
         random = collect(env, Fixed(0.0, 0.0), start, 400, seeded(seed))[0].rewards.mean().item()
         optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
-        means = train_actor_critic(Walk(), model, optimizer, 30, 40, 0.9, 0.9, seeded(seed))
+        means = train_actor_critic(corridor(), model, optimizer, 30, 40, 0.9, 0.9, seeded(seed))
         found = float(np.mean(means[-5:]))
         if found < 2.5 * random:
             fail(
@@ -468,8 +468,8 @@ class TestOnTheGpu:
 
     def test_training(self, gpu):
         torch.manual_seed(1)
-        model, env = gpu(ActorCritic(7, 4, 2)), Walk()
+        model, env = gpu(ActorCritic(7, 4, 2)), corridor()
         rollout, _ = collect(env, model, env.reset()[0], 3, gpu.generator(1))
         assert_equal({one.device.type for one in rollout}, {gpu.device.type})
-        train_actor_critic(Walk(), model, torch.optim.SGD(model.parameters(), lr=0.1), 2, 4, 0.9, 0.8, gpu.generator(1))
+        train_actor_critic(corridor(), model, torch.optim.SGD(model.parameters(), lr=0.1), 2, 4, 0.9, 0.8, gpu.generator(1))
         assert_equal({p.device.type for p in model.parameters()}, {gpu.device.type})

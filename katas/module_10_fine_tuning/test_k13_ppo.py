@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
-from fixtures.walk import Walk
+from fixtures.walk import corridor
 from katas.module_10_fine_tuning.k13_ppo import (
     Batch,
     approximate_kl,
@@ -569,7 +569,7 @@ class TestTrainPpo:
     )
     def test_each_round_by_its_moves(self, gamma, lam, envs, options):
         """The rounds are repeated by hand on the moves that the envs have logged."""
-        model, walks = Model(7, 2, 5, torch.float32), [Walk(limit=5 + i, left=-0.7) for i in range(envs)]
+        model, walks = Model(7, 2, 5, torch.float32), [corridor(limit=5 + i, left=-0.7) for i in range(envs)]
         twin = copy.deepcopy(model)
         means = train_ppo(
             walks,
@@ -602,7 +602,7 @@ class TestTrainPpo:
         """Two rounds of ten moves each."""
         model = Model(7, 2, 5, torch.float32)
         optimizer, seen = watched(model, 0.1)
-        train_ppo([Walk(), Walk()], model, optimizer, 2, 5, epochs, size, 0.9, 0.8, seeded(1))
+        train_ppo([corridor(), corridor()], model, optimizer, 2, 5, epochs, size, 0.9, 0.8, seeded(1))
         assert_equal(len(seen), steps)
 
     def test_a_round_goes_on_where_the_last_one_stopped(self):
@@ -633,23 +633,23 @@ class TestTrainPpo:
     def test_the_kl_stop_is_handed_on(self):
         model = Model(7, 2, 5, torch.float32)
         optimizer, seen = watched(model, 5.0)
-        train_ppo([Walk()], model, optimizer, 1, 30, 20, 30, 0.9, 0.8, seeded(1), target_kl=1e-3)
+        train_ppo([corridor()], model, optimizer, 1, 30, 20, 30, 0.9, 0.8, seeded(1), target_kl=1e-3)
         assert_equal(len(seen) < 20, True)
 
     def test_every_env_is_reset_once_at_the_start(self):
-        model, walks = Model(7, 2, 5, torch.float32), [Walk(limit=100), Walk(limit=100)]
+        model, walks = Model(7, 2, 5, torch.float32), [corridor(limit=100), corridor(limit=100)]
         train_ppo(walks, model, torch.optim.SGD(model.parameters(), lr=0.0), 5, 2, 1, 4, 0.9, 0.8, seeded(1))
         assert_equal([walk.resets for walk in walks], [1 + sum(move[4] for move in walk.log) for walk in walks])
 
     def test_no_rounds(self):
         model = Model(7, 2, 5, torch.float32)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        assert_equal(train_ppo([Walk()], model, optimizer, 0, 2, 1, 4, 0.9, 0.8, seeded(1)), [])
+        assert_equal(train_ppo([corridor()], model, optimizer, 0, 2, 1, 4, 0.9, 0.8, seeded(1)), [])
 
     def test_means_are_floats(self):
         model = Model(7, 2, 5, torch.float32)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        found = train_ppo([Walk()], model, optimizer, 2, 3, 1, 4, 0.9, 0.8, seeded(1))
+        found = train_ppo([corridor()], model, optimizer, 2, 3, 1, 4, 0.9, 0.8, seeded(1))
         assert_equal((type(found), [type(one) for one in found]), (list, [float, float]))
 
 
@@ -670,7 +670,7 @@ class TestLearning:
     @pytest.mark.parametrize("seed", range(5))
     def test_it_earns_more_than_a_random_walk(self, seed):
         model, generator = Net(seed), np.random.default_rng(seed)
-        env, paid = Walk(), []
+        env, paid = corridor(), []
         for _ in range(2000):
             if env.over:
                 env.reset()
@@ -678,7 +678,7 @@ class TestLearning:
         random = float(np.mean(paid))
         optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
         means = train_ppo(
-            [Walk() for _ in range(4)], model, optimizer, 12, 25, 6, 25, 0.9, 0.9, seeded(seed), target_kl=0.1
+            [corridor() for _ in range(4)], model, optimizer, 12, 25, 6, 25, 0.9, 0.9, seeded(seed), target_kl=0.1
         )
         found = float(np.mean(means[-3:]))
         if found < 2.5 * random:
@@ -720,6 +720,6 @@ class TestOnTheGpu:
         assert_close(model.policy.detach().cpu(), twin.policy.detach(), rtol=1e-4, atol=1e-5)
         walker = gpu(Model(7, 2, 5, torch.float32))
         train_ppo(
-            [Walk()], walker, torch.optim.SGD(walker.parameters(), lr=0.1), 2, 4, 2, 3, 0.9, 0.8, gpu.generator(1)
+            [corridor()], walker, torch.optim.SGD(walker.parameters(), lr=0.1), 2, 4, 2, 3, 0.9, 0.8, gpu.generator(1)
         )
         assert_equal({p.device.type for p in walker.parameters()}, {gpu.device.type})
