@@ -5,10 +5,12 @@ Several losses in *one* step, their weights and conflicts, are in curriculum_and
 
 **The idea.**  You have one network and more than one thing to teach it.  Three questions come up.
 How should tasks share the network?  They get a common *trunk*, and each has a small *head*.  How
-often is each task trained?  In proportion to its data, the small ones starve; all alike, the small
-ones are learned by heart.  A *temperature* lies between.  And what if the second thing comes
-later?  Then the network learns it and *forgets* the first.  You measure how much.  The simplest
-cure is *replay*: mix a little of the old data into the new.
+often is each task trained?  Drawn in proportion to their data, small tasks starve.  Drawn all
+alike, they are repeated until the network knows them by heart.  A *temperature* lies between.
+And what if the second thing comes later?  Then the network learns it and *forgets* the first.  The
+second thing may be a task.  It may also be a *domain*, which is a kind of text: you go on with
+pretraining, on medical papers, say.  You measure how much is forgotten.  The simplest cure is
+*replay*: mix a little of the old data into the new.
 
 **The formulas.**
 
@@ -19,7 +21,7 @@ cure is *replay*: mix a little of the old data into the new.
     backward      mean over j < N-1 of R[N-1, j] - R[j, j]           below 0: forgotten
     forward       mean over j ≥ 1 of R[j-1, j] - untrained[j]        above 0: earlier tasks helped
     forgetting    of j < N-1:  max over i < N-1 of R[i, j], minus R[N-1, j]
-    replay        after t batches, share · batch_size · t windows were old, rounded
+    replay        after t batches, share · batch_size · t of their rows were old, rounded
     optimum       loss(p) = -Σ p · log(share · p_old + (1 - share) · p_new)
 
 **A drawing**
@@ -30,13 +32,14 @@ cure is *replay*: mix a little of the old data into the new.
     a batch of task 1 moves the trunk          after 2  └ 0.60  0.85  0.92 ┘
     and head 1, no other head                  down a column: forgetting
 
-    one batch with replay   ┌─ new ─┐┌─ new ─┐┌─ new ─┐┌─ OLD ─┐   windows
+    a batch with replay   ┌─ new ─┐┌─ new ─┐┌─ new ─┐┌─ OLD ─┐
+    each row is a window, cut from a long text
 
 **Why isn't a gradient of 0 enough?**  A batch of task 1 gives head 0 no gradient.  Suppose that you
 set its .grad to 0.  An optimizer with momentum or weight decay moves it all the same.  It skips
 only what has no .grad at all: None.
 
-**Why round the total?**  With share 0.1 and 8 windows in a batch, 0.8 of them should be old.
+**Why round the total?**  With share 0.1 and 8 rows in a batch, 0.8 of a row should be old.
 Rounded down, there is no replay, and nobody notices.  So round the running total: 0.8, 1.6, 2.4.
 What one batch lacks, a later one brings.
 
@@ -78,7 +81,8 @@ that you train.
     mixture_optimum        5 min   0 · log 0
 
 In the tests your network forgets one task on digits while it learns another.  A small task gains
-by a temperature.  A model of Hamlet's letters goes on to first names, with and without replay.
+by a temperature.  A model that knows Hamlet letter by letter is trained further on first names,
+with and without replay.
 
 Sources: Caruana 1997, "Multitask Learning"; Raffel et al. 2020, "Exploring the Limits of Transfer
 Learning" (T5; temperature and limit); Lopez-Paz and Ranzato 2017, "Gradient Episodic Memory"

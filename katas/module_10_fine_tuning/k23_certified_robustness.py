@@ -36,6 +36,10 @@ the ℓ2 norm), g gives class A.  The lower bound is Clopper and Pearson's.
 lucky.  The bound is above the true p with a chance of at most α, so the promise is false with a
 chance of at most α.
 
+**Why abstain?**  51 votes to 49 say little: a fair coin does that, too.  So `predict_smoothed`
+tests the two largest classes against a coin.  If the p-value is above α, it gives no answer.
+`certify` gives none if the lower bound isn't above ½.
+
 **Why two samples?**  The first picks the class, the second counts it.  If one sample did both, it
 would pick the class that was lucky in it.  Then the bound would be too high.
 
@@ -52,12 +56,12 @@ radius is then at most 1.5 σ with 100 copies, and 3.8 σ with 100,000.
     test       9 of 10:  2 · (C(10, 9) + 1) / 2¹⁰ = 2 · 11 / 1024 = 0.0215
     bound      α = 0.05;  5 of 5:  p⁵ = 0.05, p = 0.5493, and with σ = 0.5, R = 0.0619
                4 of 5:  5 p⁴ (1 - p) + p⁵ = 0.05, p = 0.3426, so abstain
-    words      P(bad) = σ(sum of scores), σ the sigmoid:  dull 2, slow 1, film 0
-               dull slow film            σ(3) = 0.953
+    words      P(bad) = s(sum of scores), s the sigmoid:  dull 2, slow 1, film 0
+               dull slow film            s(3) = 0.953
                slow film                 0.731, so dull has importance 0.222
                dull film, dull slow      0.881, 0.953: importance 0.072 and 0
                dull → quiet (-0.5) or dreary (1.5):  0.622 or 0.924, take quiet
-               slow → unhurried (-1):  σ(-1.5) = 0.182, the class is no longer bad
+               slow → unhurried (-1):  s(-1.5) = 0.182, the class is no longer bad
                2 words changed, 1 + 3 + 2 + 1 = 7 queries
 
 **Shapes**: x in the first part is one example, without an axis for the batch.  The model maps a
@@ -68,7 +72,7 @@ weights that you train.  A generator is on x's device, σ ≥ 0, n ≥ 1, 0 < α
 **Steps.**
 
     noisy_counts             8 min   no batch too large, no gradient
-    binomial_test            7 min   C(n, i) has no float
+    binomial_test            7 min   C(n, i) is too large for a float
     predict_smoothed         5 min   two classes count
     lower_confidence_bound  12 min   bisection
     certified_radius         5 min   both forms, and the ends
@@ -242,7 +246,7 @@ def substitution_attack(
     2. Rank the words by `word_importance`, the most important first, of equal ones the earlier first.  They are not
        ranked again.
     3. Go through the words in this order.  Ask for the text with each of the word's synonyms in its place.  What was
-       changed before stays changed.  A word that isn't among the keys of `synonyms` has none.
+       changed before stays changed.  A word that isn't, just as it is written, a key of `synonyms` has none.
     4. If some of these texts have another class than label, take one of them.  If none has, take one of all.  In both
        cases take the one with the lowest P(label), and of equal ones the first.
     5. One that leaves the class is kept whatever its P(label).  One that doesn't is kept only if its P(label) is lower

@@ -48,7 +48,7 @@ class TestTaskProbabilities:
         assert_close(task_probabilities([900, 100], math.inf), f64(0.5, 0.5))
         assert_close(task_probabilities([900, 100], 1.0, 400), f64(0.8, 0.2))
 
-    @pytest.mark.parametrize("limit", [None, 50, 7])
+    @pytest.mark.parametrize("limit", [None, 50, 7, 1])
     @pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0, 10])
     def test_the_formula(self, temperature, limit):
         sizes = [13, 200, 5, 64]
@@ -124,6 +124,12 @@ class TestTaskBatches:
         orders = [tuple(rows[i : i + 3]) for i in range(0, 3600, 3)]
         shares = [orders.count(order) / 1200 for order in itertools.permutations(range(3))]
         assert_close(shares, [1 / 6] * 6, atol=0.05)  # 4.6 standard errors
+
+    def test_a_new_pass_knows_nothing_of_the_one_before(self):
+        found = drawn(TaskBatches([3], f64(1.0), 2, seeded(3)), 1800)
+        # Every second of three batches holds the end of a pass and the beginning of the next.
+        twice = [rows[0] == rows[1] for _, rows in found[1::3]]
+        assert_close(sum(twice) / 600, 1 / 3, atol=0.09)  # 4.6 standard errors
 
     @pytest.mark.parametrize("p", [(0.6, 0.1, 0.3), (0.25, 0.75, 0.0)])
     def test_tasks_come_with_their_probabilities(self, p):
@@ -228,6 +234,7 @@ class TestMultiHead:
         assert_close([model(x, i).detach() for i in range(3)], before)
         assert_equal([tuple(model(x, i).shape) for i in (3, 4)], [(5, 4), (5, 1)])
         assert_equal((model.heads[3].weight.dtype, len(model.heads)), (torch.float64, 5))
+        assert_equal([tuple(model.heads[i].bias.shape) for i in (3, 4)], [(4,), (1,)])
         with raises(ValueError, 5):
             model(x, 5)
 
@@ -261,6 +268,9 @@ class TestMultitaskStep:
     def test_replayed(self, name):
         """Tasks in turn; beside it, the same steps on the parameters that a task has, each by hand."""
         model, beside = a_model(), a_model()
+        with torch.no_grad():
+            for head in model.heads:
+                head.weight.mul_(8)  # large gradients, too
         beside.load_state_dict(model.state_dict())
         optimizer, other = optimizer_of(name, model), optimizer_of(name, beside)
         for step, task in enumerate([0, 1, 1, 0, 2, 0]):
@@ -339,7 +349,7 @@ class TestForgettingReport:
 
     @pytest.mark.parametrize("n", [1, 2, 3, 6])
     def test_task_by_task(self, n):
-        r, untrained = normal((n, n), n).sigmoid(), normal((n,), 9).sigmoid()
+        r, untrained = 100 * normal((n, n), n).sigmoid(), 100 * normal((n,), 9).sigmoid()  # in per cent
         for given in (None, untrained):
             expected = slow_report(r.tolist(), None if given is None else given.tolist())
             assert_close(forgetting_report(r, given), expected)
@@ -432,6 +442,11 @@ class TestMixedBatches:
             counts = [rows.count(first + s) for s in range(places)]
             assert_equal(sum(counts), 2000)
             assert_close([c / 2000 for c in counts], [1 / places] * places, atol=0.05)
+
+    def test_two_rows_may_be_alike(self):
+        batches = mixed_batches(OLD, NEW, 1.0, 2, 8, 600, seeded(3))
+        alike = [bool(torch.equal(*ids)) for ids, _ in batches]
+        assert_close(sum(alike) / 600, 1 / 4, atol=0.09)  # of 4 places; 5 standard errors
 
     def test_rows_are_independent(self):
         ids, _ = next(iter(mixed_batches(torch.arange(50_000), NEW, 1.0, 30, 3, 1, seeded(3))))

@@ -159,10 +159,10 @@ class TestGoodhartCurve:
         )
 
     def test_the_bound_is_nearly_reached_with_many_answers(self):
-        p = np.full(1000, 1 / 1000)
-        kl, _ = goodhart_curve(p, np.arange(1000.0), np.zeros(1000), [2, 10, 30])
-        # 1000 ranks in place of all numbers from 0 to 1.
-        assert_close(kl, numbers(*(math.log(n) - (n - 1) / n for n in (2, 10, 30))), atol=0.02)
+        p = np.full(400, 1 / 400)
+        kl, _ = goodhart_curve(p, np.arange(400.0), np.zeros(400), [2, 10, 30])
+        # 400 ranks in place of all numbers from 0 to 1.
+        assert_close(kl, numbers(*(math.log(n) - (n - 1) / n for n in (2, 10, 30))), atol=0.002)
 
     @pytest.mark.parametrize("n", [2, 8, 100])
     def test_the_kl_is_below_the_bound_and_below_that_of_the_best_alone(self, rng, n):
@@ -210,10 +210,11 @@ class TestGoodhartPeak:
         p = numbers(0.1, 0.2, 0.3, 0.4)
         assert_close(goodhart_peak(p, PROXY, np.full(4, 0.3), 40), (1, 0.3))
 
-    def test_nearly_equally_good_ones(self):
-        """It rises for ever, but by less and less."""
-        p, proxy, gold = numbers(0.5, 0.5), numbers(0.0, 1.0), numbers(0.0, 1.0)
-        assert_equal(goodhart_peak(p, proxy, gold, 100)[0], 30)  # 2⁻³⁰ is 9.3e-10
+    @pytest.mark.parametrize(("scale", "shift", "expected"), [(1.0, 0.0, 30), (1000.0, 0.0, 40), (1000.0, -3000.0, 40)])
+    def test_nearly_equally_good_ones(self, scale, shift, expected):
+        """It rises for ever, but by less and less: 2⁻³⁰ is 9.3e-10, and 1000 · 2⁻⁴⁰ is 9.1e-10."""
+        p, proxy, gold = numbers(0.5, 0.5), numbers(0.0, 1.0), numbers(shift, shift + scale)
+        assert_equal(goodhart_peak(p, proxy, gold, 100)[0], expected)
 
     def test_rewards_beside_which_a_billionth_is_lost(self):
         p, proxy = numbers(0.7, 0.3), numbers(0.0, 1.0)
@@ -530,7 +531,7 @@ class TestSpecificationFailures:
         rise = {"a": -2.0, "b": -0.75, "c": 0.0, "d": 0.75, "e": 2.0}
 
         def reward(text: str) -> float:
-            return 1.0 + (rise[text[0]] if text.endswith("!") else 0.0)
+            return 3.0 + (rise[text[0]] if text.endswith("!") else 0.0)
 
         found = specification_failures(reward, list("abcde"), [Check("x", lambda t: t + "!", expect)], tolerance)
         assert_equal(found, {"x": expected})
@@ -673,6 +674,7 @@ class TestFindHack:
 
     def test_each_text_is_rewarded_once(self):
         edits = {name: lambda t, name=name: "".join(sorted(t + name)) for name in "ab"}
+        edits["back to the start"] = lambda t: "c"
         reward = Counted(lambda t: 0.0)
         find_hack(reward, none, "c", edits, 3, 0.5)
         texts = ["c", "ac", "bc", "aac", "abc", "bbc", "aaac", "aabc", "abbc", "bbbc"]
