@@ -49,7 +49,7 @@ episode, G = r_0 + γ r_1 + … its return.
        task 1    task 2
        θ' ▶ θ''  θ' ▶ θ''          two steps of each task's own
           └────┬────┘
-            mean J                 its gradient goes back to θ through both steps
+            mean J                 its gradient goes back through both steps
 
 **Why is lse minus Q a penalty?**  lse is a soft maximum.  It is large when an action that nobody
 took has a high value.  Q of the taken action is subtracted, so what the log knows isn't pressed

@@ -26,7 +26,7 @@ def returns_to_go(rewards: Tensor, over: Tensor, gamma: float) -> Tensor:
 
     What comes after the last move counts 0, over or not.  Returns the shape and dtype of rewards; T may be 0.
     """
-    returns, later = torch.empty_like(rewards), rewards.new_zeros(rewards.shape[1:])
+    returns, later = torch.empty_like(rewards), rewards.new_zeros(())
     for t in reversed(range(len(rewards))):
         later = rewards[t] + gamma * later.masked_fill(over[t], 0.0)
         returns[t] = later
@@ -79,7 +79,7 @@ def gae(
     # A truncated episode had a future, so its last value counts; but the next row is another episode.
     deltas = rewards + gamma * next_values.masked_fill(terminated, 0.0) - values
     over = terminated | truncated
-    advantages, later = torch.empty_like(deltas), deltas.new_zeros(deltas.shape[1:])
+    advantages, later = torch.empty_like(deltas), deltas.new_zeros(())
     for t in reversed(range(len(deltas))):
         later = deltas[t] + gamma * lam * later.masked_fill(over[t], 0.0)
         advantages[t] = later
