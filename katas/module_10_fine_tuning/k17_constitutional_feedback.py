@@ -253,7 +253,8 @@ def fit_preference(first: Array, second: Array, labels: Array, l2: float) -> Arr
 
     - The loss is a sum over pairs, no mean.  There is no intercept: no pair has a first place any more.
     - Each weight is right to 1e-5.  The method is yours to choose.
-    - n may be below d, and 0.  The features may be large or small, and labels may be exactly 0 or 1.
+    - n may be below d, and 0.  The features may be small (0.01) or large (300), l2 may be 1e-6, and labels may be
+      exactly 0 or 1.
 
     Raises ValueError, naming l2 and its value, if l2 isn't above 0.
     """

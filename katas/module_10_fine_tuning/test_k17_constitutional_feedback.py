@@ -523,6 +523,12 @@ class TestFitPreference:
         labels = labels.round() if rounded else labels
         assert_at_the_minimum(fit_preference(first, second, labels, l2), first - second, labels, l2)
 
+    @pytest.mark.parametrize("scale", [0.01, 1.0])
+    def test_a_penalty_that_is_nearly_none(self, rng, scale):
+        """Here a small gradient doesn't mean that the weights are right: the loss is flat."""
+        first, second, labels = some_pairs(rng, 30, 4, scale)
+        assert_at_the_minimum(fit_preference(first, second, labels, 1e-6), first - second, labels, 1e-6)
+
     def test_labels_that_are_certain(self):
         """w solves l2 · w = Σ x · σ(-w x)."""
         x = numbers([1.0], [2.0], [300.0])
@@ -558,6 +564,8 @@ class TestPreferenceAccuracy:
         [
             (0.51, 1, 1.0),
             (0.51, -1, 0.0),
+            (0.5 + 1e-9, 1, 1.0),
+            (0.5 - 1e-9, 1, 0.0),
             (0.49, 1, 0.0),
             (0.49, -1, 1.0),
             (0.5, 1, 0.5),

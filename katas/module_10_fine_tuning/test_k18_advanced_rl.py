@@ -139,6 +139,14 @@ class TestSolveGame:
         assert_close(value, value_by_the_columns(game), rtol=0, atol=2e-6)
         is_a_best_strategy(strategy, game, value)
 
+    @pytest.mark.parametrize("gap", [0.005, 1e-4])
+    def test_a_saddle_point_but_for_a_little(self, gap):
+        """Near 1000 even 0.005 looks like nothing, and yet only a mixture earns the value."""
+        game = 990 + gap * np.array([[2.0, 0.0], [0.0, 2.0], [-7.0, 1.0]])
+        value, strategy = solve_game(game)
+        assert_close(value, 990 + gap, rtol=0, atol=1e-6)
+        is_a_best_strategy(strategy, game, value)
+
     def test_payoffs_may_be_ints(self):
         value, strategy = solve_game(DRAWN.astype(int))
         assert_close(value, 1 / 7, atol=1e-6)
@@ -367,6 +375,13 @@ class TestTrainMinimaxQ:
                     f"In state {state} action 0 is taken in {share:.2f} of the moves, expected {expected:.2f}.",
                     evidence=(state, round(share, 1)),
                 )
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_what_a_move_taught_counts_at_once(self, seed):
+        """Both actions lose, and values begin with 0: whichever came first, the other one is the better now."""
+        env = Duel(np.full((1, 2, 1), -3.0), np.zeros((1, 2, 1), dtype=int), limit=2, seed=seed)
+        train_minimax_q(env, 1, 2, 1, 1, 1.0, 0.0, 0.0, rng(seed))
+        assert_equal(sorted(move[1] for move in env.log), [0, 1])
 
     def test_no_episode(self):
         assert_close(train_minimax_q(Duel(*walk(2, 2, 3)), 2, 2, 3, 0, 0.5, 0.5, 0.5, rng()), np.zeros((2, 2, 3)))
