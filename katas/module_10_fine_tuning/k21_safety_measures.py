@@ -65,7 +65,8 @@ somewhere else.
 
 **Why is a torn line no tampering?**  A machine may die while it writes.  What it leaves is the
 beginning of a line, and that is no JSON.  The chain goes on after it without a gap.  Whoever makes
-a real entry unreadable breaks the chain at the next one.  At the end of the log, the head tells.
+a real entry unreadable breaks the chain at the next one.  At the end of the log only the head
+tells, and only until the next entry is added there.
 
 **Worked by hand**
 

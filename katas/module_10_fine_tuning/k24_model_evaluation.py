@@ -173,8 +173,8 @@ def expected_calibration_error(confidences: Tensor, correct: Tensor, bins: int =
     confidences  (n,) floats from 0 to 1
     correct      (n,) of bool, or integers 0 and 1
 
-    Bin i holds what is above i / bins and at most (i + 1) / bins; a confidence of 0 is in the first.  Empty bins
-    count for nothing.  The answer is a float.
+    Bin i holds what is above i / bins and at most (i + 1) / bins; a confidence of 0 is in the first.  Where an
+    edge is no exact float (0.3 of ten bins), either of its two bins is right.  Empty bins count for nothing.  The answer is a float.
 
     Raises ValueError, naming both numbers, if the lengths differ, or if both are 0.
     """

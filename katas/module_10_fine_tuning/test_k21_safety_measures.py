@@ -221,7 +221,7 @@ class TestContentFilter:
         thresholds = dict.fromkeys(("abuse", "spam", "violence"), 0.5)
         assert_equal(content_filter("x", scorers, thresholds), ["violence", "abuse", "spam"])
 
-    @pytest.mark.parametrize("bad", [NAN, np.float32("nan"), None, "high"], ids=repr)
+    @pytest.mark.parametrize("bad", [NAN, np.float32("nan"), None, "high", "0.1"], ids=repr)
     def test_a_score_that_is_none(self, bad):
         scorers = {"before": lambda t: 0.0, "broken": lambda t: bad, "after": lambda t: 0.9}
         assert_equal(content_filter("x", scorers, dict.fromkeys(scorers, 0.5)), ["broken", "after"])
