@@ -720,6 +720,13 @@ class TestSoftPrompt:
         with raises(ValueError, word):
             SoftPrompt(a_vocabulary(), 3, given)
 
+    @pytest.mark.parametrize("size", [3, 40])
+    def test_vocabularies_of_other_sizes(self, size):
+        embedding = nn.Embedding(size, 2)
+        assert_close(SoftPrompt(embedding, 1, [size - 1]).weight.detach(), embedding.weight.detach()[-1:])
+        with raises(ValueError, size):
+            SoftPrompt(embedding, 1, [size])
+
     def test_loss_matches_pefts(self):
         model, mask = a_llama(), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
         peft = pytest.importorskip("peft", reason=NEEDS_PEFT)

@@ -188,6 +188,9 @@ class TestTextrankWeights:
         w = 1 / math.log(3)
         assert_close(weights, np.array([[0, 0, w], [0, 0, w], [w, w, 0]]))
 
+    def test_one_word_beside_two(self):
+        assert_close(textrank_weights([["x"], ["x", "y"]]), np.array([[0, 1], [1, 0]]) / math.log(2))
+
     def test_empty_sentences(self):
         weights = textrank_weights([[], ["x", "y"], [], ["y", "x"]])
         expected = np.zeros((4, 4))
@@ -315,8 +318,9 @@ class TestPagerank:
         weights = np.array([[0.0, 2, 1], [0, 0, 0], [4, 0, 0]])
         assert_close(pagerank(weights, 0.7), walked(weights, 0.7), atol=1e-9)
 
-    def test_no_link_at_all(self):
-        assert_close(pagerank(np.zeros((4, 4))), np.full(4, 0.25), atol=1e-9)
+    @pytest.mark.parametrize("n", [1, 4])
+    def test_no_link_at_all(self, n):
+        assert_close(pagerank(np.zeros((n, n))), np.full(n, 1 / n), atol=1e-9)
 
     def test_links_have_a_direction(self):
         """Everything leads to the first."""

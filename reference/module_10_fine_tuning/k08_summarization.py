@@ -62,7 +62,7 @@ def lexrank_weights(sentences: Sequence[Sequence[str]], threshold: float | None 
             # log(n/n) = 0: a word of all sentences says nothing about any.
             vectors[i, column[word]] = count * math.log(n / in_sentences[word])
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors /= np.where(norms > 0, norms, 1)
+    vectors /= norms + (norms == 0)
     cosines = vectors @ vectors.T
     return cosines if threshold is None else (cosines > threshold).astype(float)
 
@@ -78,7 +78,7 @@ def pagerank(weights: np.ndarray, damping: float = 0.85) -> np.ndarray:
         raise ValueError("weights must not be negative")
     totals = weights.sum(axis=1, keepdims=True)
     # Who has no link goes anywhere.
-    steps = np.where(totals > 0, weights / np.where(totals > 0, totals, 1), 1 / max(n, 1))
+    steps = np.divide(weights, totals, out=np.full((n, n), 1 / max(n, 1)), where=totals > 0)
     # score = (1 - damping)/n + damping · stepsᵀ score is a linear system, of full rank as damping is below 1.
     return np.linalg.solve(np.eye(n) - damping * steps.T, np.full(n, (1 - damping) / max(n, 1)))
 
