@@ -10,6 +10,7 @@ from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from fixtures.linear_lead import Lead
+from fixtures.one_thread import on_one_thread  # noqa: F401
 from katas.module_10_fine_tuning.k22_adversarial_robustness import (
     adversarial_training,
     attack_report,
