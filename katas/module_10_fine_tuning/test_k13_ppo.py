@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
-from fixtures.walk import corridor
 from fixtures.one_thread import on_one_thread  # noqa: F401
+from fixtures.walk import corridor
 from katas.module_10_fine_tuning.k13_ppo import (
     Batch,
     approximate_kl,
