@@ -172,6 +172,11 @@ class TestFgsm:
         model, x, y = case((5, 3))
         watch(model, lambda: fgsm(model, x, y, 0.1))
 
+    def test_x_requires_no_gradient_afterwards(self):
+        model, x, y = case((5, 3))
+        fgsm(model, x, y, 0.1)
+        assert_equal((x.requires_grad, x.grad), (False, None))
+
     def test_nothing_requires_a_gradient(self):
         model, x, y = case((5, 3))
         x.requires_grad_()
@@ -324,6 +329,17 @@ class TestRandomStart:
         x = torch.full((50, 4), 0.5, dtype=torch.float64)
         found = random_start(x, 4.0, norm, seeded(9), low, high)
         assert_close((found.min(), found.max()), (f64(low)[0], f64(high)[0]))
+
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_a_batch_of_one(self, norm):
+        x = torch.full((1, 3), 0.5, dtype=torch.float64)
+        found = random_start(x, 0.25, norm, seeded(8))
+        assert_equal((tuple(found.shape), bool((found != x).all())), ((1, 3), True))
+
+    @pytest.mark.parametrize("norm", NORMS)
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_the_dtype_of_x(self, dtype, norm):
+        assert_equal(random_start(torch.full((4, 3), 0.5, dtype=dtype), 0.25, norm, seeded(8)).dtype, dtype)
 
     @pytest.mark.parametrize("norm", NORMS)
     def test_all_randomness_is_the_generators(self, norm):
@@ -731,8 +747,17 @@ class TestAttackReport:
         x, y = uniform((6, 4)), torch.ones(6, dtype=torch.int64)
         assert_equal(attack_report(Lead(w), x, y, 0.1, 3, seeded(3))["zero_gradients"], 0.0)
 
+    def test_the_box_is_from_0_to_1_unless_told(self):
+        model, x = Bumps(), uniform((60, 2), 4)
+        y = model(x).argmax(1)
+        expected = attack_report(model, x, y, 0.3, 3, seeded(1), 0.0, 1.0)
+        assert_equal(attack_report(model, x, y, 0.3, 3, seeded(1)), expected)
+        assert_equal(attack_report(model, x, y, 0.3, 3, seeded(1), high=1.0), expected)
+        assert_equal(attack_report(model, x, y, 0.3, 3, seeded(1), low=0.0), expected)
+
     def test_images(self):
-        model = Lead(normal((6,), 2))
+        """A whole column of the image has no gradient, the others have one."""
+        model = Lead([0.0, 1.0, 2.0, 0.0, -1.0, 1.0])
         x, y = uniform((5, 2, 3)), torch.ones(5, dtype=torch.int64)
         assert_equal(attack_report(model, x, y, 0.1, 3, seeded(3))["zero_gradients"], 0.0)
 

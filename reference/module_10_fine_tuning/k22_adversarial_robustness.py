@@ -21,7 +21,7 @@ def _norms(v: Tensor) -> Tensor:
 
 
 def _input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    x = x.detach().clone().requires_grad_()
+    x = x.detach().requires_grad_()
     # A sum, so that no example's gradient shrinks with the batch.  autograd.grad leaves the parameters' .grad alone.
     loss = F.cross_entropy(model(x), y, reduction="sum")
     return torch.autograd.grad(loss, x)[0]
@@ -50,7 +50,7 @@ def steepest_step(gradient: Tensor, size: float, norm: str) -> Tensor:
     if norm == "linf":
         return size * gradient.sign()
     lengths = _norms(gradient)
-    return torch.where(lengths > 0, size * gradient / lengths, torch.zeros_like(gradient))
+    return torch.where(lengths > 0, size * gradient / lengths, gradient)  # 0 stays 0
 
 
 def random_start(x: Tensor, eps: float, norm: str, generator: Generator, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -79,11 +79,10 @@ def pgd(
     low: float = 0.0,
     high: float = 1.0,
 ) -> Tensor:
-    _known(norm)
     if restarts < 1:
         raise ValueError(f"restarts must be 1 or more, got {restarts}")
     x = x.detach()
-    best, highest = x, torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
+    best, highest = x, torch.full((len(x),), -torch.inf, device=x.device)
     for _ in range(restarts):
         moved = random_start(x, eps, norm, generator, low, high)
         for _ in range(steps):
@@ -154,7 +153,7 @@ def attack_report(
         "fgsm": partial(fgsm, eps=eps, **box),
         "pgd": partial(many, eps=eps, step=2.5 * eps / steps, steps=steps),
         # Without steps only the random starts are left.
-        "random": partial(many, eps=eps, step=0.0, steps=0, restarts=steps),
+        "random": partial(many, eps=eps, step=eps, steps=0, restarts=steps),
         # A ball of this radius holds the whole box.
         "unbounded": partial(many, eps=width, step=2.5 * width / steps, steps=steps),
     }
