@@ -176,7 +176,7 @@ def content_filter(text: str, scorers: Mapping[str, Scorer], thresholds: Mapping
 
     - Every scorer is asked once, also after another one has flagged.
     - It fails closed: a scorer that raises an Exception, or gives NaN, or something that can't be compared with a
-      number (None, a text), flags its category.
+      number (None, a text, an array of two scores), flags its category.
 
     Raises ValueError, naming it, for a category that only one of the two has; before any scorer is asked.
     """
@@ -244,7 +244,8 @@ def read_incidents(path: Path, head: str | None = None) -> list[dict[str, Any]]:
     head  the hash that the last entry must have, kept elsewhere; START for a log without entries.  None: not checked
 
     - Lines end in "\\n"; the last one may lack it.
-    - A line that isn't JSON, in UTF-8, is torn: it is passed over, wherever it stands.
+    - A line that isn't JSON, in UTF-8, is torn: it is passed over, wherever it stands.  So decode it yourself:
+      json.loads takes bytes in UTF-16, too.
     - A file that isn't there has no entries.
 
     Raises ValueError, naming its number (the first line is 1, torn ones count), for the first line that is JSON and

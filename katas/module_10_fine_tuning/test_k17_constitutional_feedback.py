@@ -475,6 +475,11 @@ class TestRuleReward:
     def test_a_rule_that_stands_there_twice(self):
         assert_close(rule_reward("Q", "short", [RULES[1], RULES[1]]), 1.0)
 
+    def test_weights_keep_their_digits(self):
+        rules = [a_rule("a", 1 / 3), a_rule("b", -0.7), a_rule("c", 1234.567)]
+        assert_close([rule_reward("Q", answer, rules) for answer in ("a b", "a c")], [1 / 3 - 0.7, 1 / 3 + 1234.567])
+        assert_close(rule_reward("Q", "a b", [*rules, a_rule("x", 1.0, True)]), -1 - 1 / 3 - 0.7 - 1234.567)
+
     def test_no_rules(self):
         assert_close(rule_reward("Q", "polite", []), 0.0)
 
@@ -528,6 +533,18 @@ class TestFitPreference:
         """Here a small gradient doesn't mean that the weights are right: the loss is flat."""
         first, second, labels = some_pairs(rng, 30, 4, scale)
         assert_at_the_minimum(fit_preference(first, second, labels, 1e-6), first - second, labels, 1e-6)
+
+    @pytest.mark.parametrize(
+        ("x", "labels"),
+        [
+            (([2.0, 5.0], [-300.0, -300.0], [200.0, 1.0], [0.0, -2.0]), (0.0, 1.0, 1.0, 0.1)),
+            (([-10.0, 200.0], [-20.0, -30.0], [2.0, -1.0], [5.0, 2.0]), (1.0, 1.0, 0.1, 0.1)),
+        ],
+    )
+    def test_where_whole_newton_steps_go_too_far(self, x, labels):
+        """They end some 20 000 away from the minimum, where the sigmoid is flat."""
+        x, labels = numbers(*x), numbers(*labels)
+        assert_at_the_minimum(fit_preference(x, np.zeros_like(x), labels, 0.01), x, labels, 0.01)
 
     def test_labels_that_are_certain(self):
         """w solves l2 · w = Σ x · σ(-w x)."""

@@ -134,9 +134,16 @@ class TestChooseThreshold:
         assert_close(found, [11.0, 11.0])
 
     def test_nearly_the_target_doesnt(self):
-        assert_close(choose_threshold(SCORES, HARMFUL, "recall", 2 / 3 + 1e-7), 0.6)
-        assert_close(choose_threshold(SCORES, HARMFUL, "precision", 0.75 + 1e-7), 0.9)
-        assert_close(choose_threshold(SCORES, HARMFUL, "false_positives", 1 / 3 - 1e-7), 0.9)
+        for little in (1e-7, 1.5e-9):
+            assert_close(choose_threshold(SCORES, HARMFUL, "recall", 2 / 3 + little), 0.6)
+            assert_close(choose_threshold(SCORES, HARMFUL, "precision", 0.75 + little), 0.9)
+            assert_close(choose_threshold(SCORES, HARMFUL, "false_positives", 1 / 3 - little), 0.9)
+
+    def test_a_miss_of_exactly_a_billionth(self):
+        """Rates of 0, so that nothing is rounded."""
+        scores, harmful = numbers(3.0, 1.0), np.array([0, 1])
+        assert_close(choose_threshold(scores, harmful, "recall", 1e-9), math.inf)
+        assert_close(choose_threshold(scores, harmful, "false_positives", -1e-9), math.inf)
 
     def test_nothing_is_flagged(self):
         assert_close(choose_threshold(numbers(3.0, 1.0), np.array([0, 1]), "false_positives", 0.4), math.inf)
@@ -221,7 +228,7 @@ class TestContentFilter:
         thresholds = dict.fromkeys(("abuse", "spam", "violence"), 0.5)
         assert_equal(content_filter("x", scorers, thresholds), ["violence", "abuse", "spam"])
 
-    @pytest.mark.parametrize("bad", [NAN, np.float32("nan"), None, "high", "0.1"], ids=repr)
+    @pytest.mark.parametrize("bad", [NAN, np.float32("nan"), None, "high", "0.1", np.array([0.1, 0.2])], ids=repr)
     def test_a_score_that_is_none(self, bad):
         scorers = {"before": lambda t: 0.0, "broken": lambda t: bad, "after": lambda t: 0.9}
         assert_equal(content_filter("x", scorers, dict.fromkeys(scorers, 0.5)), ["broken", "after"])
@@ -363,9 +370,17 @@ class TestPValue:
         p_value(numbers(0.9, 0.8), numbers(0.3, 0.2), 6, rng)
         assert_equal(rng.bit_generator.state, before)
 
-    def test_never_0(self, rng):
+    @pytest.mark.parametrize("limit", [150, 1])
+    def test_never_0(self, rng, limit):
         x, y = np.linspace(1.0, 2.0, 20), np.linspace(-1.0, 0.0, 20)
-        assert_close(p_value(x, y, 150, rng), 1 / 151)
+        assert_close(p_value(x, y, limit, rng), 1 / (limit + 1))
+
+    @pytest.mark.parametrize("limit", [2, 1])
+    @pytest.mark.parametrize(("lower", "counts"), [(5e-10, True), (1e-9, True), (1.5e-9, False)])
+    def test_a_sum_that_is_lower_by_a_billionth(self, rng, lower, counts, limit):
+        """Two splits: all of them, or one that is drawn.  Sums of one number, so that nothing is rounded."""
+        found = [p_value(numbers(0.0), numbers(-lower), limit, rng) for _ in range(30)]
+        assert_close(min(found), 1.0 if counts else 0.5)
 
     @pytest.mark.parametrize(("m", "k"), [(7, 7), (4, 11)])
     @pytest.mark.parametrize("shift", [0.1, 0.6])
@@ -557,7 +572,7 @@ class TestReadIncidents:
         assert_equal(read_incidents(tmp_path / "log"), INCIDENTS)
 
     @pytest.mark.parametrize("at", range(4))
-    @pytest.mark.parametrize("torn", [b"{", b"", b'{"previous": "\xc3', b"\x00\xff"])
+    @pytest.mark.parametrize("torn", [b"{", b"", b'{"previous": "\xc3', b"\x00\xff", '{"n": 1}'.encode("utf-16-le")])
     def test_torn_lines_are_passed_over(self, tmp_path, torn, at):
         lines = [json.dumps(entry).encode() for entry in chain(INCIDENTS[:3])]
         (tmp_path / "log").write_bytes(b"\n".join([*lines[:at], torn, *lines[at:]]) + b"\n")

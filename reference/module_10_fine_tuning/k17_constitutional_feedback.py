@@ -97,7 +97,7 @@ def ai_labels(
         sum(compare(judge, *pair, principle).probability for principle in principles) / len(principles)
         for pair in pairs
     ]
-    return np.clip(np.array(labels, dtype=np.float64), low, high)
+    return np.clip(labels, low, high)
 
 
 def rule_reward(prompt: str, answer: str, rules: Sequence[Rule]) -> float:
@@ -123,7 +123,7 @@ def fit_preference(first: Array, second: Array, labels: Array, l2: float) -> Arr
         gradient = x.T @ (p - labels) + l2 * w
         hessian = x.T @ (x * (p * (1 - p))[:, None]) + l2 * np.eye(len(w))
         step = np.linalg.solve(hessian, gradient)
-        if np.abs(step).max(initial=0.0) < 1e-10:
+        if np.linalg.norm(step) < 1e-10:
             break
         # A full Newton step may go too far where the sigmoid is flat.
         size, before = 1.0, objective(w)

@@ -98,8 +98,8 @@ def append_incident(path: Path, incident: dict[str, Any]) -> str:
     line = json.dumps({"previous": previous, "incident": incident, "hash": digest})
     # Whatever a crash left of a line ends here, and can't spoil the next one.
     begin = "" if not data or data.endswith(b"\n") else "\n"
-    with path.open("a", encoding="utf-8", newline="") as file:
-        file.write(f"{begin}{line}\n")
+    with path.open("ab") as file:
+        file.write(f"{begin}{line}\n".encode())
     return digest
 
 
