@@ -141,10 +141,11 @@ class TestNoisyCounts:
         noisy_counts(model, normal((3,)), 5, 0.5, seeded(1))
         assert_equal((set(model.modes), model.training), ({training}, training))
 
-    def test_float32_stays_float32(self):
-        model = Seen(3, dtype=torch.float32)
-        noisy_counts(model, normal((3,)).float(), 5, 0.5, seeded(1))
-        assert_equal({one.dtype for one in model.inputs}, {torch.float32})
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_the_dtype_stays(self, dtype):
+        model = Seen(3, dtype=dtype)
+        noisy_counts(model, normal((3,)).to(dtype), 5, 0.5, seeded(1))
+        assert_equal({one.dtype for one in model.inputs}, {dtype})
 
     def test_all_randomness_is_the_generators(self):
         seen = []
@@ -233,6 +234,11 @@ class TestPredictSmoothed:
         predict_smoothed(model, normal((3,)), 10, 0.5, 0.05, seeded(1), 4)
         assert_equal((max(map(len, model.inputs)) <= 4, sum(map(len, model.inputs))), (True, 10))
 
+    def test_a_thousand_by_default(self):
+        model = Seen(3)
+        predict_smoothed(model, normal((3,)), 1300, 0.5, 0.05, seeded(1))
+        assert_equal(max(len(one) for one in model.inputs) <= 1000, True)
+
     def test_it_is_an_int(self):
         assert_equal(type(predict_smoothed(Always(1), f64(0.0), 20, 0.1, 0.05, seeded(1))), int)
 
@@ -266,8 +272,9 @@ class TestLowerConfidenceBound:
             if too_high > alpha + 1e-9:
                 fail(f"For p = {p} the bound is too high with a chance of {too_high:.4f}.", evidence=round(too_high, 6))
 
-    def test_nothing_succeeded(self):
-        assert_equal([lower_confidence_bound(0, n, 0.05) for n in (1, 10, 1000)], [0.0, 0.0, 0.0])
+    @pytest.mark.parametrize("alpha", [0.05, math.nextafter(1.0, 0.0)])
+    def test_nothing_succeeded(self, alpha):
+        assert_equal([lower_confidence_bound(0, n, alpha) for n in (1, 10, 1000)], [0.0, 0.0, 0.0])
 
     def test_it_is_a_float(self):
         assert_equal({type(lower_confidence_bound(k, 3, 0.05)) for k in range(4)}, {float})
@@ -390,6 +397,11 @@ class TestCertify:
         certify(model, normal((3,)), 9, 15, 0.5, 0.05, seeded(1), 4)
         sizes = [len(one) for one in model.inputs]
         assert_equal((max(sizes) <= 4, sum(sizes)), (True, 24))
+
+    def test_a_thousand_by_default(self):
+        model = Seen(3)
+        certify(model, normal((3,)), 1200, 1300, 0.5, 0.05, seeded(1))
+        assert_equal(max(len(one) for one in model.inputs) <= 1000, True)
 
     def test_types(self):
         for pattern in ((1,), (0, 1)):
@@ -533,6 +545,12 @@ class TestNoiseTraining:
             p.grad = torch.full_like(p, 2.0)
         model, _ = train(model=before)
         assert_close(dict(model.state_dict()), dict(by_hand(model.inputs, 10, 3)[0].state_dict()))
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_the_dtype_stays(self, dtype):
+        model, x = Seen(3, dtype=dtype), normal((6, 3)).to(dtype)
+        noise_training(model, x, torch.arange(6) % 4, torch.optim.SGD(model.parameters(), lr=0.1), 0.5, 1, 4, seeded(1))
+        assert_equal({one.dtype for one in model.inputs}, {dtype})
 
     def test_images_and_the_data_stay(self):
         x, y = far_apart(6, 4).view(6, 2, 2), torch.arange(6) % 4
@@ -778,8 +796,8 @@ def outcome(name: str, changed: int, queries: int) -> dict:
 class TestAttackSummary:
     def test_five_numbers(self):
         results = [
-            outcome("success", 2, 11),
-            outcome("failure", 4, 30),
+            outcome("success", 4, 11),
+            outcome("failure", 5, 30),
             outcome("skipped", 0, 1),
             outcome("success", 3, 16),
             outcome("success", 2, 12),
@@ -787,7 +805,7 @@ class TestAttackSummary:
             outcome("success", 1, 8),
             outcome("skipped", 0, 1),
         ]
-        expected = {"accuracy": 5 / 8, "under_attack": 1 / 8, "success": 4 / 5, "changed": 2.0, "queries": 77 / 5}
+        expected = {"accuracy": 5 / 8, "under_attack": 1 / 8, "success": 4 / 5, "changed": 2.5, "queries": 77 / 5}
         assert_close(attack_summary(results), expected)
 
     def test_all_skipped(self):

@@ -162,7 +162,7 @@ def substitution_attack(
         raise ValueError(f"budget must be 1 or more, got {budget}")
     words, changed, queries = list(words), [], 1
     first = predict([words])[0]
-    if int(first.argmax()) != label:
+    if first.argmax() != label:
         return {"outcome": "skipped", "words": words, "changed": changed, "queries": queries}
     now = first[label].item()
     importance = word_importance(predict, words, label, now).tolist()
@@ -172,7 +172,7 @@ def substitution_attack(
     for i in sorted(range(len(words)), key=lambda i: -importance[i]):
         if outcome == "success" or len(changed) == budget:
             break
-        choices = synonyms.get(words[i], [])
+        choices = synonyms.get(words[i])
         if not choices:
             continue
         texts = [[*words[:i], choice, *words[i + 1 :]] for choice in choices]
