@@ -322,6 +322,11 @@ class TestPagerank:
     def test_no_link_at_all(self, n):
         assert_close(pagerank(np.zeros((n, n))), np.full(n, 1 / n), atol=1e-9)
 
+    def test_sums_of_float32_are_taken_in_float64(self):
+        """In float32 2²⁴ + 1 is 2²⁴."""
+        weights = np.array([[0, 2**24, 1], [1, 0, 1], [1, 1, 0]], dtype=np.float32)
+        assert_close(pagerank(weights), walked(weights.astype(np.float64), 0.85), rtol=0, atol=1e-9)
+
     def test_links_have_a_direction(self):
         """Everything leads to the first."""
         weights = np.array([[1.0, 0, 0], [1, 0, 0], [1, 0, 0]])
