@@ -226,6 +226,12 @@ class TestShapleyIteration:
         values, _ = shapley_iteration(np.ones((1, 2, 2, 1)), game[None], 0.9, 0.5)
         is_within(values, np.array([10 * small_value(game)]), 0.5, "The value")
 
+    @pytest.mark.parametrize("tol", [0.01, 5.0])
+    def test_begins_with_0(self, tol):
+        """Where nothing pays, 0 is right from the start, and no sweep changes it."""
+        p, r = some_game(3, 2, 3, 5)
+        assert_close(shapley_iteration(p, 0 * r, 0.6, tol)[0], np.zeros(3), atol=1e-5)
+
     def test_with_an_opponent_who_has_no_choice_it_is_value_iteration(self):
         p, r = some_game(3, 3, 1, 3)
         best = np.full(3, -math.inf)
@@ -761,12 +767,18 @@ class TestPlanWithOptions:
         _, chosen = plan_with_options(p[:, [0, 0]], r[:, [0, 0]], [never, single(1, 3), single(0, 3)], 0.7, 1e-6)
         assert_equal(np.asarray(chosen).tolist(), [1, 0, 1])
 
-    def test_within_a_billionth_is_equal(self):
-        p, r = np.ones((1, 3, 1)), np.array([[1.0, 1.0 + 5e-10, 0.0]])
+    @pytest.mark.parametrize(("gap", "expected"), [(5e-10, 1), (1.5e-9, 2), (1e-8, 2)])
+    def test_within_a_billionth_is_equal(self, gap, expected):
+        p, r = np.ones((1, 3, 1)), np.array([[1.0, 1.0 + gap, 0.0]])
         options = [single(2, 1), single(0, 1), single(1, 1)]
-        assert_equal(np.asarray(plan_with_options(p, r, options, 0.5, 1e-6)[1]).tolist(), [1])
-        r = r + np.array([[0.0, 1e-8, 0.0]])
-        assert_equal(np.asarray(plan_with_options(p, r, options, 0.5, 1e-6)[1]).tolist(), [2])
+        assert_equal(np.asarray(plan_with_options(p, r, options, 0.5, 1e-6)[1]).tolist(), [expected])
+
+    @pytest.mark.parametrize("tol", [0.01, 5.0])
+    def test_begins_with_0(self, tol):
+        """Where nothing pays, 0 is right from the start, and no sweep changes it."""
+        p, r = some(4, 2, 11)
+        options = [single(0, 4), some_option(4, 2)]
+        assert_close(plan_with_options(p, 0 * r, options, 0.6, tol)[0], np.zeros(4))
 
     def test_numbers_of_options_come_out(self):
         _, chosen = plan_with_options(*some(4, 2), [single(0, 4)], 0.5, 0.1)

@@ -138,6 +138,13 @@ class TestConservativeLoss:
         expected = 2 * math.log1p(math.exp(-2)) + 2
         assert_close(conservative_loss(q, log, np.array([far, far - 2.0]), 1.0, 0.0), expected)
 
+    @pytest.mark.parametrize("far", [10_000.0, -10_000.0])
+    def test_large_values_of_both_signs(self, far):
+        """lse is 10 000 here, whichever action has it."""
+        log = log_of((0, 0, 0.0, 0, True, False), (0, 2, 0.0, 0, True, False))
+        q, targets = np.array([[far, 3.0, -far]]), np.array([far, -far])
+        assert_close(conservative_loss(q, log, targets, 0.5, 0.0), 10_000.0)
+
     def test_a_python_float(self):
         assert_equal(type(conservative_loss(np.zeros((4, 3)), some_log(), np.zeros(40), 1.0, 1.0)), float)
 
@@ -196,6 +203,27 @@ class TestConservativeFit:
         targets = np.clip(rng(7).normal(size=60), -1, 1) * scale
         expected = least(log, targets, 4, 3, alpha, l2)
         assert_close(conservative_fit(log, targets, 4, 3, alpha, l2), expected, rtol=0, atol=1.1e-6)
+
+    @pytest.mark.parametrize(
+        ("counts", "targets", "alpha", "l2"),
+        [
+            ([3, 0, 8], [-386.0, 0.0, -110.0], 0.3, 0.01),
+            ([3, 0, 5], [-152.0, 0.0, -466.0], 0.3, 0.001),
+            ([4, 3, 0], [-24.0, -8.0, 0.0], 0.3, 0.1),
+            ([300, 500, 200], [4.0, -7.0, 9.0], 100.0, 0.001),
+        ],
+    )
+    def test_where_steps_that_are_too_long_lead_to_and_fro(self, counts, targets, alpha, l2):
+        actions = np.repeat(np.arange(3), counts).tolist()
+        log, aims = log_of(*[(0, a, 0.0, 0, True, False) for a in actions]), np.array([targets[a] for a in actions])
+        expected = least(log, aims, 1, 3, alpha, l2)
+        assert_close(conservative_fit(log, aims, 1, 3, alpha, l2), expected, rtol=0, atol=1.1e-6)
+
+    @pytest.mark.parametrize("sign", [1.0, -1.0])
+    def test_where_all_values_go_the_same_way(self, sign):
+        log, targets = log_of(*[(0, a, 0.0, 0, True, False) for a in (0, 1, 1, 2)]), sign * np.array([40.0, 5, 9, 2])
+        expected = least(log, targets, 1, 3, 3.0, 0.1)
+        assert_close(conservative_fit(log, targets, 1, 3, 3.0, 0.1), expected, atol=1.1e-6)
 
     def test_without_a_penalty_a_shrunken_mean(self):
         log, targets = log_of(*[(1, a, 0.0, 0, False, False) for a in (0, 2, 2, 2)]), np.array([3.0, 1.0, 5.0, -1.5])

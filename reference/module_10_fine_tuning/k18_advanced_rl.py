@@ -63,12 +63,11 @@ def solve_game(payoff: Array) -> tuple[float, Array]:
 
     Raises ValueError, naming the shape, if payoff hasn't two axes, or has no entry.
     """
-    payoff = np.asarray(payoff, dtype=float)
     if payoff.ndim != 2 or not payoff.size:
         raise ValueError(f"payoff must have rows and columns, got the shape {payoff.shape}")
     m, n = payoff.shape
     # The variables are x[0] … x[m-1] and v.  linprog minimises, so it gets -v.
-    cost = np.append(np.zeros(m), -1.0)
+    cost = -np.eye(m + 1)[m]
     # v - Σ_a x[a] M[a, b] ≤ 0 for each column b
     at_most = np.hstack([-payoff.T, np.ones((n, 1))])
     total = np.append(np.ones(m), 0.0)[None]
@@ -150,10 +149,10 @@ def train_minimax_q(
         over = False
         while not over:
             if generator.random() < epsilon:
-                action = int(generator.integers(actions))
+                action = generator.integers(actions)
             else:
                 strategy = solve_game(q[state])[1]
-                action = int(generator.choice(actions, p=strategy))
+                action = generator.choice(actions, p=strategy)
             next_state, reward, terminated, truncated, info = env.step(action)
             # Only a true end cuts off the future; the clock doesn't.
             minimax_q_step(q, Round(state, action, info["opponent"], reward, next_state, terminated), alpha, gamma)
@@ -176,12 +175,12 @@ def run_option(env: Any, state: int, option: Option, gamma: float, generator: np
         raise ValueError(f"the option may not start in state {state}")
     here, total, steps = state, 0.0, 0
     while True:
-        here, reward, terminated, truncated, _ = env.step(int(option.policy[here]))
+        here, reward, terminated, truncated, _ = env.step(option.policy[here])
         total += gamma**steps * reward
         steps += 1
         # random() is below 1, so β = 1 always stops and β = 0 never does.
         if terminated or truncated or generator.random() < option.stop[here]:
-            return Stretch(state, float(total), here, steps, bool(terminated), bool(truncated))
+            return Stretch(state, float(total), here, steps, terminated, truncated)
 
 
 def smdp_q_step(q: Array, option: int, stretch: Stretch, allowed: Array, alpha: float, gamma: float) -> float:
@@ -237,7 +236,7 @@ def plan_with_options(
     if not allowed.any(1).all():
         raise ValueError(f"no option may start in state {allowed.any(1).argmin()}")
     models = [option_model(transitions, rewards, option, gamma) for option in options]
-    gains, chains = (np.stack(part) for part in zip(*models, strict=True))
+    gains, chains = map(np.stack, zip(*models, strict=True))
 
     def option_values(values: Array) -> Array:
         # No γ: it is in the chains already.

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from torch import Tensor
 
 Array = np.ndarray
@@ -119,7 +120,7 @@ def importance_sampling(log: Log, behaviour: Array, target: Array, gamma: float,
         raise ValueError(f"unknown kind {kind!r}; expected 'ordinary', 'weighted' or 'per-decision'")
     made = behaviour[log.states, log.actions]
     if (made == 0).any():
-        first = int((made == 0).argmax())
+        first = (made == 0).argmax()
         raise ValueError(f"behaviour never takes action {log.actions[first]} in state {log.states[first]}")
     ratios = target[log.states, log.actions] / made
     weights, returns, stepwise = [], [], []
@@ -197,29 +198,26 @@ def meta_train(
         worth = meta_objective(now, rewards, rate, steps, first_order)
         (uphill,) = torch.autograd.grad(worth, now)
         now = now.detach() + meta_rate * uphill
-    return now.detach()
+    return now
 
 
 def _fit_state(count: Array, total: Array, alpha: float, l2: float) -> Array:
     """Newton's method for one state: counts (A,) of its moves, and sums (A,) of their targets."""
     n = count.sum()
-    q = total / (count + l2)  # the answer without a penalty
+    q = np.zeros(len(count))
 
-    def objective(q: Array) -> float:
-        lse = q.max() + np.log(np.exp(q - q.max()).sum())
-        return float((count + l2) @ q**2 / 2 - total @ q + alpha * (n * lse - count @ q))
+    def gradient(q: Array) -> Array:
+        return (count + l2) * q - total + alpha * (n * softmax(q) - count)
 
     for _ in range(200):
-        policy = np.exp(q - q.max())
-        policy /= policy.sum()
-        gradient = (count + l2) * q - total + alpha * (n * policy - count)
+        policy = softmax(q)
         hessian = np.diag(count + l2) + alpha * n * (np.diag(policy) - np.outer(policy, policy))
-        step = np.linalg.solve(hessian, gradient)
-        # A full step may go too far where softmax is flat.
-        size, before = 1.0, objective(q)
-        while size > 1e-8 and objective(q - size * step) > before + 1e-12 * abs(before):
-            size /= 2
-        q = q - size * step
-        if np.abs(step).max() < 1e-10:
+        step = np.linalg.solve(hessian, gradient(q))
+        if np.abs(step).max() < 1e-9:
             break
+        # A full step may go too far where softmax is flat: at its end the way may rise, but half as steeply as it fell.
+        # The loss itself would be too coarse a measure near the minimum, where rounding hides what a step brings.
+        while -2 * gradient(q - step) @ step > gradient(q) @ step:
+            step /= 2
+        q = q - step
     return q
