@@ -331,7 +331,7 @@ class TestSkewness:
     def test_turned_around_it_has_the_other_sign(self):
         assert_close(skewness(torch.tensor([3, 3, 0])), -1 / math.sqrt(2))
 
-    @pytest.mark.parametrize("counts", [[4, 4, 4], [0], [0, 0]])
+    @pytest.mark.parametrize("counts", [[4, 4, 4], [0], [0, 0], [0.1, 0.1, 0.1]])
     def test_all_equal(self, counts):
         found = skewness(torch.tensor(counts))
         assert_equal((found, type(found)), (0.0, float))

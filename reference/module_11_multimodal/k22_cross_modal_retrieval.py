@@ -72,9 +72,11 @@ def occurrences(similarities: Tensor, k: int) -> Tensor:
 
 
 def skewness(counts: Tensor) -> float:
+    if counts.min() == counts.max():  # asked of the counts: the spread of equal numbers may be 1e-17
+        return 0.0
     away = counts.double() - counts.double().mean()
     spread = away.square().mean().sqrt()
-    return (away / spread).pow(3).mean().item() if spread > 0 else 0.0
+    return (away / spread).pow(3).mean().item()
 
 
 def csls(similarities: Tensor, k: int) -> Tensor:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dojo.curriculum.katas import open_dojo
+from dojo.curriculum.katas import open_dojo, read_toml
 from tests.diagnosis.real import ROOT, Case, Told, told_of
 
 TABLE = Path(__file__).with_name("real_answers.txt")
@@ -60,8 +60,11 @@ def test_there_are_enough_of_all_modules():
     modules = {kata.name: kata.module[:9] for kata in open_dojo(ROOT).katas}
     assert len(CASES) >= 300
     assert len({case.name + case.find + case.swap for case in CASES}) == len(CASES)
-    counts = [sum(modules[case.kata] == m for case in CASES) for m in sorted(set(modules.values()))]
-    assert min(counts) >= 30
+    # A module that is being written has no proven kata yet: its wrong answers come with its attack.
+    being_written = read_toml(ROOT / "reference" / "open.toml")
+    proven = {module for name, module in modules.items() if name not in being_written}
+    counts = {module: sum(modules[case.kata] == module for case in CASES) for module in proven}
+    assert {module: count for module, count in counts.items() if count < 30} == {}
 
 
 def test_each_still_stands_in_its_reference():
