@@ -238,6 +238,10 @@ class TestMultiHead:
         with raises(ValueError, 5):
             model(x, 5)
 
+    def test_a_second_head(self):
+        model = MultiHead(nn.Identity(), 4, [2])
+        assert_equal((model.add_head(3), [tuple(head.weight.shape) for head in model.heads]), (1, [(2, 4), (3, 4)]))
+
     @pytest.mark.parametrize("training", [True, False])
     def test_a_new_head_is_in_the_models_mode(self, training):
         model = a_model().train(training)

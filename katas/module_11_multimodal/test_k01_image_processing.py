@@ -360,7 +360,7 @@ class TestResizeBilinear:
         image[0, [0, 2, 3, 5, 6, 8]] = 1
         assert_close(resize_bilinear(image, 1, 3), np.zeros((1, 3)))
 
-    @pytest.mark.parametrize(("height", "width"), [(0, 3), (4, -2)])
+    @pytest.mark.parametrize(("height", "width"), [(0, 3), (4, -2), (4, 0), (-1, 3)])
     def test_refuses_a_size_below_1(self, height, width):
         with raises(ValueError, "height", height, "width", width):
             resize_bilinear(np.ones((3, 3)), height, width)
@@ -403,7 +403,7 @@ class TestResizeArea:
         stripes = np.tile([0.0, 1.0], (1, 27))
         assert_close(resize_area(stripes, 1, 18), np.tile([1 / 3, 2 / 3], (1, 9)))
 
-    @pytest.mark.parametrize(("height", "width"), [(0, 3), (4, -2)])
+    @pytest.mark.parametrize(("height", "width"), [(0, 3), (4, -2), (4, 0), (-1, 3)])
     def test_refuses_a_size_below_1(self, height, width):
         with raises(ValueError, "height", height, "width", width):
             resize_area(np.ones((3, 3)), height, width)

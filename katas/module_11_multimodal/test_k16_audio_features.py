@@ -509,7 +509,7 @@ class TestGriffinLim:
 
     @pytest.mark.parametrize("momentum", [0.0, 0.4, 0.99])
     @pytest.mark.parametrize("steps", [1, 2, 5])
-    @pytest.mark.parametrize(("size", "hop", "length"), [(16, 4, 41), (15, 5, 52)])
+    @pytest.mark.parametrize(("size", "hop", "length"), [(16, 4, 41), (15, 5, 55)])
     def test_matches_the_same_steps_with_torchs_transforms(self, size, hop, length, steps, momentum):
         window, frames = torchs_window(size), (length + 2 * (size // 2) - size) // hop + 1
         shape = (2, size // 2 + 1, frames)

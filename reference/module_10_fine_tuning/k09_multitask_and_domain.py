@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def task_probabilities(sizes: list[int], temperature: float = 1.0, limit: int | 
 
 
 def expected_passes(sizes: list[int], probabilities: Tensor, examples: int) -> Tensor:
-    return examples * probabilities / torch.tensor(sizes, dtype=probabilities.dtype)
+    return examples * probabilities / torch.tensor(sizes)
 
 
 class TaskBatches:
@@ -105,7 +106,7 @@ def replay_counts(share: float, batch_size: int, steps: int) -> list[int]:
         raise ValueError(f"share must be from 0 to 1, got {share}")
     # Rounding the total, not each count: what a batch lacks comes with a later one.
     totals = [round(share * batch_size * t) for t in range(steps + 1)]
-    return [totals[t + 1] - totals[t] for t in range(steps)]
+    return [after - before for before, after in pairwise(totals)]
 
 
 def _windows(ids: Tensor, n: int, length: int, generator: Generator) -> Tensor:
@@ -127,14 +128,14 @@ def mixed_batches(
 def text_loss(model: Callable[[Tensor], Tensor], ids: Tensor, length: int) -> float:
     if len(ids) < 2:
         raise ValueError(f"a text of {len(ids)} tokens has nothing to predict")
-    total = 0.0
+    total, n = 0.0, len(ids) - 1
     # Neighbours share a token: the last target of one is the first input of the next.
-    for start in range(0, len(ids) - 1, length):
+    for start in range(0, n, length):
         window = ids[start : start + length + 1]
         with torch.no_grad():
             logits = model(window[None, :-1])[0]
         total += F.cross_entropy(logits, window[1:], reduction="sum").item()
-    return total / (len(ids) - 1)
+    return total / n
 
 
 def continued_pretraining(
@@ -144,7 +145,7 @@ def continued_pretraining(
     model.train()
     for ids, is_old in batches:
         logits = model(ids[:, :-1])
-        each = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none").mean(1)
+        each = F.cross_entropy(logits.mT, ids[:, 1:], reduction="none")
         optimizer.zero_grad()
         each.mean().backward()
         optimizer.step()

@@ -119,8 +119,9 @@ def importance_sampling(log: Log, behaviour: Array, target: Array, gamma: float,
     if kind not in ("ordinary", "weighted", "per-decision"):
         raise ValueError(f"unknown kind {kind!r}; expected 'ordinary', 'weighted' or 'per-decision'")
     made = behaviour[log.states, log.actions]
-    if (made == 0).any():
-        first = (made == 0).argmax()
+    never = np.flatnonzero(made == 0)
+    if never.size:
+        first = never[0]
         raise ValueError(f"behaviour never takes action {log.actions[first]} in state {log.states[first]}")
     ratios = target[log.states, log.actions] / made
     weights, returns, stepwise = [], [], []

@@ -1,10 +1,12 @@
 """Image processing: the reference."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 Array = np.ndarray
 
-GREY = np.array([0.2126, 0.7152, 0.0722])
+GREY = (0.2126, 0.7152, 0.0722)
 
 
 def srgb_to_linear(image: Array) -> Array:
@@ -32,13 +34,13 @@ def rgb_to_hsv(image: Array) -> Array:
 def hsv_to_rgb(image: Array) -> Array:
     hue, saturation, value = np.moveaxis(image[..., None], -2, 0)
     # Each colour is full for a third of the wheel, falls for a sixth, and is gone for a third.
-    place = (6 * hue + np.array([5, 3, 1])) % 6
+    place = (6 * hue + [5, 3, 1]) % 6
     lack = np.minimum(place, 4 - place).clip(0, 1)
     return value * (1 - saturation * lack)
 
 
 def equalize(image: Array) -> Array:
-    below = np.bincount(image.ravel(), minlength=256).cumsum()
+    below = np.bincount(image.ravel()).cumsum()
     first = below[image.min()]
     if first == image.size:
         return image.copy()
@@ -60,7 +62,7 @@ def blur(image: Array, sigma: float) -> Array:
 
 
 def sobel(image: Array) -> tuple[Array, Array]:
-    slope, smooth = np.array([-0.5, 0.0, 0.5]), np.array([0.25, 0.5, 0.25])
+    slope, smooth = [-0.5, 0.0, 0.5], [0.25, 0.5, 0.25]
     across = _filter(_filter(image, slope, 1), smooth, 0)
     down = _filter(_filter(image, slope, 0), smooth, 1)
     return across, down
@@ -74,7 +76,7 @@ def resize_area(image: Array, height: int, width: int) -> Array:
     return _resized(image, height, width, _area)
 
 
-def _filter(image: Array, kernel: Array, axis: int) -> Array:
+def _filter(image: Array, kernel: Sequence[float] | Array, axis: int) -> Array:
     radius = len(kernel) // 2
     beyond = [(0, 0)] * image.ndim
     beyond[axis] = (radius, radius)

@@ -30,7 +30,7 @@ def stft(x: Tensor, window: Tensor, hop: int, center: bool = True) -> Tensor:
     size = len(window)
     if center:
         x = _mirrored(x, size // 2)
-    return torch.fft.rfft(cut_frames(x, size, hop) * window).transpose(-1, -2)
+    return torch.fft.rfft(cut_frames(x, size, hop) * window).mT
 
 
 def inverse_stft(spectrum: Tensor, window: Tensor, hop: int, length: int, center: bool = True) -> Tensor:
@@ -38,7 +38,7 @@ def inverse_stft(spectrum: Tensor, window: Tensor, hop: int, length: int, center
     if bins != size // 2 + 1:
         raise ValueError(f"the spectrum has {bins} bins, a window of {size} samples gives {size // 2 + 1}")
     # Without n= an odd size would come back even.
-    frames = torch.fft.irfft(spectrum.transpose(-1, -2), n=size) * window
+    frames = torch.fft.irfft(spectrum.mT, n=size) * window
     start, total = size // 2 if center else 0, (n - 1) * hop + size
     if total - start < length:
         raise ValueError(f"{n} frames make {total - start} samples, fewer than the {length} asked for")
@@ -65,8 +65,8 @@ def hz_to_mel(hz: Tensor, scale: str = "slaney") -> Tensor:
     _check_scale(scale)
     if scale == "htk":
         return 2595 * torch.log10(1 + hz / 700)
-    # Both pieces are computed everywhere: the clamp keeps log(0) out of the one that isn't used.
-    above = _KNEE / _LINEAR + torch.log(hz.clamp(min=_KNEE) / _KNEE) / _STEP
+    # Both pieces are computed everywhere: where log(0) is -inf, the other one is taken.
+    above = _KNEE / _LINEAR + torch.log(hz / _KNEE) / _STEP
     return torch.where(hz < _KNEE, hz / _LINEAR, above)
 
 
@@ -93,7 +93,7 @@ def mel_filters(
     if not 0 <= low < high <= rate / 2:
         raise ValueError(f"low and high must be in order, from 0 to {rate / 2}, got {low} and {high}")
     ends = hz_to_mel(torch.tensor([low, high], dtype=torch.float64), scale)
-    corners = mel_to_hz(torch.linspace(ends[0].item(), ends[1].item(), bands + 2, dtype=torch.float64), scale)
+    corners = mel_to_hz(torch.linspace(*ends, bands + 2, dtype=torch.float64), scale)
     left, top, right = (corners[i : i + bands, None] for i in range(3))
     hz = torch.arange(size // 2 + 1, dtype=torch.float64) * rate / size
     # The lower of the rising and the falling line, and nothing below 0.
@@ -118,7 +118,7 @@ def mfcc(levels: Tensor, n: int) -> Tensor:
     if not 1 <= n <= bands:
         raise ValueError(f"n must be from 1 to the {bands} bands, got {n}")
     k = torch.arange(n, dtype=torch.float64, device=levels.device)[:, None]
-    m = torch.arange(bands, dtype=torch.float64, device=levels.device)
+    m = torch.arange(bands, device=levels.device)
     basis = torch.cos(math.pi * k * (m + 0.5) / bands) * math.sqrt(2 / bands)
     basis[0] /= math.sqrt(2)  # so that every row has the length 1
     return basis.to(levels.dtype) @ levels
@@ -131,7 +131,7 @@ def griffin_lim(
     expected = (length + 2 * (size // 2) - size) // hop + 1
     if n != expected:
         raise ValueError(f"a signal of {length} samples has {expected} frames, the magnitudes have {n}")
-    before = torch.zeros((), dtype=torch.complex64, device=magnitude.device)
+    before: Tensor | int = 0
     for _ in range(steps):
         now = stft(inverse_stft(torch.polar(magnitude, phase), window, hop, length), window, hop)
         # The angle, not a division by the absolute value: that would be 0/0 in silence.

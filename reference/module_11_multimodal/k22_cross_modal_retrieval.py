@@ -14,12 +14,12 @@ class JointEmbedding(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         one, other = self.first_project(self.first(a)), self.second_project(self.second(b))
-        return F.normalize(one, dim=-1) @ F.normalize(other, dim=-1).T
+        return F.normalize(one) @ F.normalize(other).T
 
 
 def ranks(similarities: Tensor, right: Tensor) -> Tensor:
     _refuse((~right.any(1)), "has no right item")
-    order = similarities.argsort(dim=1, descending=True, stable=True)
+    order = similarities.argsort(descending=True, stable=True)
     # The first True in the sorted row: bool has no argmax on every device.
     return right.gather(1, order).long().argmax(1) + 1
 
@@ -33,7 +33,7 @@ def recall_at(k: int, similarities: Tensor, right: Tensor) -> float:
 def hardest_negatives(similarities: Tensor, right: Tensor) -> Tensor:
     _refuse(right.all(1), "has no wrong item")
     # max gives any of equal ones; a stable sort gives the first.
-    order = similarities.masked_fill(right, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    order = similarities.masked_fill(right, -torch.inf).argsort(descending=True, stable=True)
     return order[:, 0]
 
 
@@ -47,7 +47,7 @@ def hinge_loss(similarities: Tensor, margin: float = 0.2, hardest: bool = True) 
     by_column = (margin - own[None, :] + similarities).clamp(min=0).masked_fill(diagonal, 0)
     if hardest:
         return (by_row.amax(1) + by_column.amax(0)).mean()
-    return (by_row.sum(1) + by_column.sum(0)).mean()
+    return (by_row + by_column).sum() / n
 
 
 def mismatched(n: int, generator: Generator) -> Tensor:
@@ -68,7 +68,7 @@ def occurrences(similarities: Tensor, k: int) -> Tensor:
     m = similarities.shape[1]
     if not 1 <= k <= m:
         raise ValueError(f"k must be from 1 to {m}, the number of items, got {k}")
-    return torch.bincount(similarities.topk(k, 1).indices.flatten(), minlength=m)
+    return torch.bincount(similarities.topk(k).indices.flatten(), minlength=m)
 
 
 def skewness(counts: Tensor) -> float:
@@ -83,8 +83,8 @@ def csls(similarities: Tensor, k: int) -> Tensor:
     least = min(similarities.shape)
     if not 1 <= k <= least:
         raise ValueError(f"k must be from 1 to {least}, got {k}")
-    rows = similarities.topk(k, 1).values.mean(1, keepdim=True)
-    columns = similarities.topk(k, 0).values.mean(0, keepdim=True)
+    rows = similarities.topk(k).values.mean(1, keepdim=True)
+    columns = similarities.topk(k, 0).values.mean(0)
     return 2 * similarities - rows - columns
 
 
