@@ -67,7 +67,7 @@ row.
     guessing        K levels, all alike: log₂ K bits per pixel; 1 for black and white
     scaling         K = 5: 0 1 2 3 4 go in as -1 -0.5 0 0.5 1
 
-**Shapes**: images (B, H, W), whole numbers in int64 or the same as floats; logits (B, K, H, W). 
+**Shapes**: images (B, H, W), whole numbers in int64 or the same as floats; logits (B, K, H, W).
 No function changes its arguments.
 
 **Steps.**  A good place to pause is after PixelCNN.
@@ -179,7 +179,7 @@ def draw(
 ) -> Tensor:
     """Images (B, H, W) in int64 whose unknown pixels are drawn, as one reads, from softmax(logits / temperature).
 
-    images   (B, H, W) in int64.  What stands in unknown places must not matter
+    images   (B, H, W) in int64; what stands in unknown places is replaced
     known    (H, W) of bool: these pixels stay as they are in every image
 
     The generator is on the device of the images.  The model is called once for each unknown pixel and sees no gradient.

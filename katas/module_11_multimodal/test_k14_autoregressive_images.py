@@ -347,6 +347,10 @@ class TestVisible:
         found = visible(lambda x: torch.stack([0 * x, 0 * x, x.flip(2) ** 2], 1), normal(2, 3), 0, 0)
         assert_equal(found.int().tolist(), [[0, 0, 1], [0, 0, 0]])
 
+    def test_two_logits_that_see_different_pixels(self):
+        found = visible(lambda x: torch.stack([x.roll(1, 2), x.roll(-1, 2) ** 2], 1), normal(2, 3), 0, 1)
+        assert_equal(found.int().tolist(), [[1, 0, 1], [0, 0, 0]])
+
     def test_gradients_of_the_model_stay(self):
         model = stirred(PixelCNN(3, 2, 1))
         visible(model, normal(3, 3), 1, 1)
@@ -412,8 +416,8 @@ class TestDraw:
 
         known = torch.zeros(2, 3, dtype=torch.bool)
         known[0, 1] = True
-        start = torch.tensor([[[0, 4, 0], [0, 0, 0]]]).repeat(2, 1, 1)
-        assert_equal(draw(model, start, known, seeded(1)), torch.tensor([[[1, 4, 0], [1, 2, 3]]] * 2))
+        start = torch.tensor([[[0, 2, 0], [0, 0, 0]]]).repeat(2, 1, 1)
+        assert_equal(draw(model, start, known, seeded(1)), torch.tensor([[[1, 2, 3], [4, 0, 1]]] * 2))
 
     def test_one_call_for_each_unknown_pixel(self):
         calls = []

@@ -93,7 +93,7 @@ def draw(
 ) -> Tensor:
     if not temperature > 0:
         raise ValueError(f"the temperature must be above 0, got {temperature}")
-    drawn = torch.where(known, images, 0)
+    drawn = images.clone()
     for row, column in (~known).nonzero().tolist():
         probabilities = (model(drawn)[:, :, row, column] / temperature).softmax(1)
         drawn[:, row, column] = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
