@@ -185,6 +185,10 @@ class TestEqualize:
         found = equalize(image)
         assert_equal((int(found.min()), int(found.max())), (0, 255))
 
+    def test_one_image_after_another(self, rng):
+        images = [odd_image(rng, shape, 20, 50) for shape in ((3, 4), (9, 5), (2, 3))]
+        assert_equal([equalize(image) for image in images], [equalized(image) for image in images])
+
     @pytest.mark.parametrize("level", [0, 7, 255])
     @pytest.mark.filterwarnings("error")
     def test_one_level_stays(self, level):
