@@ -43,9 +43,9 @@ attention weights (queries are rows), and 1 is the identity matrix.
     │12  13 │14  15 │                                position 4   patch 3
     └───────┴───────┘
 
-    image ─▶ patchify ─▶ Linear ─▶ class token in front ─▶ + positions ─▶ Encoder
-                                                       │                     │
-                                    head ◀── token 0 ◀─┴── or the mean ◀─────┘
+    image ─▶ patchify ─▶ Linear ─▶ class token in front ─▶ + positions ─┐
+                                                                        ▼
+           logits ◀─ head ◀─ token 0, or the mean of the others ◀─ Encoder
 
 **Why isn't a reshape enough?**  In memory a whole row of the image comes before the next one.  A
 bare reshape would cut rows into pieces, and a "patch" would hold pixels from far apart.  So first
@@ -62,12 +62,12 @@ reach the class token.
 **Worked by hand**
 
     patchify      the 4×4 image above with p = 2: see the drawing
-    positions     of width 1, a grid of 1×4 with 0 16 32 32, the class token's is 7;  to a grid of 1×2
-                  Half the columns: the new ones lie midway between two old ones.  There the
-                  bicubic weights are -3/32, 19/32, 19/32, -3/32.  Past the border the border counts again.
-                  first    -3/32·0 + 19/32·0 + 19/32·16 - 3/32·32            6.5
-                  second   -3/32·16 + 19/32·32 + 19/32·32 - 3/32·32          33.5
-                  7 6.5 33.5
+    positions     of width 1, a grid of 1×4 with 0 16 32 32, the class token's is 7
+                  to a grid of 1×2: each new one lies midway between two old ones, where the
+                  bicubic weights are -3/32, 19/32, 19/32, -3/32;  the border is repeated
+                  first    -3/32·0 + 19/32·0 + 19/32·16 - 3/32·32     6.5
+                  second   -3/32·16 + 19/32·32 + 19/32·32 - 3/32·32   33.5
+                  result   7 6.5 33.5
     rollout       one head,  A_1 of rows [.5 .5] [0 1],  A_2 of rows [0 1] [1 0]
                   M_1 of rows [.75 .25] [0 1],  M_2 of rows [.5 .5] [.5 .5]
                   R of rows [.375 .625] [.375 .625]

@@ -10,8 +10,8 @@ should you pick for a new picture?  Between the codes that it has seen, anything
 
 The *variational* autoencoder, VAE, makes two changes.  The encoder gives no point but a small
 cloud: a normal distribution q(z|x).  And all clouds are pulled towards one standard normal
-distribution p(z).  So the clouds overlap and fill the space.  Draw z from p(z), decode it, and you
-have a new picture.
+distribution p(z).  So the clouds overlap and fill the space.  Draw z from p(z), decode it, and
+you have a new picture.
 
 **The formulas.**  x is a picture of pixels from 0 to 1, z its code with d numbers.
 
@@ -27,8 +27,8 @@ have a new picture.
     SSIM             mean over windows of
                      (2 mₐ m_b + c₁) / (mₐ² + m_b² + c₁)  ·  (2 cov + c₂) / (vₐ + v_b + c₂)
 
-K draws εₖ make zₖ.  All logarithms but PSNR's are natural.  σ(·) is the sigmoid.  In a window m is
-a mean, v a variance and cov the covariance.  They are divided by n, the number of its pixels.
+K draws εₖ make zₖ.  All logarithms but PSNR's are natural.  σ(·) is the sigmoid.  In a window m
+is a mean, v a variance and cov the covariance.  They are divided by n, the number of its pixels.
 c₁ is (0.01 · peak)², c₂ is (0.03 · peak)².
 
 **A drawing**
@@ -37,19 +37,19 @@ c₁ is (0.01 · peak)², c₂ is (0.03 · peak)².
     x ─▶ enter ┤                           ├─▶ z ─▶ leave ─▶ to_logits ─▶ logits
          ReLU  └──▶ to_logvar ──▶ log σ² ──┤        ReLU
                                            │
-                        noise ε ───────────┘     the only randomness comes from outside
+                        noise ε ───────────┘     the only randomness
 
-**Why μ + σ · ε?**  You want gradients for μ and σ.  A draw from q has none: it is a number out of a
-black box.  Written this way, z is a smooth function of μ and σ, and ε is a constant.
+**Why μ + σ · ε?**  You want gradients for μ and σ.  A draw from q has none: it is a number out of
+a black box.  Written this way, z is a smooth function of μ and σ, and ε is a constant.
 
-**Why is the ELBO a bound?**  Average the weight w over q, and you get p(x) exactly.  The logarithm
-is concave, so the mean of log w is at most log p(x).  That is the ELBO with β = 1: the *evidence
-lower bound*.  IWAE averages K weights before it takes the logarithm.  It lies between the two, and
-rises with K.
+**Why is the ELBO a bound?**  Average the weight w over q, and you get p(x) exactly.  The
+logarithm is concave, so the mean of log w is at most log p(x).  That is the ELBO with β = 1: the
+*evidence lower bound*.  IWAE averages K weights before it takes the logarithm.  It lies between
+the two, and rises with K.
 
 **What does β do?**  It prices the code.  A large β pushes every cloud onto p(z).  Then z says
-nothing about x, and all pictures are rebuilt as the same mean picture: *posterior collapse*.  With
-β = 0 and ε = 0 you have the plain autoencoder.
+nothing about x, and all pictures are rebuilt as the same mean picture: *posterior collapse*.
+With β = 0 and ε = 0 you have the plain autoencoder.
 
 **Worked by hand**
 
@@ -58,7 +58,8 @@ nothing about x, and all pictures are rebuilt as the same mean picture: *posteri
     draw          the same, ε = 0.5, -1:  z = 1.5, -4
     density       z = 3, μ = 1, σ² = 4:  -½ · (1 + 1.3863 + 1.8379) = -2.1121
     likelihood    logits 0, log 3 for pixels 1, 0:  log ½ + log ¼ = -2.0794
-    bounds        weights ½ and ¾:  mean of logs ½ · log ⅜ = -0.4904,  log of the mean log ⅝ = -0.4700
+    bounds        weights ½ and ¾:  mean of the logs ½ · log ⅜ = -0.4904,
+                  log of the mean log ⅝ = -0.4700
     PSNR          [[0 1] [0 1]] and [[0.5 1] [0 1]]:  mean square 0.0625,  12.0412 dB
     SSIM          size 2, [[0 1] [0 1]] and [[0 1] [1 0]]:  means ½, v = ¼, cov = 0:
                   1 · 0.0009 / 0.5009 = 0.0017968
@@ -80,11 +81,13 @@ changes its arguments, except that train_step trains the model.
     psnr                       4 min   each picture by itself
     ssim                      15 min   windows inside the picture
 
-In the tests your model learns the 8 × 8 digits and is compared with a model of independent pixels.
+In the tests your model learns the 8 × 8 digits and is compared with a model of independent
+pixels.
 
 Sources: Kingma and Welling 2014, "Auto-Encoding Variational Bayes"; Higgins et al. 2017,
-"beta-VAE"; Burda et al. 2016, "Importance Weighted Autoencoders"; Wang et al. 2004, "Image Quality
-Assessment: From Error Visibility to Structural Similarity" (SSIM, there with a Gaussian window).
+"beta-VAE"; Burda et al. 2016, "Importance Weighted Autoencoders"; Wang et al. 2004, "Image
+Quality Assessment: From Error Visibility to Structural Similarity" (SSIM, there with a Gaussian
+window).
 
 From scratch: torch.distributions, torch.nn.functional.kl_div,
 torch.nn.functional.gaussian_nll_loss, scipy and skimage may not be used.

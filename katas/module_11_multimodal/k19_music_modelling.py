@@ -73,7 +73,7 @@ then the allowed ones share all the probability.
 
 **Shapes.**  Notes that you are given are right: 0 ≤ start < end, pitches 0 to 127, all integers,
 and two notes of the same pitch don't overlap; one may end where the next begins.  They may come
-in any order.  Notes that you return are `Note`s in a list, sorted by start, then by pitch. 
+in any order.  Notes that you return are `Note`s in a list, sorted by start, then by pitch.
 Events at the same time are sorted: keys up first, by rising pitch; then keys down, by rising
 pitch.  No function changes its arguments.
 

@@ -202,8 +202,8 @@ class TestInterpolatePositions:
         assert_close(interpolate_positions(other, (2, 3), (5, 4))[1:], found[1:].detach())
 
     def test_gradients_flow(self):
-        positions = normal(7, 2).requires_grad_()
-        torch.autograd.gradcheck(lambda x: interpolate_positions(x, (2, 3), (3, 5)), [positions])
+        positions = normal(3, 1).requires_grad_()
+        torch.autograd.gradcheck(lambda x: interpolate_positions(x, (1, 2), (2, 3)), [positions])
 
     @pytest.mark.parametrize(("n", "old"), [(6, (2, 3)), (8, (2, 3)), (12, (3, 4))])
     def test_refuses_a_grid_that_doesnt_fit(self, n, old):
@@ -219,15 +219,15 @@ CASES = {
 
 def from_transformers(case: str) -> tuple[VisionTransformer, nn.Module]:
     """The learner's model, and transformers' with the same random weights."""
-    import transformers
+    from transformers import ViTConfig, ViTForImageClassification
 
     s = CASES[case]
-    config = transformers.ViTConfig(
+    config = ViTConfig(
         hidden_size=s["d_model"], num_hidden_layers=s["layers"], num_attention_heads=s["heads"], intermediate_size=s["d_ff"],
         hidden_act="gelu", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, layer_norm_eps=1e-5,
         image_size=s["size"][0], patch_size=s["patch"], num_channels=s["channels"], num_labels=s["classes"],
     )  # fmt: skip
-    theirs = randomized(transformers.ViTForImageClassification(config)).eval()
+    theirs = randomized(ViTForImageClassification(config)).eval()
     own = {}
     for name, value in theirs.state_dict().items():
         # Releases of transformers differ in how they call the parts of a layer.
@@ -443,6 +443,5 @@ class TestOnTheGpu:
 
     def test_the_modules(self, gpu):
         gpu.check(randomized(PatchEmbedding(2, 3, 5)), normal(2, 3, 4, 6).requires_grad_())
-        for pool in ("class", "mean"):
-            gpu.check(a_model(pool), normal(2, 3, 4, 6).requires_grad_())
-            gpu.check(a_model(pool), normal(2, 3, 6, 8).requires_grad_())
+        gpu.check(a_model("class"), normal(2, 3, 4, 6).requires_grad_())
+        gpu.check(a_model("mean"), normal(2, 3, 6, 8).requires_grad_())

@@ -521,7 +521,7 @@ def evenly_cut(train: tuple[torch.Tensor, ...], test: tuple[torch.Tensor, ...]) 
     return letter_error_rate(found, *test[2:])
 
 
-DIGITS = "zero one two three four five six seven eight nine".split()
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 VOICES = ["m1 150 40", "m3 175 50", "f1 140 50", "f2 170 60", "m2 160 30", "f4 155 45", "m5 180 55", "f3 165 70"]
 NEW_VOICES = ["m4 165 45", "f5 150 55", "m7 160 50"]
 
@@ -570,7 +570,7 @@ class TestLearning:
             log_probs, lengths = model(*test[:2])
         learned = letter_error_rate(greedy_decode(log_probs, lengths), *test[2:])
         baseline = evenly_cut(train, test)
-        # Ten seeds, 60 steps: 0.02 to 0.11, and about 2.2 for the even cut, which stumbles over noise.
+        # Eight seeds: 0.05 to 0.13, and about 2.2 for the even cut, which stumbles over noise.
         if learned > 0.5 * baseline or learned > 0.25:
             fail(f"The error rate is {learned:.2f}; that of an even cut is {baseline:.2f}.", evidence=round(learned, 1))
 

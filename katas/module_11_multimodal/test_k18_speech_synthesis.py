@@ -1,6 +1,7 @@
 """Judges k18_speech_synthesis by reading numbers back, by torch's GRU, by scipy's filters and spectra, and by ear: ten digits."""
 
 import importlib.util
+import itertools
 import math
 import string
 from pathlib import Path
@@ -35,8 +36,8 @@ pytestmark = [
 ]  # fmt: skip
 
 F64 = torch.float64
-SMALL = {w: i for i, w in enumerate("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split())}  # fmt: skip
-TENS = {w: 10 * i for i, w in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
+SMALL = {w: i for i, w in enumerate(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"])}  # fmt: skip
+TENS = {w: 10 * i for i, w in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)}
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -521,7 +522,7 @@ def cepstra(x: np.ndarray, size: int = 256, hop: int = 80) -> np.ndarray:
     """(frames, 12): broad shapes of log spectra, without pitch."""
     power = spectrum(torch.from_numpy(x), size, hop).abs() ** 2
     edges = np.unique(np.round(np.geomspace(3, 128, 25)).astype(int))
-    bands = torch.stack([power[a:b].mean(0) for a, b in zip(edges, edges[1:], strict=False)])
+    bands = torch.stack([power[a:b].mean(0) for a, b in itertools.pairwise(edges)])
     logs = torch.log(bands + 1e-3 * power.mean()).T.numpy()
     m = np.arange(logs.shape[1])
     return logs @ np.cos(np.pi * np.outer(m + 0.5, np.arange(1, 13)) / logs.shape[1])

@@ -112,9 +112,7 @@ def _cut(x: Tensor, lengths: Tensor) -> Tensor:
     return x.masked_fill(~inside[..., None], 0)
 
 
-def keyword_chances(
-    log_probs: Tensor, lengths: Tensor, keywords: Sequence[Sequence[int]], blank: int = 0
-) -> Tensor:
+def keyword_chances(log_probs: Tensor, lengths: Tensor, keywords: Sequence[Sequence[int]], blank: int = 0) -> Tensor:
     losses = []
     for word in keywords:
         targets = torch.tensor([word], device=log_probs.device, dtype=torch.int64).expand(len(log_probs), -1)

@@ -13,11 +13,29 @@ from katas.module_11_multimodal.k16_audio_features import griffin_lim, hann, stf
 
 ABBREVIATIONS = {"dr.": "doctor", "mr.": "mister", "mrs.": "missus", "no.": "number", "etc.": "et cetera"}
 
-ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen"
-).split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 NUMBER = re.compile(r"(\$?)(\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.(\d+))?(%?)")
 
 
@@ -72,7 +90,9 @@ def gru_step(
 
 
 def letters_to_phonemes(word: str, weights: Mapping[str, np.ndarray], longest: int = 20) -> list[int]:
-    encoder, decoder = ([weights[f"{side}_{name}"] for name in ("w_ih", "w_hh", "b_ih", "b_hh")] for side in ("enc", "dec"))
+    encoder, decoder = (
+        [weights[f"{side}_{name}"] for name in ("w_ih", "w_hh", "b_ih", "b_hh")] for side in ("enc", "dec")
+    )
     h = np.zeros(encoder[1].shape[1])
     for number in [*(ord(c) - 94 if "a" <= c <= "z" else 1 for c in word), 2]:
         h = gru_step(weights["enc_emb"][number], h, *encoder)
