@@ -1,5 +1,7 @@
 """Judges k24_model_evaluation against brute force: token by token, subset by subset, and programs that misbehave."""
 
+import contextlib
+import inspect
 import itertools
 import math
 import os
@@ -115,6 +117,22 @@ class TestScoreChoices:
 
         score_choices(model, [1, 2], [[3], [4, 5]])
         assert_equal(set(seen), {(torch.int64, 2)})
+
+    @pytest.mark.parametrize(("given", "pad"), [((), 0), ((6,), 6)])
+    def test_only_what_is_shorter_is_filled(self, given, pad):
+        seen = []
+        inner = Causal()
+
+        def model(ids):
+            seen.append(ids)
+            return inner(ids)
+
+        for context in ([1, 4, 2, 5], [3], [2, 1], [4, 4, 1, 2]):
+            choices = [[1, 2], [3], [4, 5, 1]]
+            seen.clear()
+            score_choices(model, context, choices, *given)
+            assert_equal({int(token) for ids in seen for token in ids.flatten()} - {1, 2, 3, 4, 5, pad}, set())
+            assert_equal(max(ids.shape[1] for ids in seen) <= len(context) + 3, True)
 
     def test_no_context(self):
         with raises(ValueError, "context"):
@@ -256,7 +274,12 @@ class TestRunCandidate:
         assert_equal(run_candidate("while True: pass", "pass", timeout_s=0.7), "timeout")
 
     def test_a_sleeper_that_would_pass(self):
-        assert_equal(run_candidate("import time; time.sleep(30)", "pass", timeout_s=0.7), "timeout")
+        assert_equal(run_candidate("import time; time.sleep(6)", "pass", timeout_s=0.7), "timeout")
+
+    def test_ten_seconds_and_1024_mib_by_default(self):
+        assert_equal(run_candidate("", ""), "passed")
+        given = inspect.signature(run_candidate).parameters
+        assert_equal((given["timeout_s"].default, given["memory_mb"].default), (10.0, 1024))
 
     def test_code_without_a_last_newline(self):
         assert_equal(run_candidate("x = 3  # three", "assert x == 4"), "failed")
@@ -289,6 +312,9 @@ class TestRunCandidate:
         code = "import sys; print('Error: failed ' * 20000); print('Traceback', file=sys.stderr)"
         assert_equal(run_candidate(code, "pass"), "passed")
 
+    def test_what_it_prints_may_end_within_a_line(self):
+        assert_equal(run_candidate("print('half a line', end='')", "pass"), "passed")
+
     def test_no_environment(self, monkeypatch):
         monkeypatch.setenv("PLANTED_TOKEN", "abc")
         assert_equal(run_candidate("import os", "assert 'PLANTED_TOKEN' not in os.environ"), "passed")
@@ -301,6 +327,25 @@ class TestRunCandidate:
         assert_equal(run_candidate(code, "assert os.listdir() == ['left']"), "passed")
         assert_equal(sorted(p.name for p in tmp_path.iterdir()), ["mine.txt", "note"])
         assert_equal(os.path.exists(note.read_text()), False)
+
+    def test_a_folder_that_the_candidate_replaced(self, tmp_path):
+        note = tmp_path / "note"
+        code = (
+            f"import os; here = os.getcwd(); open({str(note)!r}, 'w').write(here)\n"
+            f"os.rmdir(here); os.symlink({str(tmp_path)!r}, here)"
+        )
+        assert_equal(run_candidate(code, "pass"), "passed")
+        assert_equal(note.exists(), True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(note.read_text())
+
+    @pytest.mark.skipif(not os.path.exists("/proc/self"), reason="looks into /proc")
+    def test_it_is_gone_when_the_answer_comes(self, tmp_path):
+        note = tmp_path / "pid"
+        code = f"import os, time; x = bytearray(2**28); open({str(note)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)"
+        assert_equal(run_candidate(code, "pass", timeout_s=2.0), "timeout")
+        if note.exists():  # else the machine is so busy that the deadline came first
+            assert_equal(os.path.exists(f"/proc/{note.read_text()}"), False)
 
     @pytest.mark.skipif(not os.path.exists("/proc/self"), reason="RLIMIT_AS is tested on Linux alone")
     @pytest.mark.parametrize(("memory_mb", "expected"), [(400, "failed"), (3000, "passed")])
@@ -401,7 +446,7 @@ class TestWilsonInterval:
         assert_close(wilson_interval(3, 10), wilson_interval(3, 10, 1.96))
         assert_equal(wilson_interval(3, 10)[0] != wilson_interval(3, 10, 1.64)[0], True)
 
-    @pytest.mark.parametrize("n", [1, 3, 7, 10, 29, 1000])
+    @pytest.mark.parametrize("n", [1, 3, 5, 7, 10, 19, 29, 1000])
     def test_it_stays_between_0_and_1(self, n):
         low, high = wilson_interval(0, n), wilson_interval(n, n)
         assert_equal([low[0] >= 0, high[1] <= 1], [True, True])
@@ -553,6 +598,12 @@ class TestStress:
     def test_without_perturbations(self):
         report = stress(Table(**CLEAN), list("abcd"), [1, 1, 2, 2], {})
         assert_close(report, {k: {"accuracy": 0.75, "flips": 0.0} for k in ("clean", "worst")})
+
+    def test_three_texts_in_a_tuple(self):
+        predict = Table(a=1, b=0, c=2, A=1, B=1, C=0)
+        report = stress(predict, ("a", "b", "c"), (1, 1, 2), {"capitals": str.upper})
+        expected = {"clean": (2 / 3, 0.0), "capitals": (2 / 3, 2 / 3), "worst": (1 / 3, 2 / 3)}
+        assert_close(report, {k: {"accuracy": a, "flips": f} for k, (a, f) in expected.items()})
 
     def test_answers_may_be_texts_and_predictions_tuples(self):
         report = stress(lambda texts: tuple(t[0] for t in texts), ["xy", "zy"], ["x", "y"], {"u": str.upper})

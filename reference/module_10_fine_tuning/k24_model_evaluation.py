@@ -84,7 +84,7 @@ def mean_pass_at_k(counts: Sequence[tuple[int, int]], k: int) -> float:
 
 def run_candidate(code: str, tests: str, timeout_s: float = 10.0, memory_mb: int = 1024) -> str:
     # An exit status of 0 proves nothing: exit(0) gives it, too.  A word that nobody can guess does.
-    word = secrets.token_hex(16)
+    word = secrets.token_hex()
     job = json.dumps({"code": code, "tests": tests, "word": word, "memory_mb": memory_mb})
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
@@ -120,12 +120,12 @@ def expected_calibration_error(confidences: Tensor, correct: Tensor, bins: int =
     if len(confidences) != len(correct) or len(correct) == 0:
         raise ValueError(f"got {len(confidences)} confidences and {len(correct)} answers; expected as many, and some")
     # Bins are open on the left: ceil, with 0 in the first one.
-    place = ((confidences * bins).ceil().long() - 1).clamp(0, bins - 1)
+    place = ((confidences * bins).ceil() - 1).clamp(0)
     error = 0.0
     for i in range(bins):
         inside = place == i
         if inside.any():
-            gap = confidences[inside].double().mean() - correct[inside].double().mean()
+            gap = confidences[inside].mean() - correct[inside].double().mean()
             error += gap.abs().item() * int(inside.sum()) / len(correct)
     return error
 
@@ -179,12 +179,12 @@ def stress(
         if name in perturbations:
             raise ValueError(f"a perturbation may not be called {name!r}")
     n = len(texts)
-    clean = list(predict(list(texts)))
+    clean = predict(list(texts))
     right = [p == a for p, a in zip(clean, answers, strict=True)]
     report = {"clean": {"accuracy": sum(right) / n, "flips": 0.0}}
-    always, never_flipped = list(right), [True] * n
+    always, never_flipped = right, [True] * n
     for name, change in perturbations.items():
-        found = list(predict([change(text) for text in texts]))
+        found = predict([change(text) for text in texts])
         good = [p == a for p, a in zip(found, answers, strict=True)]
         same = [p == q for p, q in zip(found, clean, strict=True)]
         report[name] = {"accuracy": sum(good) / n, "flips": (n - sum(same)) / n}
