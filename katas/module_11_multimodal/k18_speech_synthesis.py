@@ -21,20 +21,22 @@ element by element.
     gates      r = σ(W_r x + b_r + U_r h + c_r)      z alike      W_r, W_z, W_n are stacked in w_ih
     state      n = tanh(W_n x + b_n + r ⊙ (U_n h + c_n))            h' = (1 - z) ⊙ n + z ⊙ h
     duration   max(1, ⌊e^d / speed + ½⌋) frames for a log-duration d
-    source     φ[t] = Σ f[s] / rate over s ≤ t       a pulse of height √(rate / f[t]) where ⌊φ⌋ rises
+    source     φ[t] = Σ f[s] / rate over s ≤ t
+               a pulse of height √(rate / f[t]) where ⌊φ⌋ rises
     resonator  y[t] = (1 - a - b) x[t] + a y[t-1] + b y[t-2],   a = 2 ρ cos θ,   b = -ρ²
                ρ = e^(-π·bandwidth / rate),   θ = 2π·frequency / rate
     power      max(0, F⁺ M)       F⁺: the pseudo-inverse of the mel filters F.   M: the mel powers
     losses     A = √max(|STFT|², 1e-7)
-               convergence ‖A_target - A‖ / ‖A_target‖      log magnitude: mean of |ln A_target - ln A|
+               convergence    ‖A_target - A‖ / ‖A_target‖
+               log magnitude  mean of |ln A_target - ln A|
     MCD        10·√2 / ln 10 · mean over frames of √ Σₖ (c[k] - d[k])²,  k from 1 on
 
 U_r, U_z, U_n are stacked in w_hh, the b in b_ih, the c in b_hh: first r, then z, then n.
 
 **A drawing**
 
-    "$2 now"  ──▶  two dollars now  ──▶  T UW . D AA L ER Z …  ──▶  frames  ──▶  sound
-              words                 GRU                       durations
+    "$2 now" ─▶ two dollars now ─▶ T UW . D AA L ER Z … ─▶ frames ─▶ sound
+             words             GRU                     durations
 
     pitch  ──▶  │    │    │    │     pulses ╲
                                              ├──▶ resonators ──▶  vowels, nasals
@@ -54,8 +56,8 @@ not how loudly it was recorded.
 **Worked by hand**
 
     numbers      21 twenty-one    105 one hundred five    12,304 twelve thousand three hundred four
-    text         "Dr. Lee paid $1,250.50 -- 20% off!"
-                 doctor lee paid one thousand two hundred fifty point five zero dollars twenty percent off
+    text         "Dr. Lee paid $1,250.50 -- 20% off!"  becomes  doctor lee paid one thousand two
+                 hundred fifty point five zero dollars twenty percent off
     GRU          one number each: x 1, h 0.5, w_ih 0 0 1, w_hh 0 0 1, no bias: r and z are ½
                  n = tanh(1 + ½ · ½) = 0.8483      h' = ½ · 0.8483 + ½ · 0.5 = 0.6742
     durations    e^d 2 0.2 3.4 at speed 1: 2 1 3 frames.  At speed 2: 1 1 2

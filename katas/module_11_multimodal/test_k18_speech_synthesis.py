@@ -224,7 +224,7 @@ class TestLettersToPhonemes:
     def test_real_weights(self, word):
         spec = importlib.util.find_spec("g2p_en")
         if spec is None:
-            pytest.skip("needs the weights of g2p-en: pip install --no-deps g2p-en")
+            pytest.skip("needs the weights of g2p-en: pip install --no-deps -r fixtures/requirements-optional.txt")
         weights = dict(np.load(Path(spec.submodule_search_locations[0]) / "checkpoint20.npz"))
         found = letters_to_phonemes(word, weights)
         assert_equal(found, said_by_torch(word, {k: v.astype(float) for k, v in weights.items()}, 20))
