@@ -714,6 +714,13 @@ class TestAttackReport:
         # Which starts are drawn is open: 400 examples leave a standard error of 0.025 a side.
         assert_close({name: report[name] for name in attacks}, expected, atol=0.1)
 
+    def test_random_points_follow_no_gradient(self):
+        """In 200 dimensions a random point hardly lowers a lead that a corner of the ball takes away."""
+        w = normal((200,), 5).sign()
+        model = Lead(w, 10.0 - 0.5 * w.sum().item())
+        report = attack_report(model, torch.full((6, 200), 0.5, dtype=torch.float64), torch.ones(6).long(), 0.1, 5, seeded(1))
+        assert_equal({name: report[name] for name in ("clean", "pgd", "random")}, {"clean": 1.0, "pgd": 0.0, "random": 1.0})
+
     def test_the_box(self):
         w = f64([2.0, -1.0])[0]
         model, x = Lead(w, -3.0), f64([4.0, 1.0], [3.0, 2.5], [5.0, 0.5])
