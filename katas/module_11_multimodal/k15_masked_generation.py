@@ -1,6 +1,6 @@
 """Masked generation: guess what is hidden, keep what is sure, fill holes from both sides
 
-**Before you start.**  You need a transformer encoder, cross-entropy and conditional probability. 
+**Before you start.**  You need a transformer encoder, cross-entropy and conditional probability.
 No other kata is imported; torch's own encoder layers may be used.  If masked training is new,
 read Alammar, "The Illustrated BERT".
 

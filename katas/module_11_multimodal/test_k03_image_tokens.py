@@ -187,7 +187,7 @@ class TestEncode:
     @pytest.mark.parametrize(("patch", "shape", "levels"), [(2, (4, 6), 3), (1, (2, 3), 5), (3, (3, 6), 2), (2, (6, 2), 4)])
     def test_patch_by_patch(self, rng, patch, shape, levels):
         image = rng.integers(0, levels, shape)
-        known = patches_of(image, patch)[1:2] + [(0,) * patch**2]
+        known = [*patches_of(image, patch)[1:2], (0,) * patch**2]
         expected = []
         for found in patches_of(image, patch):
             expected += [levels + 1 + known.index(found)] if found in known else [levels, *found]

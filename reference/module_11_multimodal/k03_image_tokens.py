@@ -85,8 +85,8 @@ def hilbert(n: int) -> Array:
     if n == 0:
         return np.zeros((1, 2), dtype=np.int64)
     smaller, m = hilbert(n - 1), 2 ** (n - 1)
-    exchanged = smaller[:, ::-1]
-    return np.concatenate([exchanged, smaller + [m, 0], smaller + [m, m], m - 1 - exchanged + [0, m]])
+    exchanged, down, right = smaller[:, ::-1], np.array([m, 0]), np.array([0, m])
+    return np.concatenate([exchanged, smaller + down, smaller + down + right, m - 1 - exchanged + right])
 
 
 def train_counts(sequences: Array, levels: int, context: int) -> dict[Context, Array]:
