@@ -228,6 +228,7 @@ def solve(
       is 5 h.
     - A step that would go beyond 1 is cut so that it ends there, before it is tried.
     - times begins with 0.0, then has where each taken step ended.  The last is 1.0 exactly.
+    - k₁ may be kept for a step that is tried again.
 
     No gradient is needed.  Raises ValueError, naming the tolerance, if it isn't above 0.  first_step is above 0.
     """

@@ -96,7 +96,7 @@ from torch import Generator, Tensor, nn
 def causal_mask(size: int, kind: str) -> Tensor:
     """The mask (size, size) in float32, of kind "A" or "B".
 
-    Raises ValueError, naming the size, if it isn't odd, and naming the kind, if it is another.
+    Raises ValueError, naming the size, if it isn't odd (it is at least 1), and naming the kind, if it is another.
     """
     raise NotImplementedError
 
@@ -111,7 +111,8 @@ class MaskedConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) to (B, out_channels, H, W).
 
-        Whatever an optimizer or a checkpoint has put into the masked weights: they have no effect, and no gradient.
+        Whatever finite numbers an optimizer or a checkpoint has put into the masked weights: they have no effect, and a
+        gradient of 0.
         The values of `weight` aren't changed.
         """
         raise NotImplementedError

@@ -136,7 +136,7 @@ def exact_conditionals(table: Tensor, tokens: Tensor) -> Tensor:
 
     A visible place has chance 1 for its token.  The result has the table's dtype.
 
-    Raises ValueError, naming the row, if its visible tokens have probability 0.
+    Raises ValueError, naming the first such row's number, if its visible tokens have probability 0.
     """
     raise NotImplementedError
 
@@ -144,7 +144,8 @@ def exact_conditionals(table: Tensor, tokens: Tensor) -> Tensor:
 def order_log_likelihood(model: Callable[[Tensor], Tensor], tokens: Tensor, levels: int, order: Sequence[int]) -> Tensor:
     """log p (B,) of tokens (B, N) without hidden places, in nats, uncovering the places in this order.
 
-    The model maps tokens to logits; `levels` is its K.  It is called N times, first with everything hidden.
+    The model maps tokens to logits; `levels` is its K.  It is called N times, first with everything hidden.  The gradient
+    stays.
     Raises ValueError, naming the order, if it doesn't hold each of 0 … N - 1 once.
     """
     raise NotImplementedError
@@ -155,7 +156,8 @@ def confident_step(
 ) -> Tensor:
     """The tokens (B, N) after one step: logits (B, N, K), tokens with K where a place is hidden.
 
-    - At each hidden place a guess is drawn from softmax(logits).  The temperature has no part in this.
+    - At each hidden place a guess is drawn from softmax(logits).  The temperature has no part in this; its noise is drawn
+      apart.
     - In each row the `left` hidden places of the lowest confidence stay hidden; the others take their guess.  The
       temperature is τ as it is, and at 0 there is no noise.  Of equally sure places any may stay.
     - A row with fewer hidden places than `left` keeps them all.  Visible tokens stay as they are.
