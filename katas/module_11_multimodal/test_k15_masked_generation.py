@@ -235,6 +235,8 @@ class TestExactConditionals:
         assert_close(exact_conditionals(table, torch.tensor([[3, 1]])), torch.tensor([[[1.0, 0, 0], [0, 1, 0]]], dtype=F64))
         with raises(ValueError, 2):
             exact_conditionals(table, torch.tensor([[3, 3], [0, 3], [1, 3]]))
+        with raises(ValueError, 1):  # nothing is hidden in that row
+            exact_conditionals(table, torch.tensor([[0, 0], [2, 0]]))
 
     def test_on_the_gpu(self, gpu):
         gpu.check(exact_conditionals, a_table(2, 3).float(), drawn(2, 3, levels=3))
@@ -431,8 +433,8 @@ class TestInfill:
         assert_equal(steps, [[], sorted(surest[:2]), sorted(surest[:6])])
 
     def test_the_noise_falls_with_the_steps(self):
-        """Two places are left before the last but one step: the surer one should win as the noise of that step says."""
-        n, temperature, p = 20_000, 3.0, torch.tensor([0.8, 0.3], dtype=F64)
+        """One of two places is filled in the first of two steps: with half of the temperature as noise."""
+        n, temperature, p = 20_000, 1.0, torch.tensor([0.95, 0.5], dtype=F64)
         logits = torch.stack([p, 1 - p], -1).log().expand(n, 2, 2)
         first = []
 
