@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from fixtures.named_weights import named_weights
 from fixtures.one_thread import on_one_thread  # noqa: F401
 from katas.module_11_multimodal.k02_vision_transformer import (
     PatchEmbedding,
@@ -42,11 +43,7 @@ def f64(*rows) -> torch.Tensor:
 
 def randomized(module: nn.Module, seed: int = 0) -> nn.Module:
     """In float64, with all parameters random, those too that start at 0 or 1."""
-    generator = seeded(seed)
-    with torch.no_grad():
-        for parameter in module.double().parameters():
-            parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator, dtype=F64))
-    return module
+    return named_weights(module, 0.4, seed)
 
 
 SIZES = [(3, 4, 6, 2), (1, 6, 3, 3), (2, 5, 10, 5), (4, 3, 2, 1)]  # channels, height, width, patch

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from fixtures.named_weights import named_weights
 from fixtures.one_thread import on_one_thread  # noqa: F401
 from katas.module_11_multimodal.k08_autoencoder_vae import (
     VAE,
@@ -49,12 +50,8 @@ def f64(*rows) -> torch.Tensor:
 
 
 def a_model(pixels: int = 6, hidden: int = 5, latents: int = 3, seed: int = 0) -> VAE:
-    torch.manual_seed(seed)
-    model = VAE(pixels, hidden, latents).double()
-    with torch.no_grad():  # clouds that differ much from each other, and from p(z)
-        for parameter in model.parameters():
-            parameter.mul_(2)
-    return model
+    # Large enough for clouds that differ much from each other, and from p(z).
+    return named_weights(VAE(pixels, hidden, latents), 0.5, seed)
 
 
 def by_layers(model: VAE, x: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from fixtures.named_weights import named_weights
 from fixtures.one_thread import on_one_thread  # noqa: F401
 from katas.module_11_multimodal.k13_diffusion_transformer import (
     DiT,
@@ -43,11 +44,7 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def stirred(module: nn.Module, seed: int = 0) -> nn.Module:
     """In float64, with all parameters random: also those that start at 0."""
-    generator = seeded(seed)
-    with torch.no_grad():
-        for parameter in module.double().parameters():
-            parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator, dtype=F64))
-    return module
+    return named_weights(module, 0.4, seed)
 
 
 SIZES = [(1, 1, 4, 4, 2), (2, 3, 4, 6, 2), (3, 2, 6, 3, 3), (2, 2, 2, 4, 1), (1, 3, 8, 4, 4)]
@@ -338,7 +335,7 @@ class TestDiT:
         assert_equal([name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()], [])
 
     def test_on_the_gpu(self, gpu):
-        model = stirred(a_dit()).float()
+        model = named_weights(a_dit(), 0.2).float()
         gpu.check(model, torch.randn(2, 2, 4, 4), torch.tensor([0.1, 0.2]), torch.tensor([0, 2]))
 
 

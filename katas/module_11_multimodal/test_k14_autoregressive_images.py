@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from fixtures.named_weights import named_weights
 from fixtures.one_thread import on_one_thread  # noqa: F401
 from katas.module_11_multimodal.k14_autoregressive_images import (
     MaskedConv2d,
@@ -43,11 +44,7 @@ def pixels(*shape: int, levels: int, seed: int = 0) -> torch.Tensor:
 
 def stirred(module: nn.Module, seed: int = 0, size: float = 0.5) -> nn.Module:
     """In float64, with random parameters that are large enough to be seen."""
-    generator = seeded(seed)
-    with torch.no_grad():
-        for parameter in module.double().parameters():
-            parameter.copy_(size * torch.randn(parameter.shape, generator=generator, dtype=F64))
-    return module
+    return named_weights(module, size, seed)
 
 
 class TestCausalMask:
@@ -323,7 +320,7 @@ class TestBitsPerPixel:
 
 class TestVisible:
     def test_the_drawing(self):
-        cnn = visible(stirred(PixelCNN(3, 4, 2)), pixels(3, 6, levels=3).double(), 2, 2)
+        cnn = visible(stirred(PixelCNN(3, 12, 2)), pixels(3, 6, levels=3).double(), 2, 2)
         rows = visible(stirred(RowLSTM(3, 4)), pixels(3, 6, levels=3).double(), 2, 2)
         assert_equal(cnn.int().tolist(), [[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0]])
         assert_equal(rows.int().tolist(), [[1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0], [0, 1, 0, 0, 0, 0]])

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from fixtures.named_weights import named_weights
 from fixtures.one_thread import on_one_thread  # noqa: F401
 from katas.module_11_multimodal.k17_speech_recognition import (
     Recogniser,
@@ -351,8 +352,7 @@ class TestPrefixBeamSearch:
 
 
 def a_recogniser(bands: int = 5, width: int = 6, symbols: int = 4) -> Recogniser:
-    torch.manual_seed(2)
-    return Recogniser(bands, width, symbols).double()
+    return named_weights(Recogniser(bands, width, symbols))
 
 
 class TestRecogniser:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from fixtures.named_weights import named_weights
 from fixtures.one_thread import on_one_thread  # noqa: F401
 from katas.module_11_multimodal.k22_cross_modal_retrieval import (
     JointEmbedding,
@@ -53,9 +54,8 @@ DRAWN = f64([0.8, 0.3, 0.7], [0.2, 0.5, 0.6], [0.1, 0.0, 0.9])
 
 
 def an_embedding(width: int = 4) -> JointEmbedding:
-    torch.manual_seed(3)
     first, second = nn.Sequential(nn.Linear(5, 6), nn.Tanh()), nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
-    return JointEmbedding(first, second, 6, 3, width).double()
+    return named_weights(JointEmbedding(first, second, 6, 3, width))
 
 
 class TestJointEmbedding:
