@@ -86,6 +86,18 @@ class TestScoreChoices:
         expected = torch.stack([slow_score(model, context, choice) for choice in choices])
         assert_close(score_choices(model, context, choices, pad), expected)
 
+    @pytest.mark.parametrize(("given", "filled"), [((), 0), ((6,), 6)])
+    def test_what_fills_a_row(self, given, filled):
+        """Whoever scores a choice at a time fills nothing."""
+        seen, inner = [], Causal()
+
+        def model(ids):
+            seen.extend(ids.flatten().tolist())
+            return inner(ids)
+
+        score_choices(model, [1, 2], [[3], [4, 5, 3]], *given)
+        assert_equal(set(seen) - {filled}, {1, 2, 3, 4, 5})
+
     def test_large_logits_do_no_harm(self):
         found = score_choices(lambda ids: torch.eye(3, dtype=torch.float64)[ids] * 1000, [2], [[2], [1]])
         assert_close(found, f64(0.0, -1000.0))
