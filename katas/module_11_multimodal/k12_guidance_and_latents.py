@@ -146,7 +146,7 @@ class PromptEncoder(nn.Module):
 
 
 def latent_scale(latents: Tensor) -> Tensor:
-    """The lesson's scale, without axes, of unscaled latents (n, ...) that aren't all alike."""
+    """The lesson's scale, without axes and with its gradient, of unscaled latents (n, ...) that aren't all alike."""
     raise NotImplementedError
 
 

@@ -117,7 +117,7 @@ class MaskedTransformer(nn.Module):
         """levels is K, length is N, heads divides width.
 
         - How it is built inside is up to you: a transformer without dropout.  Every place sees every other, if layers is
-          at least 1.
+          at least 1.  Its last layer is `head`, an nn.Linear (width, levels) with a bias.
         - Each place has a vector of its own, which is added to its token's.  Let both start as nn.Embedding does, normal
           with deviation 1: small positions drown in the tokens and learn slowly.
         """

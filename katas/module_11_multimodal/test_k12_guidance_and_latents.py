@@ -151,6 +151,9 @@ class TestLatentScale:
         expected = 1 / math.sqrt(sum((x - mean) ** 2 for x in numbers) / len(numbers))
         assert_close(latent_scale(latents), torch.tensor(expected, dtype=F64))
 
+    def test_gradients(self):
+        assert torch.autograd.gradcheck(latent_scale, normal(3, 2).requires_grad_())
+
     def test_on_the_gpu(self, gpu):
         gpu.check(latent_scale, torch.randn(3, 4).requires_grad_())
 

@@ -31,6 +31,10 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def f64(*rows) -> torch.Tensor:
+    return torch.tensor(rows, dtype=F64)
+
+
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=seeded(seed), dtype=F64)
 
@@ -183,6 +187,13 @@ class TestMaskedTransformer:
         model = a_model()
         found = model(torch.tensor([[0, 1, 2, 3, 0], [0, 1, 2, 0, 0], [0, 1, 2, 1, 0], [0, 1, 2, 2, 0]])).detach()
         assert_equal([bool((found[0] - found[i]).abs().max() > 1e-6) for i in (1, 2, 3)], [True] * 3)
+
+    def test_the_head_makes_the_logits(self):
+        model = a_model()
+        with torch.no_grad():
+            model.head.weight.zero_()
+            model.head.bias.copy_(f64(1, -2, 3))
+        assert_close(model(drawn(2, 5, levels=4)).detach(), f64(1, -2, 3).expand(2, 5, 3))
 
     def test_images_dont_mix(self):
         model, tokens = a_model(), drawn(3, 5, levels=4)
@@ -351,20 +362,18 @@ class TestConfidentStep:
 
     @pytest.mark.parametrize("temperature", [0.5, 2.0])
     def test_noise(self, temperature):
-        """With Gumbel noise τ G place i wins with chance p_i^(1/τ) / Σ p_j^(1/τ): the guesses are certain here."""
-        n = 20_000
-        p = torch.tensor([0.7, 0.2, 0.1], dtype=F64)
-        # Level 1 is nearly impossible, so that the guess is known; a third level takes the rest and is guessed as well.
-        logits = torch.stack([p, torch.zeros(3, dtype=F64), torch.zeros(3, dtype=F64)], -1).clamp(min=1e-300)
-        logits[:, 1:] = ((1 - p) / 2)[:, None]
-        tokens = torch.full((n, 3), 3)
-        found = confident_step(logits.log().expand(n, 3, 3), tokens, 2, seeded(4), temperature)
-        wins = (found != 3).double().mean(0)
-        chances = torch.zeros(3, dtype=F64)
-        for guesses in itertools.product(range(3), repeat=3):
-            own = torch.stack([logits[i, g] for i, g in enumerate(guesses)])
-            chances += own.prod() * own ** (1 / temperature) / (own ** (1 / temperature)).sum()
-        assert_close(wins, chances, atol=0.018, rtol=0)
+        """With Gumbel noise τ G place i wins with chance p_i^(1/τ) / Σ p_j^(1/τ), where p is the chance of its guess.
+
+        The first place guesses one of two levels, the others one of eight: p is 1/2 and 1/8 whatever they guess.
+        """
+        n, places = 20_000, 6
+        logits = torch.zeros(places, 8, dtype=F64)
+        logits[0, 2:] = -1000
+        found = confident_step(logits.expand(n, places, 8), torch.full((n, places), 8), places - 1, seeded(4), temperature)
+        wins = (found != 8).double().mean(0)
+        weights = f64(0.5, *[0.125] * 5) ** (1 / temperature)
+        # 5 deviations of a share of a half: 5 / (2 √20000)
+        assert_close(wins, weights / weights.sum(), atol=0.018, rtol=0)
 
     def test_no_noise_unless_asked_for(self):
         logits, hidden = sure(1 - 1e-9, 1 - 1e-12).expand(50, 2, 3), torch.full((50, 2), 3)
@@ -433,22 +442,33 @@ class TestInfill:
         assert_equal(steps, [[], sorted(surest[:2]), sorted(surest[:6])])
 
     def test_the_noise_falls_with_the_steps(self):
-        """One of two places is filled in the first of two steps: with half of the temperature as noise."""
-        n, temperature, p = 20_000, 1.0, torch.tensor([0.95, 0.5], dtype=F64)
-        logits = torch.stack([p, 1 - p], -1).log().expand(n, 2, 2)
-        first = []
+        """Three places, a place a step: which one is first has 2/3 of the temperature as noise, which is next 1/3."""
+        n, temperature, p = 20_000, 1.0, f64(0.95, 0.5, 0.8)
+        logits = torch.stack([p, 1 - p], -1).log()
+        seen = []
 
         def model(tokens):
-            first.append(tokens)
-            return logits
+            seen.append(tokens)
+            return logits.expand(n, 3, 2)
 
-        infill(model, torch.full((n, 2), 2), 2, 2, seeded(6), temperature, "linear")
-        wins = (first[1] != 2).double().mean(0)
-        chances, tau = torch.zeros(2, dtype=F64), temperature * (1 - 1 / 2)
-        for guesses in itertools.product(range(2), repeat=2):
-            own = torch.stack([logits[0, i, g].exp() for i, g in enumerate(guesses)])
-            chances += own.prod() * own ** (1 / tau) / (own ** (1 / tau)).sum()
-        assert_close(wins, chances, atol=0.018, rtol=0)
+        infill(model, torch.full((n, 3), 2), 2, 3, seeded(6), temperature, "linear")
+        first, next_ = ((before == 2) & (after != 2) for before, after in itertools.pairwise(seen))
+        found = first.double().T @ next_.double() / n
+
+        def chances(places: list[int], tau: float) -> dict[int, float]:
+            wins = dict.fromkeys(places, 0.0)
+            for guesses in itertools.product(range(2), repeat=len(places)):
+                own = [logits[i, g].exp().item() for i, g in zip(places, guesses, strict=True)]
+                for place, chance in zip(places, own, strict=True):
+                    wins[place] += math.prod(own) * chance ** (1 / tau) / sum(c ** (1 / tau) for c in own)
+            return wins
+
+        expected = torch.zeros(3, 3, dtype=F64)
+        for i, chance in chances([0, 1, 2], temperature * 2 / 3).items():
+            for j, then in chances([j for j in range(3) if j != i], temperature / 3).items():
+                expected[i, j] = chance * then
+        # 5 deviations of a share of a half
+        assert_close(found, expected, atol=0.018, rtol=0)
 
     def test_nothing_to_fill(self):
         tokens = drawn(2, 4, levels=3)
