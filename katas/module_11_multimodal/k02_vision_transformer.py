@@ -72,7 +72,7 @@ reach the class token.
                   M_1 of rows [.75 .25] [0 1],  M_2 of rows [.5 .5] [.5 .5]
                   R of rows [.375 .625] [.375 .625]
 
-**Shapes**: images (b, c, h, w) of any float dtype, patches (b, n, c·p·p), tokens (b, 1 + n,
+**Shapes**: images (b, c, h, w) of the model's dtype, patches (b, n, c·p·p), tokens (b, 1 + n,
 d_model). Results have the dtype and the device of what comes in.  Gradients flow through
 everything.  No function changes its arguments.
 

@@ -75,7 +75,8 @@ whatever their scales are.
     weight       ∇ rec = (3 4), ∇ adversary = (0 2):  5 / 2.0001 = 2.49988
 
 **Shapes**: vectors (…, D) with any leading axes, tokens (…) in int64, codes (K, D).  Results have
-the dtype and the device of what comes in.  No function changes its arguments.
+the dtype and the device of what comes in.  No function changes its arguments, but for the
+book that restart_dead is given.
 
 **Steps.**  A good place to pause is after VectorQuantizer.
 
@@ -109,7 +110,7 @@ def nearest_codes(z: Tensor, codebook: Tensor) -> Tensor:
 
 
 def straight_through(z: Tensor, quantized: Tensor) -> Tensor:
-    """The value of `quantized` (…, D).  The gradient goes to z (…, D), unchanged, and not to `quantized`."""
+    """The value of `quantized` (…, D), up to rounding.  The gradient goes to z (…, D), unchanged, and not to `quantized`."""
     raise NotImplementedError
 
 

@@ -145,9 +145,10 @@ def inverse_stft(spectrum: Tensor, window: Tensor, hop: int, length: int, center
     - Any spectrum will do, also one that no signal has.
 
     Raises ValueError, naming the spectrum's bins and those of the window, if they differ.
-    Raises ValueError, naming `length` and the number of samples that there are, if there are fewer.
+    Raises ValueError, naming `length` and the number of samples from the result's first to the
+    last frame's end, if there are fewer.
     Raises ValueError, naming the first such sample, where Σ w² is below 1e-11.  It is counted in the
-    result; what is cut off isn't looked at.
+    result, from 0; what is cut off isn't looked at.
     """
     raise NotImplementedError
 

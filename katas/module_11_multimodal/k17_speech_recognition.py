@@ -110,7 +110,7 @@ def log_mel(x: Tensor, rate: int, bands: int = 40) -> Tensor:
     - Its squared magnitude goes through mel filters: the slaney scale, each of area 1, from 0 Hz to rate / 2.
     - Then the lesson's formula, with the natural logarithm.  m and std belong to one clip, over all its frames and
       bands together; the std is that with n below.  Leading axes are clips by themselves.
-    - Silence gives zeros.
+    - Silence gives zeros, to eight digits in float64.
     """
     raise NotImplementedError
 
@@ -192,7 +192,7 @@ def keyword_chances(
 
     A keyword that has no alignment has the chance 0.  Very small P(keyword) give no NaN.  Gradients flow.
 
-    Raises ValueError, naming the first such clip's number, if no keyword has an alignment in it.
+    Raises ValueError, naming the first such clip's number, counted from 0, if no keyword has an alignment in it.
     """
     raise NotImplementedError
 
@@ -207,6 +207,6 @@ def word_error_rate(
 
     Words are what stands between white space.
 
-    Raises what error_rate raises.
+    Raises what error_rate raises: a ValueError with both numbers of texts if they differ, or if there is no word.
     """
     raise NotImplementedError

@@ -299,14 +299,15 @@ class TestVisionTransformer:
         images = normal(2, 3, 4, 6, seed=1)
         assert_close(model(images).detach(), a_model("class")(images).detach())
 
-    def test_a_grid_that_isnt_square(self):
-        """A height of two patches and a width of three: positions belong to rows of three."""
-        model, images = a_model(), normal(2, 3, 6, 4, seed=1)
-        moved = a_model(size=(6, 4))
+    @pytest.mark.parametrize(("rows", "columns"), [(6, 1), (1, 6)])
+    def test_another_grid_of_as_many_patches(self, rows, columns):
+        """From two rows of three to six of one: no number of patches tells that, only the two sides do."""
+        model, images = a_model(), normal(2, 3, 2 * rows, 2 * columns, seed=1)
+        moved = a_model(size=(2 * rows, 2 * columns))
         moved.load_state_dict(model.state_dict())
         with torch.no_grad():
             grid = model.positions[1:].reshape(2, 3, 8)
-            resized = torch.einsum("ar,bc,rcd->abd", along(2, 3), along(3, 2), grid).reshape(-1, 8)
+            resized = torch.einsum("ar,bc,rcd->abd", along(2, rows), along(3, columns), grid).reshape(-1, 8)
             moved.positions.copy_(torch.cat([model.positions[:1], resized]))
         assert_close(model(images).detach(), moved(images).detach())
 

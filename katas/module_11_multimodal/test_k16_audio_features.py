@@ -389,6 +389,12 @@ class TestMelFilters:
         expected = filters_by_hand(8000, 128, 9, 0.0, 2700.0, "slaney", True)
         assert_close(mel_filters(8000, 128, 9, high=2700.0, dtype=torch.float64), expected)
 
+    @pytest.mark.parametrize("rate", [11025, 15])
+    def test_half_of_an_odd_rate(self, rate):
+        expected = filters_by_hand(rate, 128, 9, 0.0, rate / 2, "slaney", True)
+        assert_close(mel_filters(rate, 128, 9, dtype=torch.float64), expected)
+        assert_close(mel_filters(rate, 128, 9, high=rate / 2, dtype=torch.float64), expected)
+
     def test_a_narrow_filter_may_miss_all_bins(self):
         expected = filters_by_hand(8000, 16, 12, 0.0, 4000.0, "htk", False)
         found = mel_filters(8000, 16, 12, scale="htk", area=False, dtype=torch.float64)
@@ -414,7 +420,7 @@ class TestDecibels:
         assert_close(decibels(power, span=None), numbers(20, 0, -100).reshape(3, 1))
         assert_close(decibels(power), numbers(20, 0, -60).reshape(3, 1))
 
-    @pytest.mark.parametrize("span", [None, 12.0, 35.0])
+    @pytest.mark.parametrize("span", [None, 0.0, 12.0, 35.0])
     @pytest.mark.parametrize("floor", [1e-10, 1e-3, 0.2])
     def test_floor_and_span(self, floor, span):
         power = 10 ** (3 * noise(5, 7))
