@@ -400,6 +400,7 @@ def pairs(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.learning
+@pytest.mark.deadline(60)  # a few seconds each on a quiet machine
 class TestLearning:
     @pytest.mark.parametrize("seed", range(3))
     def test_tells_pairs_of_equal_shapes_from_others(self, seed):

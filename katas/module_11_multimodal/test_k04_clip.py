@@ -475,6 +475,7 @@ def photos(copies: int, seed: int) -> torch.Tensor:
 
 
 @pytest.mark.learning
+@pytest.mark.deadline(60)  # a few seconds each on a quiet machine
 class TestLearning:
     @pytest.mark.parametrize("seed", range(3))
     def test_tells_new_photos_by_captions(self, seed):

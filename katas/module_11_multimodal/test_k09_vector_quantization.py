@@ -424,6 +424,8 @@ def patches_of(images: torch.Tensor) -> torch.Tensor:
     return images.reshape(-1, 4, 2, 4, 2).permute(0, 1, 3, 2, 4).reshape(-1, 4)
 
 
+@pytest.mark.learning
+@pytest.mark.deadline(60)  # two seconds each on a quiet machine
 class TestItLearns:
     @pytest.mark.parametrize("seed", [1, 2, 3])
     def test_patches_of_digits(self, digits, seed):

@@ -611,6 +611,8 @@ def energy_distance(a: torch.Tensor, b: torch.Tensor) -> float:
     return (2 * torch.cdist(a, b).mean() - torch.cdist(a, a).mean() - torch.cdist(b, b).mean()).item()
 
 
+@pytest.mark.learning
+@pytest.mark.deadline(60)  # two seconds each on a quiet machine
 class TestItDraws:
     @pytest.mark.parametrize("seed", [1, 2, 3])
     def test_stripes_as_asked_for(self, seed):

@@ -344,6 +344,10 @@ class TestVisible:
         found = visible(lambda x: torch.stack([0 * x, 0 * x, x.flip(2).exp()], 1), normal(2, 3), 0, 0)
         assert_equal(found.int().tolist(), [[0, 0, 1], [0, 0, 0]])
 
+    def test_a_logit_that_falls(self):
+        found = visible(lambda x: torch.stack([-x.roll(1, 2), 0 * x], 1), normal(2, 3), 1, 2)
+        assert_equal(found.int().tolist(), [[0, 0, 0], [0, 1, 0]])
+
     def test_two_logits_that_see_different_pixels(self):
         found = visible(lambda x: torch.stack([x.roll(1, 2), x.roll(-1, 2).exp()], 1), normal(2, 3), 0, 1)
         assert_equal(found.int().tolist(), [[1, 0, 1], [0, 0, 0]])
@@ -447,6 +451,8 @@ class TestDraw:
         assert_equal(draw(model, images, known, gpu.generator(0)).device.type, gpu.device.type)
 
 
+@pytest.mark.learning
+@pytest.mark.deadline(60)  # two seconds each on a quiet machine
 class TestItLearns:
     @pytest.mark.parametrize("seed", [1, 2, 3])
     def test_digits_in_fewer_bits_than_pixels_by_themselves(self, digits, seed):

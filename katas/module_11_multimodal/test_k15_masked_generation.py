@@ -490,6 +490,7 @@ def mirrored(n: int, generator: torch.Generator) -> torch.Tensor:
     return torch.cat([half, half.flip(1)], 1)
 
 
+@pytest.mark.learning
 @pytest.mark.deadline(60)  # two seconds each on a quiet machine
 class TestItLearns:
     @pytest.mark.parametrize("seed", [1, 2, 3])

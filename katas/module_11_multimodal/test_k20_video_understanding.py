@@ -613,6 +613,7 @@ def learn(seed: int) -> tuple[float, float, float]:
 
 
 @pytest.mark.learning
+@pytest.mark.deadline(60)  # a few seconds each on a quiet machine
 class TestLearning:
     @pytest.mark.parametrize("seed", range(3))
     def test_tells_which_way_a_new_digit_moves(self, seed):
