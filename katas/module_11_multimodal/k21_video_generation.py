@@ -26,8 +26,8 @@ to the right, y runs down.
                  m_x = (m(x + 1, y) - m(x - 1, y)) / 2, and m_y likewise
                  d = second - first
     equations    m_x v_x + m_y v_y = -d       one for each pixel and channel of the window
-    least        ┌ Σ m_x m_x   Σ m_x m_y ┐ ┌ v_x ┐       ┌ Σ m_x d ┐
-    squares      └ Σ m_x m_y   Σ m_y m_y ┘ └ v_y ┘  =  - └ Σ m_y d ┘
+    least        (Σ m_x m_x) v_x + (Σ m_x m_y) v_y = -Σ m_x d
+    squares      (Σ m_x m_y) v_x + (Σ m_y m_y) v_y = -Σ m_y d
     refine       v ← v + lucas_kanade(first, warp(second, v)),      from v = 0
     next frame   warp(last, v) + r,          v and r from a network that saw the context
     noise        √ρ · common + √(1 - ρ) · own              common is the same in all frames
@@ -55,8 +55,8 @@ features of two sets of videos.  tr √(Σ₁ Σ₂) is the sum of the roots of 
 some none.  Ask each new pixel where it comes from, and each gets just one answer.
 
 **Why might a window have no answer?**  If it shows one straight edge, you don't see motion along
-it.  Then the matrix has an eigenvalue near 0.  In a flat window both are.  The flow is set to 0
-there.
+it.  Then the matrix of the four sums has an eigenvalue near 0.  In a flat window both are.  The
+flow is set to 0 there.
 
 **Why not many rounds?**  Two are enough here.  Each warp reads the last round's flow, errors
 included, and over many rounds the small ones grow.
@@ -106,9 +106,9 @@ Sources: Lucas and Kanade 1981, "An Iterative Image Registration Technique"; Shi
 (shared noise); Blattmann et al. 2023, "Align your Latents" (temporal layers in a model of
 images); Unterthiner et al. 2018, "Towards Accurate Generative Models of Video" (FVD).
 
-From scratch: torch.nn.functional.grid_sample, torch.grid_sampler, cv2, scipy, skimage,
-torchvision, kornia and diffusers may not be used.  Convolutions, pooling, padding, torch.cov and
-torch.linalg may.
+From scratch: torch.nn.functional.grid_sample, torch.grid_sampler, torch.grid_sampler_2d, cv2,
+scipy, skimage, torchvision, kornia and diffusers may not be used.  Convolutions, pooling,
+padding, torch.cov and torch.linalg may.
 """
 
 from collections.abc import Callable
@@ -183,7 +183,8 @@ def shared_noise(video: Tensor, share: float, generator: Generator) -> Tensor:
 
     - Each number is standard normal.  The same place in two frames of one video has the correlation `share`.
     - All else is independent: channels, places, videos.
-    - All draws come from the generator, which lies on the CPU.  No gradient flows.
+    - Both are drawn by torch.randn on the CPU, in the dtype of the video: first `common` (B, 1, C, H, W), then `own`
+      (B, T, C, H, W), also where a weight is 0.  The generator lies on the CPU.  No gradient flows.
 
     Raises ValueError, naming share, unless it is from 0 to 1, both allowed.
     """

@@ -351,6 +351,14 @@ class TestSharedNoise:
         }
         assert_close({k: v.item() for k, v in pairs.items()}, dict.fromkeys(pairs, 0.0), atol=0.04, rtol=0)
 
+    @pytest.mark.parametrize("share", [0.0, 0.36, 1.0])
+    @pytest.mark.parametrize("dtype", [torch.float32, F64])
+    def test_the_common_noise_is_drawn_first(self, share, dtype):
+        draws = seeded(6)
+        common, own = (torch.randn(2, n, 3, 2, 4, generator=draws, dtype=dtype) for n in (1, 5))
+        found = shared_noise(torch.zeros(2, 5, 3, 2, 4, dtype=dtype), share, seeded(6))
+        assert_close(found, math.sqrt(share) * common + math.sqrt(1 - share) * own)
+
     def test_it_is_normal(self):
         noise = shared_noise(torch.zeros(200, 2, 1, 20, 20, dtype=F64), 0.5, seeded(4))
         assert_close(noise.pow(4).mean().item(), 3.0, atol=0.15, rtol=0)
@@ -432,7 +440,7 @@ class Watched:
         return x.tanh() * t.to(x.dtype).view(-1, 1, 1, 1, 1)
 
 
-def seen(video: torch.Tensor, t: torch.Tensor, share: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def noised(video: torch.Tensor, t: torch.Tensor, share: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The loss, the noise and the noisy video that the model saw."""
     model = Watched()
     loss = video_loss(model, video, t, BARS, share, seeded(seed))
@@ -445,7 +453,7 @@ def seen(video: torch.Tensor, t: torch.Tensor, share: float, seed: int = 0) -> t
 class TestVideoLoss:
     def test_the_target_is_the_velocity(self):
         video, t = normal(3, 4, 2, 3, 2), torch.tensor([4, 1, 2])
-        loss, noise, noisy = seen(video, t, 0.5)
+        loss, noise, noisy = noised(video, t, 0.5)
         bar, times = BARS[t].view(-1, 1, 1, 1, 1), t.view(-1, 1, 1, 1, 1)
         expected = (noisy.tanh() * times - bar.sqrt() * noise + (1 - bar).sqrt() * video).square().mean()
         assert_close(loss, expected)
@@ -453,16 +461,16 @@ class TestVideoLoss:
     @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
     def test_the_noise_is_shared(self, share):
         video, t = normal(40, 4, 2, 20, 20), torch.arange(40) % 4 + 1
-        variance, product = correlations(seen(video, t, share)[1])
+        variance, product = correlations(noised(video, t, share)[1])
         # 32,000 places: standard errors below 0.008.
         assert_close((variance, product), (1.0, share), atol=0.04, rtol=0)
 
     def test_the_generator_decides(self):
         video, t = normal(2, 3, 1, 2, 2), torch.tensor([2, 3])
-        first = seen(video, t, 0.5)[1]
+        first = noised(video, t, 0.5)[1]
         torch.manual_seed(7)
-        assert_close(seen(video, t, 0.5)[1], first)
-        assert_equal(bool((seen(video, t, 0.5, 1)[1] != first).all()), True)
+        assert_close(noised(video, t, 0.5)[1], first)
+        assert_equal(bool((noised(video, t, 0.5, 1)[1] != first).all()), True)
 
     def test_gradients(self):
         video, t = normal(2, 3, 1, 2, 1).requires_grad_(), torch.tensor([2, 3])

@@ -80,8 +80,8 @@ def rollout(model: Callable[[Tensor], Tensor], context: Tensor, steps: int) -> T
 def shared_noise(video: Tensor, share: float, generator: Generator) -> Tensor:
     if not 0 <= share <= 1:
         raise ValueError(f"share must be from 0 to 1, got {share}")
-    own = torch.randn(video.shape, generator=generator, dtype=video.dtype)
     common = torch.randn(video[:, :1].shape, generator=generator, dtype=video.dtype)
+    own = torch.randn(video.shape, generator=generator, dtype=video.dtype)
     # Variances add up, so the roots of the shares are the weights.
     return (share**0.5 * common + (1 - share) ** 0.5 * own).to(video.device)
 
