@@ -19,7 +19,7 @@ polynomial through all that has been heard.
 step between two samples.
 
     continuous   x'(t) = A x(t) + B u(t)          y(t) = C · x(t) + D u(t)
-    discrete     x_k = Ā x_{k-1} + B̄ u_k          y_k = C · x_k + D u_k        x before the first is 0
+    discrete     x_k = Ā x_{k-1} + B̄ u_k          y_k = C · x_k + D u_k       x starts at 0
     zoh          Ā = exp(Δ A)                     B̄ = ∫₀^Δ exp(s A) B ds
     bilinear     Ā = (I - Δ/2 A)⁻¹ (I + Δ/2 A)    B̄ = (I - Δ/2 A)⁻¹ Δ B
     kernel       K_i = C · Ā^i B̄                  i = 0 … L - 1
@@ -37,10 +37,10 @@ kept: so the 2 and the real part.
 
 **A drawing**
 
-    recurrence    u₀      u₁      u₂             convolution
+    recurrence    u₀      u₁      u₂           convolution
                   │ B̄     │ B̄     │ B̄
-                  ▼   Ā   ▼   Ā   ▼              K₀ K₁ K₂ …   C·B̄  C·ĀB̄  C·ĀĀB̄
-                  x₀ ───▶ x₁ ───▶ x₂             y₂ is  K₀ u₂ + K₁ u₁ + K₂ u₀
+                  ▼   Ā   ▼   Ā   ▼            K₀ K₁ K₂ …   C·B̄  C·ĀB̄  C·ĀĀB̄
+                  x₀ ───▶ x₁ ───▶ x₂           y₂ is  K₀ u₂ + K₁ u₁ + K₂ u₀
                   │ C     │ C     │ C
                   ▼       ▼       ▼
                   y₀      y₁      y₂
@@ -89,7 +89,7 @@ Sources: Gu, Dao et al. 2020, "HiPPO: Recurrent Memory with Optimal Polynomial P
 Goel and Ré 2022, "Efficiently Modeling Long Sequences with Structured State Spaces"; Gu, Gupta et
 al. 2022, "On the Parameterization and Initialization of Diagonal State Space Models".
 
-From scratch: scipy, torchaudio and torch.nn.functional.conv1d may not be used.  torch.linalg and
+From scratch: scipy, torchaudio, torch.conv1d and torch.nn.functional.conv1d may not be used.  torch.linalg and
 torch.fft may.
 """
 
