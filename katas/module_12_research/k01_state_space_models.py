@@ -89,8 +89,8 @@ Sources: Gu, Dao et al. 2020, "HiPPO: Recurrent Memory with Optimal Polynomial P
 Goel and Ré 2022, "Efficiently Modeling Long Sequences with Structured State Spaces"; Gu, Gupta et
 al. 2022, "On the Parameterization and Initialization of Diagonal State Space Models".
 
-From scratch: scipy, torchaudio, torch.conv1d and torch.nn.functional.conv1d may not be used.  torch.linalg and
-torch.fft may.
+From scratch: scipy, torchaudio, torch.conv1d and torch.nn.functional.conv1d may not be used.
+torch.linalg and torch.fft may.
 """
 
 from torch import Tensor, nn
