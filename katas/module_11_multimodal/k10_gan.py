@@ -45,10 +45,10 @@ modes.  m and S are the mean and the covariance of features:
 
 **A drawing**
 
-    noise ──▶ G ──▶ fake ──┐                 D's step:  fake is cut off from G
+    noise ──▶ G ──▶ fake ──┐                   D's step:  fake is cut off from G
                            ├──▶ D ──▶ logit
-    data  ─────────▶ real ─┘                 G's step:  D passes gradients on,
-                                                        and stays as it is
+    data  ─────────▶ real ─┘                   G's step:  D passes gradients on,
+                                                          and stays as it is
 
 **Why non-saturating?**  At the start fakes are bad, so b is far below 0.  There log(1 - σ(b)) is
 flat, and G gets no gradient just when it needs one.  -log σ(b) has slope -1 there.  Both have the
@@ -204,7 +204,7 @@ def mode_score(samples: Tensor, centres: Tensor, radius: float) -> tuple[int, fl
 
 
 def feature_gaussian(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (d,) and covariance (d, d), divided by n - 1, of features (n, d).
+    """Mean (d,) and covariance (d, d), divided by n - 1, of features (n, d).  Both have gradients.
 
     Raises ValueError, naming n, if n < 2.
     """

@@ -553,6 +553,10 @@ class TestFeatureGaussian:
         x = normal(20, 3)
         assert_close(feature_gaussian(x + 1e6)[1], feature_gaussian(x)[1], rtol=1e-6, atol=1e-6)
 
+    @pytest.mark.parametrize("which", [0, 1])
+    def test_gradients(self, which):
+        assert torch.autograd.gradcheck(lambda x: feature_gaussian(x)[which], (normal(4, 3).requires_grad_(),))
+
     @pytest.mark.parametrize("n", [0, 1])
     def test_refuses_too_few(self, n):
         with raises(ValueError, n):
