@@ -62,7 +62,8 @@ With η = 1 and u = t - 1 it is DDPM.
 
 **Shapes**: x, x₀ and noise are (n, ...), t is (n,) int64 from 1 to T: a time for each sample.
 Schedules are float64, betas (T,) and bars (T + 1,).  Results have the dtype and device of x or
-x₀; bars and t lie on the same device.  A model is any callable: model(x, t) has the shape of x.
+x₀; bars and t lie on the same device.  √ᾱ and √(1 - ᾱ) are computed in float64 and converted then:
+in float32 1 - ᾱ has few digits left.  A model is any callable: model(x, t) has the shape of x.
 No function changes its arguments.  Samplers call the model once for each step.
 
 **Steps.**  A good place to pause is after diffusion_loss.

@@ -88,6 +88,11 @@ class TestAlphaBars:
         expected = [math.prod(1 - b for b in betas.tolist()[:t]) for t in range(5)]
         assert_close(alpha_bars(betas), torch.tensor(expected, dtype=F64))
 
+    def test_in_double_precision(self):
+        betas = torch.linspace(1e-4, 0.02, 300, dtype=F64)
+        expected = math.exp(math.fsum(math.log1p(-b) for b in betas.tolist()))
+        assert_close(alpha_bars(betas)[-1].item(), expected, rtol=1e-12, atol=0)
+
 
 class TestAddNoise:
     def test_the_example_worked_by_hand(self):
@@ -107,6 +112,12 @@ class TestAddNoise:
         t = torch.full((2,), 3)
         found = add_noise(f64([2.0], [2.0]), t, f64([0.0], [1.0]), alpha_bars(betas))
         assert_close(found, f64([mean], [mean + math.sqrt(variance)]))
+
+    def test_little_noise_keeps_its_digits_in_float32(self):
+        """1 - ᾱ is 1e-6 here, of which float32 would leave one digit or two."""
+        bars = f64(1, 1 - 1e-6)
+        found = add_noise(torch.zeros(1, 2), torch.tensor([1]), torch.ones(1, 2), bars)
+        assert_close(found, torch.full((1, 2), 1e-3), rtol=1e-6, atol=0)
 
     def test_keeps_float32(self):
         found = add_noise(normal(2, 3).float(), torch.tensor([1, 4]), normal(2, 3).float(), LONG)
