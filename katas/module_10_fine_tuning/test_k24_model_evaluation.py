@@ -95,8 +95,8 @@ class TestScoreChoices:
             seen.extend(ids.flatten().tolist())
             return inner(ids)
 
-        score_choices(model, [1, 2], [[3], [4, 5, 3]], *given)
-        assert_equal(set(seen) - {filled}, {1, 2, 3, 4, 5})
+        score_choices(model, [5, 2], [[3], [4, 5, 3]], *given)
+        assert_equal(set(seen) - {filled}, {2, 3, 4, 5})
 
     def test_large_logits_do_no_harm(self):
         found = score_choices(lambda ids: torch.eye(3, dtype=torch.float64)[ids] * 1000, [2], [[2], [1]])
