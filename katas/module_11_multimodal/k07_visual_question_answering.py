@@ -139,7 +139,7 @@ def parse(question: str) -> list[tuple[str, str]]:
 
     A PHRASE is a PART, or several joined by "or".  A PART is some values and "object" in any number and order, as in
     "red square", and then perhaps a relation and another PART: "left of", "right of", "above" or "below".  So "or"
-    binds most loosely: "a square above a circle or a cross" are squares above a circle, and crosses anywhere.
+    binds most loosely: "a square above a circle or a star" are squares above a circle, and stars anywhere.
     The words "a", "the" and "of" say nothing, wherever they stand.  A value and "object" may have an s at the end, as in
     "red squares"; no value ends in s itself.  "object" filters nothing.
 

@@ -241,6 +241,11 @@ class TestLengthRegulator:
     def test_rounding(self, duration, frames):
         assert_close(length_regulator(np.array([[3.5]]), np.log([duration])), np.full((frames, 1), 3.5))
 
+    @pytest.mark.parametrize(("speed", "frames"), [(0.4, 3), (2 / 9, 5), (2 / 3, 2)])
+    def test_a_half_is_rounded_up(self, speed, frames):
+        """Durations of 1 at these speeds are 2.5, 4.5 and 1.5 frames, exactly."""
+        assert_close(length_regulator(np.array([[3.5]]), np.zeros(1), speed), np.full((frames, 1), 3.5))
+
     def test_nothing(self):
         assert_close(length_regulator(np.zeros((0, 4)), np.zeros(0), 2.0), np.zeros((0, 4)))
 

@@ -317,9 +317,10 @@ class TestEventModel:
     def test_shapes(self, n):
         assert_equal(tuple(a_model()(torch.randint(272, (3, n), generator=seeded(1))).shape), (3, n, 272))
 
+    @pytest.mark.parametrize("layers", [1, 2])
     @pytest.mark.parametrize("training", [True, False])
-    def test_it_sees_the_past_and_all_of_it(self, training):
-        model = a_model().double().train(training)
+    def test_it_sees_the_past_and_all_of_it(self, training, layers):
+        model = a_model(layers=layers).double().train(training)
         x = torch.randint(272, (1, 8), generator=seeded(2))
         before = model(x).detach()
         for i in range(8):
