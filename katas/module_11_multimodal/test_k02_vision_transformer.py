@@ -299,9 +299,9 @@ class TestVisionTransformer:
         images = normal(2, 3, 4, 6, seed=1)
         assert_close(model(images).detach(), a_model("class")(images).detach())
 
-    @pytest.mark.parametrize(("rows", "columns"), [(6, 1), (1, 6)])
+    @pytest.mark.parametrize(("rows", "columns"), [(6, 1), (1, 6), (3, 2)])
     def test_another_grid_of_as_many_patches(self, rows, columns):
-        """From two rows of three to six of one: no number of patches tells that, only the two sides do."""
+        """From two rows of three to others of six patches: no number tells that, only the two sides do."""
         model, images = a_model(), normal(2, 3, 2 * rows, 2 * columns, seed=1)
         moved = a_model(size=(2 * rows, 2 * columns))
         moved.load_state_dict(model.state_dict())

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from fixtures.named_weights import named_weights
 from fixtures.one_thread import on_one_thread  # noqa: F401
 from katas.module_11_multimodal.k05_fusion import (
     GatedCrossAttention,
@@ -46,15 +47,6 @@ def f64(*rows) -> torch.Tensor:
 
 def flags(*rows) -> torch.Tensor:
     return torch.tensor(rows, dtype=torch.bool)
-
-
-def randomized(module: nn.Module, seed: int = 0) -> nn.Module:
-    """In float64, with all parameters random, those too that start at 0 or 1."""
-    generator = seeded(seed)
-    with torch.no_grad():
-        for parameter in module.double().parameters():
-            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator, dtype=F64))
-    return module
 
 
 def untrained(module: nn.Module) -> list[str]:
@@ -187,7 +179,7 @@ class TestModalityDropout:
 
 
 def a_fusion(d: int = 6, seed: int = 0) -> GatedFusion:
-    return randomized(GatedFusion([2, 4, 3], d), seed)
+    return named_weights(GatedFusion([2, 4, 3], d), 0.5, seed)
 
 
 class TestGatedFusion:
@@ -265,7 +257,7 @@ MASK = flags([1, 1, 1, 1, 0], [1, 0, 1, 0, 0])
 
 
 def a_cross(seed: int = 0) -> GatedCrossAttention:
-    return with_heads(randomized(GatedCrossAttention(6, 4, 2), seed), 2)
+    return with_heads(named_weights(GatedCrossAttention(6, 4, 2), 0.5, seed), 2)
 
 
 def with_heads(module: nn.Module, heads: int) -> nn.Module:
@@ -328,7 +320,7 @@ def one_round(block: nn.Module, latents: torch.Tensor, media: torch.Tensor, mask
 
 
 def a_block(seed: int = 0) -> ResamplerBlock:
-    return with_heads(randomized(ResamplerBlock(6, 2, 7), seed), 2)
+    return with_heads(named_weights(ResamplerBlock(6, 2, 7), 0.5, seed), 2)
 
 
 class TestResamplerBlock:
@@ -358,7 +350,7 @@ class TestResamplerBlock:
 
 
 def a_resampler(layers: int = 2, count: int = 3, seed: int = 0) -> PerceiverResampler:
-    return with_heads(randomized(PerceiverResampler(6, count, layers, 2, 7), seed), 2)
+    return with_heads(named_weights(PerceiverResampler(6, count, layers, 2, 7), 0.5, seed), 2)
 
 
 class TestPerceiverResampler:
@@ -391,7 +383,7 @@ MASKS = [flags([1, 1, 0], [1, 0, 0]), flags([1, 1], [0, 0])]
 
 
 def a_unified(seed: int = 0) -> UnifiedEncoder:
-    return randomized(UnifiedEncoder([4, 5], 6, 2, 2, 9), seed)
+    return named_weights(UnifiedEncoder([4, 5], 6, 2, 2, 9), 0.5, seed)
 
 
 def sequences(seed: int = 0) -> list[torch.Tensor]:
@@ -422,7 +414,7 @@ class TestUnifiedEncoder:
 
     def test_a_modality_is_known_by_its_vector(self):
         """Alike in width and content, two modalities differ by e alone."""
-        model = randomized(UnifiedEncoder([4, 4], 6, 1, 2, 9))
+        model = named_weights(UnifiedEncoder([4, 4], 6, 1, 2, 9), 0.5)
         with torch.no_grad():
             model.projects[1].load_state_dict(model.projects[0].state_dict())
         x, here, away = normal(2, 3, 4), torch.ones(2, 3, dtype=torch.bool), torch.zeros(2, 3, dtype=torch.bool)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
+from fixtures.named_weights import named_weights
 from fixtures.one_thread import on_one_thread  # noqa: F401
 from katas.module_11_multimodal.k21_video_generation import (
     NextFrame,
@@ -45,15 +46,6 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def f64(*rows) -> torch.Tensor:
     return torch.tensor(rows, dtype=F64)
-
-
-def stirred(module: nn.Module, seed: int = 0, scale: float = 0.4) -> nn.Module:
-    """In float64, with all parameters random, those too that start at 0."""
-    generator = seeded(seed)
-    with torch.no_grad():
-        for parameter in module.double().parameters():
-            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator, dtype=F64))
-    return module
 
 
 def steady(x: float, y: float, batch: int, height: int, width: int) -> torch.Tensor:
@@ -269,7 +261,7 @@ class TestNextFrame:
 
     @pytest.mark.parametrize(("channels", "context"), [(3, 2), (1, 4)])
     def test_the_formula(self, channels, context):
-        model, frames = stirred(NextFrame(channels, context, 6)), normal(2, context, channels, 5, 4)
+        model, frames = named_weights(NextFrame(channels, context, 6)), normal(2, context, channels, 5, 4)
         x = torch.cat([frames[:, i] for i in range(context)], 1)
         for layer in (model.first, model.second):
             x = F.conv2d(x, layer.weight, layer.bias, padding=1).clamp(min=0)
@@ -285,14 +277,14 @@ class TestNextFrame:
         assert_equal({name: tuple(p.shape) for name, p in NextFrame(3, 2, 7).named_parameters()}, expected)
 
     def test_every_parameter_is_trained(self):
-        model, frames = stirred(NextFrame(2, 3, 6)), normal(2, 3, 2, 5, 4).requires_grad_()
+        model, frames = named_weights(NextFrame(2, 3, 6)), normal(2, 3, 2, 5, 4).requires_grad_()
         (model(frames) * normal(2, 2, 5, 4, seed=1)).sum().backward()
         without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
         flows = model.head.weight.grad is not None and bool(model.head.weight.grad.flatten(1).any(1).all())
         assert_equal((without, flows, bool(frames.grad.flatten(2).any(2).all())), ([], True, True))
 
     def test_on_the_gpu(self, gpu):
-        gpu.check(stirred(NextFrame(2, 3, 6)), normal(2, 3, 2, 5, 4).requires_grad_())
+        gpu.check(named_weights(NextFrame(2, 3, 6)), normal(2, 3, 2, 5, 4).requires_grad_())
 
 
 class TestRollout:
@@ -405,7 +397,7 @@ class TestTemporalMix:
 
     @pytest.mark.parametrize(("shape", "size"), [((2, 4, 3, 5, 2), 3), ((3, 2, 4, 1, 6), 5), ((2, 5, 2, 3, 4), 1)])
     def test_place_by_place(self, shape, size):
-        layer, x = stirred(TemporalMix(shape[2], size)), normal(*shape)
+        layer, x = named_weights(TemporalMix(shape[2], size)), normal(*shape)
         expected = x.clone()
         for t in range(shape[1]):
             expected[:, t] += layer.conv.bias[:, None, None].detach()
@@ -420,13 +412,13 @@ class TestTemporalMix:
         assert_equal(shapes, {"conv.weight": (4, 4, 3), "conv.bias": (4,)})
 
     def test_gradients(self):
-        layer, x = stirred(TemporalMix(2, 3)), normal(1, 3, 2, 1, 2).requires_grad_()
+        layer, x = named_weights(TemporalMix(2, 3)), normal(1, 3, 2, 1, 2).requires_grad_()
         assert torch.autograd.gradcheck(layer, [x])
         (layer(x) * normal(1, 3, 2, 1, 2, seed=1)).sum().backward()
         assert_equal([bool(p.grad.all()) for p in layer.parameters()], [True, True])
 
     def test_on_the_gpu(self, gpu):
-        gpu.check(stirred(TemporalMix(3, 3)), normal(2, 4, 3, 5, 2).requires_grad_())
+        gpu.check(named_weights(TemporalMix(3, 3)), normal(2, 4, 3, 5, 2).requires_grad_())
 
 
 class Watched:

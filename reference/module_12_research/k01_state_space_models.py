@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -11,7 +12,7 @@ def discretize(a: Tensor, b: Tensor, step: float, method: str = "zoh") -> tuple[
     eye = torch.eye(n, dtype=a.dtype, device=a.device)
     if method == "zoh":
         # The exponential of this block matrix holds the integral as well: no inverse of A, which may not exist.
-        block = torch.cat([torch.cat([a, b[:, None]], 1), torch.zeros_like(torch.cat([a[:1], b[:1, None]], 1))])
+        block = F.pad(torch.cat([a, b[:, None]], 1), (0, 0, 0, 1))  # a row of zeros below
         both = torch.linalg.matrix_exp(step * block)
         return both[:n, :n], both[:n, n]
     if method == "bilinear":
