@@ -7,18 +7,19 @@ reference's are used until yours are green):
     from katas.module_05_transformers.k09_encoder_decoder import DecoderBlock
 
 Encoder(layers, d, heads, d_ff, pre_norm=True, activation="gelu")(x) and DecoderBlock(d, heads,
-d_ff, pre_norm=True)(x, memory) give tokens in the shape of x.  The block looks only backwards in
-x, and at all of the memory.
+d_ff, pre_norm=True)(x, memory) give tokens in the shape of x; pre_norm is False by default.  The
+block is causal: each token of x sees itself, the tokens before it, and all of the memory.
 
 **The idea.**  A picture is cut into patches, and an encoder makes tokens of them: the memory.  A
 decoder writes the caption word by word.  At each word it looks at the memory, and at what it has
 written so far.  It is a translation whose source is a picture.
 
-To write, you could take the likeliest word each time.  That is greedy, and it can walk into a
-dead end: a good first word, and then nothing fits.  *Beam search* keeps several captions alive.
+The simplest way to write is greedy: take the likeliest word each time.  It can walk into a dead
+end: the first word looks good, and nothing likely follows.  *Beam search* keeps the likeliest few
+beginnings at each step.
 
-To judge a caption, compare it with what people wrote.  Not all words tell the same: "a" stands in
-every caption, "zebra" in few.  *CIDEr* counts n-grams and weighs them by how rare they are.
+To judge a caption, compare it with what people wrote.  Not all words tell you equally much: "a"
+is in every caption, "zebra" in few.  *CIDEr* counts n-grams and weighs them by how rare they are.
 
 **The formulas.**  A caption has the words w_1 … w_m.  START and END are tokens of their own.
 
@@ -31,7 +32,7 @@ every caption, "zebra" in few.  *CIDEr* counts n-grams and weighs them by how ra
     df(g)        number of images with the n-gram g in at least one of their references
     weight       count of g in the caption · log( images / max(1, df(g)) )
     CIDEr_n      mean over the image's references r of cos( weights of c, weights of r )
-    CIDEr        mean of CIDEr_n over n = 1 … N
+    CIDEr        mean of CIDEr_n over n = 1 … N, and CIDEr-D that of CIDEr-D_n
     CIDEr-D_n    10 · mean over r of  e^( -δ² / 2σ² ) · ( min(c, r) · r ) / ( |c| |r| )
 
 c and r stand for the vectors of weights.  cos is c · r / (|c| |r|), and 0 if either is all zeros;
@@ -51,11 +52,12 @@ caption minus that of the reference.
            └─ END .1           └─ …
 
 **Why divide by the length?**  Each token multiplies the probability by something below 1.  So
-short captions win, and the shortest is none.  The mean of the logarithms is fair to both.
+short captions win, and the empty one most easily.  With penalty 1 you compare the mean log p of a
+token.  Penalty 0 doesn't divide.
 
-**Why a clipped score?**  If a caption says "dot dot dot", its direction is the same as that of
-"dot".  The plain CIDEr gives it everything.  CIDEr-D gives no weight beyond the reference's, and
-takes off what is too long or too short.
+**Why a clipped score?**  For n = 1, "dot dot dot" points in the same direction as "dot", so
+CIDEr_1 is 1 for both.  CIDEr-D clips each weight at the reference's, and lowers the score the
+more the lengths differ.  CIDEr lies between 0 and 1, CIDEr-D between 0 and 10.
 
 **Worked by hand**
 
@@ -106,7 +108,7 @@ Words = Sequence[str] | Sequence[int]
 def caption_batch(captions: Sequence[Sequence[int]], start: int, end: int, pad: int) -> tuple[Tensor, Tensor]:
     """Inputs and targets (B, n), int64, on the CPU, of one caption or more; n is 1 more than the longest has words.
 
-    A caption may be empty.  Behind its end each row is filled up with `pad`.
+    A caption may be empty.  Shorter rows are filled with `pad` on the right.
     """
     raise NotImplementedError
 
@@ -114,7 +116,7 @@ def caption_batch(captions: Sequence[Sequence[int]], start: int, end: int, pad: 
 def caption_loss(logits: Tensor, targets: Tensor, pad: int) -> Tensor:
     """The loss (), with its gradient, of logits (B, n, words): one mean over all targets (B, n) that aren't `pad`.
 
-    At least one isn't.
+    You may assume that at least one target isn't `pad`.
     """
     raise NotImplementedError
 
@@ -166,7 +168,7 @@ class Captioner(nn.Module):
     def decode(self, inputs: Tensor, memory: Tensor) -> Tensor:
         """Logits (B, n, words) of inputs (B, n) and a memory (B, P, d).
 
-        Raises ValueError, naming longest and n, if n is above it.
+        Raises ValueError, naming both, if n is above longest.
         """
         raise NotImplementedError
 
@@ -178,7 +180,8 @@ class Captioner(nn.Module):
 def greedy_captions(model: Captioner, images: Tensor, start: int, end: int, limit: int) -> list[list[int]]:
     """For each image the likeliest token, one after the other, until END or `limit` tokens; limit is at least 1.
 
-    - Lists of Python ints, without START, END, and what follows END.
+    - Lists of Python ints: what the model wrote before END.  The START in front isn't part of it.
+    - START and padding are tokens like others here: if the model writes one, it stays.
     - The images are encoded once, and the model is asked at most `limit` times.  No gradient is kept.
     """
     raise NotImplementedError
@@ -189,12 +192,12 @@ def beam_captions(
 ) -> list[tuple[list[int], float]]:
     """Captions of one image (C, S, S), as (words, score), the best score first.
 
-    - It begins with START alone.  In a step each live caption is extended by every token.  Of all these the `beams` with the
-      largest sum of log p stay; all, if there are fewer.  The sum isn't divided by anything here.
-    - Of those that stay, what ends with END is finished and no longer extended.  The others are live.
+    - Start with one live caption: START alone.  At each step, extend every live caption by every token.  Keep the `beams`
+      extensions with the largest sum of log p; all, if there are fewer.  Don't divide by the length here.
+    - Of those that you keep, what ends with END is finished and no longer extended.  The others are live.
     - After step `limit`, which is at least 1, live captions count as finished, too.  It stops sooner if none is live.
-    - The result: of all that is finished, the `beams` best by the lesson's score.  Words are Python ints without START
-      and END.  The order of equal ones is open.
+    - The result: of all that is finished, the `beams` best by the lesson's score.  Words are Python ints, without
+      the START in front and without END.  Ties may come in any order.
     - The image is encoded once, as a batch of one.  No gradient is kept.
 
     Raises ValueError, naming beams, if it is below 1.

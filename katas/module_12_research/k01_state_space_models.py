@@ -3,23 +3,24 @@
 **Before you start.**  You need matrices, complex numbers, and the FFT.  You import no other kata.
 If linear systems are new: Rush and Karamcheti, "The Annotated S4" (on the web).
 
-**The idea.**  You want to read a signal of 16,000 samples.  Attention compares all pairs, which
-is too dear.  A recurrent network reads them one by one, which can't be trained in parallel, and it
-forgets.
+**The idea.**  You want to read a second of sound: 16,000 samples.  Attention compares all pairs,
+256 million of them.  A recurrent network reads sample by sample.  You can't train it in parallel
+over time, and it forgets.
 
 A *state space* is a small linear system.  Its state x is a vector that the signal u pushes
-around.  As all is linear, you can unroll it: the output is the signal convolved with one long
-kernel.  So you train it as a convolution, all samples at once, and run it as a recurrence, one
-sample at a time.  Both give the same numbers.
+around.  Everything is linear, so you can unroll it: the output is the signal convolved with one
+long kernel.  So you train it as a convolution, all samples at once, and run it as a recurrence,
+one sample at a time.  Both give the same outputs, up to rounding.
 
-What the state remembers depends on its matrix.  HiPPO picks the matrix that keeps the best
-polynomial through all that has been heard.
+What the state remembers depends on A.  HiPPO chooses A and B so that the state holds the
+coefficients of a polynomial: of all with a degree below N, the one that fits the whole past best,
+in least squares.
 
 **The formulas.**  x has N numbers.  A is (N, N), B and C are vectors, D is a number, Δ is the
 step between two samples.
 
     continuous   x'(t) = A x(t) + B u(t)          y(t) = C · x(t) + D u(t)
-    discrete     x_k = Ā x_{k-1} + B̄ u_k          y_k = C · x_k + D u_k       x starts at 0
+    discrete     x_k = Ā x_{k-1} + B̄ u_k          y_k = C · x_k + D u_k       x_{-1} = 0
     zoh          Ā = exp(Δ A)                     B̄ = ∫₀^Δ exp(s A) B ds
     bilinear     Ā = (I - Δ/2 A)⁻¹ (I + Δ/2 A)    B̄ = (I - Δ/2 A)⁻¹ Δ B
     kernel       K_i = C · Ā^i B̄                  i = 0 … L - 1
@@ -28,12 +29,18 @@ step between two samples.
                  B_n = √(2n+1)                    n and k from 0
     memory       (I - A/k) c_k = c_{k-1} + (B/k) u_k               k = 1, 2, …   c_0 = 0
     read out     f(s) ≈ Σ_n c_n √(2n+1) P_n(2s - 1)                s from 0 (first) to 1 (now)
+    Legendre     P_0 = 1,  P_1 = z,  (n + 1) P_{n+1} = (2n + 1) z P_n - n P_{n-1}      at z
     S4D-Lin      A_n = -1/2 + iπ n                                 n = 0 … N - 1, all complex
     diagonal     K_i = 2 Re Σ_n C_n B̄_n exp(Δ A_n)^i,   B̄_n = (exp(Δ A_n) - 1) / A_n
 
-zoh (zero-order hold) takes u as constant within a step.  P_n is Legendre's polynomial of degree
-n.  In the diagonal form B is 1 everywhere.  The numbers come in conjugate pairs, of which one is
-kept: so the 2 and the real part.
+exp of a matrix is the matrix exponential, not that of each entry.  zoh (zero-order hold) takes u
+as constant within a step.  HiPPO's own equation is c' = (A c + B u) / t, and a backward Euler
+step makes `memory` of it.  P_n is Legendre's polynomial of degree n.
+
+In the diagonal form B is 1 everywhere.  The eigenvalues of a real system come in conjugate pairs.
+You keep one of each pair, and the sum of the pair is twice the real part: hence 2 Re, for n = 0
+as well.  The layer keeps log(-Re A), so that the real part stays below 0 and the state can't blow
+up.
 
 **A drawing**
 
@@ -45,15 +52,18 @@ kept: so the 2 and the real part.
                   ▼       ▼       ▼
                   y₀      y₁      y₂
 
-**Why does the FFT need zeros?**  It takes signals for periodic: the end of the kernel would meet
-the signal's beginning again.  With L zeros behind both there is nothing to meet.
+**Why does the FFT need zeros?**  It takes both for periodic: the end of the convolution would
+come round and be added to its beginning.  With L zeros behind both, what comes round falls
+outside the first L outputs, and those are all you keep.
 
 **Why is HiPPO's A divided by k?**  The polynomial is stretched over all of the past.  The longer
-the past, the less a new sample changes it.  So the memory never fades at a fixed rate, whatever
-the sampling.
+the past, the smaller the share of one sample.  So the memory has no time scale of its own: sample
+twice as densely, and you get nearly the same coefficients.
 
-**Why diagonal?**  The kernel of a full A needs L products of matrices.  A diagonal one needs
-powers of N numbers.  With S4D-Lin's A, each number is a wave that fades with the rate 1/2.
+**Why diagonal?**  With a full A, the kernel takes L products of a matrix and a vector, one after
+the other.  With a diagonal A all powers come at once.  You lose little: nearly every matrix is
+diagonal in some complex basis, and a change of basis leaves the kernel as it is.  S4D-Lin simply
+chooses the eigenvalues.  Each is a wave that fades with the rate 1/2.
 
 **Worked by hand**
 
@@ -61,16 +71,17 @@ powers of N numbers.  With S4D-Lin's A, each number is a wave that fades with th
                  A = 0, B = 1, Δ = 0.5:        Ā = 1, B̄ = 0.5
     bilinear     A = -1, B = 1, Δ = 1:         Ā = 1/3, B̄ = 2/3
     recurrence   Ā = 0.5, B̄ = 1, C = 2, D = 1, u = 1 0 2:  x = 1 0.5 2.25,  y = 3 1 6.5
-    kernel       the same system: 2 1 0.5
+    kernel       the same system: 2 1 0.5.  Convolved with u: 2 1 4.5, and with D u: 3 1 6.5
     HiPPO        N = 2:  A has rows (-1 0) (-1.7321 -2),  B = (1, 1.7321)
-    memory       N = 1:  c_k is the mean of u_1 … u_k and c_0 = 0:  u = 2 4 gives
-                 2 c_1 = 2, so c_1 = 1;  1.5 c_2 = 1 + 2, so c_2 = 2
-    read out     c = (2, 1):  at s = 0  2 - 1.7321,  at s = 1  2 + 1.7321
+    memory       N = 1, u = 2 4:  2 c_1 = 2, so c_1 = 1;  1.5 c_2 = 1 + 2, so c_2 = 2.
+                 That is the mean of three numbers: the start 0, 2 and 4
+    read out     c = (2, 1):  at s = 0  0.2679,  at s = 1  3.7321
     S4D-Lin      N = 2:  -0.5  and  -0.5 + 3.1416i
 
 **Shapes**: signals u (..., L) with any leading axes, kernels (L,) or with leading axes that
-broadcast against those of u.  Results have the dtype and the device of what comes in; complex for
-the diagonal A and C.  Gradients flow through everything.  No function changes its arguments.
+broadcast against those of u.  Results have the dtype and the device of what comes in.  A and C of
+the diagonal form are complex; kernels and outputs are real.  Gradients flow through everything.
+No function changes its arguments.
 
 **Steps.**  A good place to pause is after causal_convolution.
 
@@ -99,9 +110,9 @@ from torch import Tensor, nn
 def discretize(a: Tensor, b: Tensor, step: float, method: str = "zoh") -> tuple[Tensor, Tensor]:
     """Ā (N, N) and B̄ (N,) of A (N, N) and B (N,) for a step above 0.
 
-    method   "zoh" or "bilinear".  For "zoh" A may be singular, also 0
+    method   "zoh" or "bilinear".  With "zoh" A may be singular, even 0: so don't use its inverse
 
-    Raises ValueError, naming the method, if it is another.
+    Raises ValueError, naming the method, if it is neither.
     """
     raise NotImplementedError
 
@@ -165,11 +176,11 @@ def diagonal_kernel(a: Tensor, c: Tensor, step: Tensor, length: int) -> Tensor:
 class S4D(nn.Module):
     """H diagonal systems side by side, one for each channel.
 
-    log_step       nn.Parameter (H,): log Δ, spread evenly from log 0.001 to log 0.1, both ends among them; H is at
-                   least 2
-    log_decay      nn.Parameter (H, N): log of -Re A; at the start of S4D-Lin's
-    frequency      nn.Parameter (H, N): Im A; at the start of S4D-Lin's
-    c              nn.Parameter (H, N, 2): real and imaginary part of C, at the start normal with deviation 1
+    log_step       nn.Parameter (H,): log Δ; at the start H evenly spaced values from log 0.001 to log 0.1, ends
+                   included.  H is at least 2
+    log_decay      nn.Parameter (H, N): log(-Re A), initialised from S4D-Lin
+    frequency      nn.Parameter (H, N): Im A, initialised from S4D-Lin
+    c              nn.Parameter (H, N, 2): real and imaginary part of C, each normal with deviation 1 at the start
     d              nn.Parameter (H,): normal with deviation 1
 
     It has no other parameters, and all are real.

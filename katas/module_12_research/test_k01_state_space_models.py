@@ -149,6 +149,12 @@ class TestSsmKernel:
         expected = [c @ torch.linalg.matrix_power(a, i) @ b for i in range(length)]
         assert_close(ssm_kernel(a, b, c, length), torch.stack(expected))
 
+    def test_a_matrix_without_enough_eigenvectors(self):
+        """A Jordan block: its powers hold binomials, and no basis makes it diagonal."""
+        a = f64([0.5, 1, 0], [0, 0.5, 1], [0, 0, 0.5])
+        expected = [math.comb(i, 2) * 0.5 ** (i - 2) if i > 1 else 0.0 for i in range(8)]
+        assert_close(ssm_kernel(a, f64(0, 0, 1), f64(1, 0, 0), 8), f64(*expected))
+
     def test_gradients(self):
         inputs = [x.requires_grad_() for x in a_system()]
         assert torch.autograd.gradcheck(lambda a, b, c: ssm_kernel(a / 5, b, c, 4), inputs)
@@ -166,6 +172,9 @@ class TestCausalConvolution:
         x_all, kernels = x.expand(*lead, length), kernel.expand(*lead, length)
         expected = [sum(kernels[..., i] * x_all[..., t - i] for i in range(t + 1)) for t in range(length)]
         assert_close(causal_convolution(x, kernel), torch.stack(expected, -1))
+
+    def test_the_example_worked_by_hand(self):
+        assert_close(causal_convolution(f64(1, 0, 2), f64(2, 1, 0.5)), f64(2, 1, 4.5))
 
     @pytest.mark.parametrize("step", [0.05, 0.5])
     def test_recurrence_and_convolution_are_one(self, step):
