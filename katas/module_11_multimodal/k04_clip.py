@@ -195,7 +195,7 @@ def gather(x: Tensor) -> Tensor:
     """The rows of all ranks, (ranks · n, d), in the order of the ranks; x (n, d) is mine, n is the same everywhere.
 
     - The gradient of x is the sum over the ranks of what each one's result hands back for my rows.
-    - Every rank runs its backward pass, each through its own result.
+    - Every rank runs its backward pass, each through its own result.  The gradient that comes in there isn't changed.
     - Without a process group (torch.distributed.is_initialized() is False) there is one rank, and x comes back.
     """
     raise NotImplementedError

@@ -140,7 +140,10 @@ class EMACodebook(nn.Module):
     """A codebook of moving averages.  It has buffers and no parameters."""
 
     def __init__(self, codes: Tensor, decay: float = 0.99, epsilon: float = 1e-5) -> None:
-        """Begins with codes (K, D).  Buffers: codebook (K, D), counts (K,), which are N_k = 1, sums (K, D), M_k = e_k."""
+        """Begins with a copy of codes (K, D), to which no gradient flows.
+
+        Buffers: codebook (K, D), counts (K,), which are N_k = 1, sums (K, D), M_k = e_k.
+        """
         raise NotImplementedError
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:

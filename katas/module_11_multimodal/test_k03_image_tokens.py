@@ -193,6 +193,10 @@ class TestEncode:
             expected += [levels + 1 + known.index(found)] if found in known else [levels, *found]
         assert_equal(encode(image, patch, levels, list(dict.fromkeys(known))), expected)
 
+    def test_one_level_everywhere(self):
+        assert_equal(encode(np.full((2, 4), 2), 2, 3, [(2, 2, 2, 2)]), [4, 4])
+        assert_equal(encode(np.zeros((1, 2), dtype=np.int64), 1, 1, []), [1, 0, 1, 0])
+
     def test_nothing_known(self):
         assert_equal(encode(np.array([[1, 0]]), 1, 2, []), [2, 1, 2, 0])
 
@@ -200,6 +204,14 @@ class TestEncode:
     def test_a_level_that_isnt_one(self, level, levels):
         with raises(ValueError, level, levels):
             encode(np.array([[0, level], [1, 1]]), 2, levels, KNOWN)
+
+    @pytest.mark.parametrize("level", [300, -300])
+    def test_the_level_is_named_in_a_large_picture(self, level):
+        """numpy's text of a large array leaves its middle out."""
+        image = np.zeros((60, 60), dtype=np.int64)
+        image[30, 30] = level
+        with raises(ValueError, level, 7):
+            encode(image, 2, 7, [])
 
     @pytest.mark.parametrize(("height", "width"), [(3, 4), (4, 5)])
     def test_a_patch_that_doesnt_fit(self, height, width):
@@ -231,6 +243,10 @@ class TestDecode:
     def test_known_and_spelled(self):
         found = decode([4, 2, 1, 0, 0, 1], 4, 2, 2, 2, KNOWN)
         assert_equal(found, np.array([[1, 1], [1, 1], [1, 0], [0, 1]]))
+
+    def test_no_patch_begins_inside_another(self):
+        with raises(ValueError, 3):
+            decode([3, 3], 1, 1, 1, 3, [])
 
     @pytest.mark.parametrize(
         ("codes", "named"),

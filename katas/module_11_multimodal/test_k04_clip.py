@@ -10,6 +10,7 @@ from torch import nn
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from fixtures.named_weights import named_weights
 from fixtures.one_thread import on_one_thread  # noqa: F401
+from fixtures.tensors import F64, f64, normal, seeded
 from katas.module_11_multimodal.k04_clip import (
     Clip,
     TextEncoder,
@@ -29,20 +30,6 @@ pytestmark = [
     pure(),
     pytest.mark.deadline(60),  # the first test that imports transformers takes a busy machine a while
 ]  # fmt: skip
-
-F64 = torch.float64
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=F64)
-
-
-def f64(*rows) -> torch.Tensor:
-    return torch.tensor(rows, dtype=F64)
 
 
 def number(value: float) -> torch.Tensor:
@@ -238,6 +225,8 @@ class TestTextEncoder:
     @pytest.mark.parametrize("case", list(TEXT))
     def test_refuses_a_text_without_an_end(self, row, case):
         ids = texts_of(case, 4, 5)
+        ids[:, 0] = 4
+        ids[(row + 1) % 3, 0] = TEXT[case]["end"]
         ids[row] = ids[3] = 4
         with raises(ValueError, row, TEXT[case]["end"]):
             TextEncoder(**TEXT[case])(ids)
@@ -399,6 +388,15 @@ class TestGather:
         rows = torch.cat([rows_of(rank, 4, 2).T for rank in range(2)])
         for found, gradient in ranks(2, work):
             assert_close((found, gradient), (rows, torch.full((2, 4), 2.0, dtype=F64)))
+
+    def test_the_gradient_that_comes_in_stays_as_it_is(self, ranks):
+        def work(rank):
+            upstream = normal(4, 4, seed=50 + rank)
+            gather(rows_of(rank, 2, 4).requires_grad_()).backward(upstream)
+            return upstream
+
+        for rank, found in enumerate(ranks(2, work)):
+            assert_close(found, normal(4, 4, seed=50 + rank))
 
     def test_without_a_process_group(self):
         x = normal(3, 4).requires_grad_()

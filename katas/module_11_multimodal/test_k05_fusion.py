@@ -10,6 +10,7 @@ from torch import nn
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from fixtures.named_weights import named_weights
 from fixtures.one_thread import on_one_thread  # noqa: F401
+from fixtures.tensors import F64, f64, normal, seeded
 from katas.module_11_multimodal.k05_fusion import (
     GatedCrossAttention,
     GatedFusion,
@@ -21,6 +22,7 @@ from katas.module_11_multimodal.k05_fusion import (
     late_fusion,
     modality_dropout,
 )
+from reference.module_05_transformers.k08_encoder import Encoder
 
 pytestmark = [
     from_scratch(
@@ -29,20 +31,7 @@ pytestmark = [
     pure(),
 ]  # fmt: skip
 
-F64 = torch.float64
 NAN = float("nan")
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=F64)
-
-
-def f64(*rows) -> torch.Tensor:
-    return torch.tensor(rows, dtype=F64)
 
 
 def flags(*rows) -> torch.Tensor:
@@ -281,6 +270,12 @@ class TestGatedCrossAttention:
         everything = torch.ones(2, 5, dtype=torch.bool)
         assert_close(model(x, context).detach(), model(x, context, everything).detach())
 
+    def test_contexts_of_several_lengths(self):
+        model, x = a_cross(), normal(2, 3, 6)
+        for n in (5, 1, 8):
+            context, everything = normal(2, n, 4, seed=n), torch.ones(2, n, dtype=torch.bool)
+            assert_close(model(x, context).detach(), model(x, context, everything).detach())
+
     def test_changes_nothing_at_the_start(self):
         model, x = GatedCrossAttention(6, 4, 2), normal(2, 3, 6).float()
         assert_equal(tuple(model.gate.shape), ())
@@ -369,6 +364,11 @@ class TestPerceiverResampler:
     def test_as_many_tokens_whatever_comes_in(self, n):
         assert_equal(tuple(a_resampler()(normal(2, n, 6)).shape), (2, 3, 6))
 
+    def test_each_row_of_a_batch_by_itself(self):
+        model, media = a_resampler(), normal(3, 4, 6)
+        alone = torch.cat([model(row[None]).detach() for row in media])
+        assert_close(model(media).detach(), alone)
+
     def test_the_order_of_the_media_doesnt_count(self):
         model, media = a_resampler(), normal(2, 5, 6)
         assert_close(model(media.flip(1), MASK.flip(1)).detach(), model(media, MASK).detach())
@@ -400,6 +400,22 @@ class TestUnifiedEncoder:
         states, mean = model(parts, MASKS)
         assert_close(states.detach()[mask], expected[mask])
         assert_close(mean.detach(), torch.stack([expected[i][mask[i]].mean(0) for i in range(2)]))
+
+    def test_the_encoder_is_that_of_the_lesson(self):
+        """Pre-norm and with gelu: one made here, with the same weights, says the same."""
+        model, x = a_unified(), normal(2, 3, 6)
+        twin = Encoder(2, 6, 2, 9, pre_norm=True, activation="gelu").double()
+        twin.load_state_dict(model.encoder.state_dict())
+        assert_close(model.encoder(x, None).detach(), twin(x, None).detach())
+
+    @pytest.mark.parametrize("widths", [(3,), (2, 4, 3)])
+    def test_as_many_modalities_as_widths(self, widths):
+        for several in (widths, (5, 1)):  # one after the other: neither may be kept for the next
+            model = named_weights(UnifiedEncoder(several, 6, 1, 2, 9), 0.5)
+            parts = [normal(2, 2, width, seed=width) for width in several]
+            states, _ = model(parts, [torch.ones(2, 2, dtype=torch.bool)] * len(several))
+            tokens = torch.cat([model.projects[i](x) + model.modalities[i] for i, x in enumerate(parts)], 1)
+            assert_close(states.detach(), model.encoder(tokens, None).detach())
 
     def test_what_is_hidden_has_no_influence(self):
         model, parts = a_unified(), sequences()

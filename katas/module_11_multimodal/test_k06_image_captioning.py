@@ -12,6 +12,7 @@ from torch import nn
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from fixtures.named_weights import named_weights
 from fixtures.one_thread import on_one_thread  # noqa: F401
+from fixtures.tensors import F64, normal, seeded
 from katas.module_11_multimodal.k06_image_captioning import (
     Captioner,
     ImageEncoder,
@@ -33,20 +34,7 @@ pytestmark = [
     pure(),
 ]  # fmt: skip
 
-F64 = torch.float64
 START, END, PAD = 0, 1, 2
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=F64)
-
-
-def f64(*rows) -> torch.Tensor:
-    return torch.tensor(rows, dtype=F64)
 
 
 def said(text: str) -> list[str]:

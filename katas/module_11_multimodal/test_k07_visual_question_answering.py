@@ -11,6 +11,7 @@ from torch import nn
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from fixtures.named_weights import named_weights
 from fixtures.one_thread import on_one_thread  # noqa: F401
+from fixtures.tensors import F64, f64, normal, seeded
 from katas.module_11_multimodal.k07_visual_question_answering import (
     FiLMFinder,
     VQAModel,
@@ -25,26 +26,13 @@ from katas.module_11_multimodal.k07_visual_question_answering import (
 
 pytestmark = [from_scratch("transformers", "torchvision", "einops"), pure()]
 
-F64 = torch.float64
 VALUES = {"color": ["red", "green", "blue"], "shape": ["square", "circle", "star", "cross"]}
 NAMES = ("left", "right", "above", "below")
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=F64)
 
 
 def chances(*shape: int, seed: int = 0) -> torch.Tensor:
     """Between 0.05 and 0.95."""
     return 0.05 + 0.9 * torch.rand(shape, generator=seeded(seed), dtype=F64)
-
-
-def f64(*rows) -> torch.Tensor:
-    return torch.tensor(rows, dtype=F64)
 
 
 class TestCompositionalSplit:
@@ -303,6 +291,11 @@ def unsure(*lead: int, n: int = 4):
 
 
 class TestExecute:
+    def test_an_attribute_with_a_single_value(self):
+        sure = torch.ones(2, 3, 1, dtype=F64)
+        found = execute([("scene", ""), ("count", "")], {"color": ["red"]}, {"color": sure}, {})
+        assert_close(found, torch.full((2,), 3.0, dtype=F64))
+
     @pytest.mark.parametrize("text", QUESTIONS.values())
     def test_where_everything_is_sure(self, text):
         for seed in range(10):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from fixtures.named_weights import named_weights
 from fixtures.one_thread import on_one_thread  # noqa: F401
+from fixtures.tensors import F64, f64, normal, seeded
 from katas.module_11_multimodal.k08_autoencoder_vae import (
     VAE,
     bernoulli_log_likelihood,
@@ -29,24 +30,11 @@ pytestmark = [
     pure("train_step"),
 ]
 
-F64 = torch.float64
 INSTALL = "needs the extra `multimodal`: pip install -c constraints.txt -e '.[multimodal]'"
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=F64)
 
 
 def uniform(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=seeded(seed), dtype=F64)
-
-
-def f64(*rows) -> torch.Tensor:
-    return torch.tensor(rows, dtype=F64)
 
 
 def a_model(pixels: int = 6, hidden: int = 5, latents: int = 3, seed: int = 0) -> VAE:

@@ -8,6 +8,7 @@ from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure
 from fixtures.one_thread import on_one_thread  # noqa: F401
+from fixtures.tensors import F64, f64, normal, seeded
 from katas.module_11_multimodal.k09_vector_quantization import (
     EMACodebook,
     VectorQuantizer,
@@ -25,20 +26,6 @@ pytestmark = [
     from_scratch("torch.nn.functional.hinge_embedding_loss", "sklearn", "scipy"),
     pure(),
 ]
-
-F64 = torch.float64
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=F64)
-
-
-def f64(*rows) -> torch.Tensor:
-    return torch.tensor(rows, dtype=F64)
 
 
 CODES = f64([0, 0], [4, 0])
@@ -67,6 +54,12 @@ class TestNearestCodes:
     def test_long_codes_arent_nearer(self):
         """A product of z with a long code is large, its distance as well."""
         assert_equal(nearest_codes(f64([1, 1]), f64([100, 100], [0, 1], [-3, 2])), torch.tensor([1]))
+
+    def test_near_codes_far_from_the_origin(self):
+        """Forty codes a hundredth apart near 1000, in single precision."""
+        book = 1000 + torch.arange(40.0)[:, None] / 100
+        order = torch.randperm(40, generator=seeded(3))
+        assert_equal(nearest_codes(book[order] + 0.002, book), order)
 
     def test_of_equally_near_codes_the_first(self):
         book = f64([5, 0], [1, 0], [-1, 0], [1, 0])
@@ -233,6 +226,18 @@ class TestEMACodebook:
         book.update(z, tokens)
         assert_close((book.counts, book.sums, book.codebook), expected)
 
+    def test_a_small_epsilon_shows_at_a_code_that_nobody_chooses(self):
+        """With a decay of 1e-5 its count is 1e-5 as well."""
+        z, tokens, codes = normal(6, 3), torch.tensor([0, 1, 1, 0, 0, 1]), normal(3, 3, seed=5)
+        books = [EMACodebook(codes, 1e-5), EMACodebook(codes, 1e-5, 1e-5)]
+        for book in books:
+            book.update(z, tokens)
+        assert_close(books[0].codebook, books[1].codebook)
+
+    def test_no_gradient_reaches_the_codes_it_starts_from(self):
+        book = EMACodebook(normal(3, 2).requires_grad_())
+        assert_equal([value.requires_grad for value in book.buffers()], [False] * 3)
+
     def test_its_state(self):
         codes = f64([0, 0], [4, 0])
         book = EMACodebook(codes)
@@ -291,6 +296,19 @@ class TestRestartDead:
         assert_close((book.sums[[1, 3]], book.counts[[1, 3]]), (book.codebook[[1, 3]], f64(1, 1)))
         for name in before:
             assert_equal(getattr(book, name)[[0, 2, 4]], before[name][[0, 2, 4]])
+
+    def test_the_generator_decides(self):
+        rows = []
+        for start, seed in [(0, 1), (1, 1)]:
+            torch.manual_seed(start)
+            book = a_book(0, 0, 3, 0)
+            restart_dead(book, normal(9, 2), 1.0, seeded(seed))
+            rows.append(book.codebook.clone())
+        assert_equal(rows[0], rows[1])
+
+    @pytest.mark.parametrize("n", [1, 3])
+    def test_a_few_vectors_for_many_dead_codes(self, n):
+        assert_equal(restart_dead(a_book(0, 0, 0, 0, 0), normal(n, 2), 1.0, seeded(2)), n)
 
     def test_no_dead_codes(self):
         book = a_book(3, 1, 0.5)

@@ -11,6 +11,7 @@ from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from fixtures.one_thread import on_one_thread  # noqa: F401
+from fixtures.tensors import F64, f64, normal, number, seeded
 from katas.module_11_multimodal.k10_gan import (
     SpectralLinear,
     feature_gaussian,
@@ -29,27 +30,9 @@ pytestmark = [
     pure("gan_step"),
 ]
 
-F64 = torch.float64
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=F64)
-
 
 def uniform(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=seeded(seed), dtype=F64)
-
-
-def f64(*rows) -> torch.Tensor:
-    return torch.tensor(rows, dtype=F64)
-
-
-def scalar(value: float) -> torch.Tensor:
-    return torch.tensor(value, dtype=F64)
 
 
 def untouched(*leaves: torch.Tensor) -> bool:
@@ -63,7 +46,7 @@ def sigmoid(value: float) -> float:
 class TestMinimaxLosses:
     def test_the_example_worked_by_hand(self):
         found = minimax_losses(f64(math.log(3)), f64(0))
-        assert_close(tuple(found), (scalar(math.log(4 / 3) + math.log(2)), scalar(-math.log(2))))
+        assert_close(tuple(found), (number(math.log(4 / 3) + math.log(2)), number(-math.log(2))))
 
     @pytest.mark.parametrize(("real", "fake"), [((7,), (4,)), ((2, 1), (5, 1)), ((2, 3, 2), (3,)), ((), (2, 2))])
     def test_logit_by_logit(self, real, fake):
@@ -71,7 +54,7 @@ class TestMinimaxLosses:
         a, b = real.flatten().tolist(), fake.flatten().tolist()
         known = sum(math.log(sigmoid(v)) for v in a) / len(a)
         caught = sum(math.log(1 - sigmoid(v)) for v in b) / len(b)
-        assert_close(tuple(minimax_losses(real, fake)), (scalar(-known - caught), scalar(caught)))
+        assert_close(tuple(minimax_losses(real, fake)), (number(-known - caught), number(caught)))
 
     def test_the_slope_of_a_bad_fake_is_flat(self):
         fake = f64(-4).requires_grad_()
@@ -86,7 +69,7 @@ class TestMinimaxLosses:
     def test_large_logits(self):
         real, fake = f64(-1000, 1000).requires_grad_(), f64(1000, -1000).requires_grad_()
         discriminator, minimax = minimax_losses(real, fake)
-        assert_close((discriminator, minimax), (scalar(1000), scalar(-500)))
+        assert_close((discriminator, minimax), (number(1000), number(-500)))
         discriminator.backward()
         assert_close((real.grad, fake.grad), (f64(-0.5, 0), f64(0.5, 0)))
 
@@ -96,13 +79,13 @@ class TestMinimaxLosses:
 
 class TestNonSaturatingLoss:
     def test_the_example_worked_by_hand(self):
-        assert_close(non_saturating_loss(f64(0)), scalar(math.log(2)))
+        assert_close(non_saturating_loss(f64(0)), number(math.log(2)))
 
     @pytest.mark.parametrize("shape", [(), (4,), (3, 1), (2, 1, 3)])
     def test_logit_by_logit(self, shape):
         fake = 2 * normal(*shape)
         values = fake.flatten().tolist()
-        assert_close(non_saturating_loss(fake), scalar(-sum(math.log(sigmoid(v)) for v in values) / len(values)))
+        assert_close(non_saturating_loss(fake), number(-sum(math.log(sigmoid(v)) for v in values) / len(values)))
 
     def test_the_slope_of_a_bad_fake_is_steep(self):
         fake = f64(-4).requires_grad_()
@@ -112,7 +95,7 @@ class TestNonSaturatingLoss:
     def test_large_logits(self):
         fake = f64(-1000, 1000).requires_grad_()
         found = non_saturating_loss(fake)
-        assert_close(found, scalar(500))
+        assert_close(found, number(500))
         found.backward()
         assert_close(fake.grad, f64(-0.5, 0))
 
@@ -194,11 +177,11 @@ def penalty_by_hand(critic: nn.Module, real: torch.Tensor, fake: torch.Tensor, m
 class TestGradientPenalty:
     def test_the_example_worked_by_hand(self):
         found = gradient_penalty(lambda x: x[:, 0] ** 2, f64([4, 0]), f64([0, 0]), f64(0.25))
-        assert_close(found.detach(), scalar(1.0))
+        assert_close(found.detach(), number(1.0))
 
     def test_a_slope_of_5_everywhere(self):
         found = gradient_penalty(lambda x: x @ f64([3], [4]), normal(6, 2), normal(6, 2, seed=1), uniform(6))
-        assert_close(found.detach(), scalar(16.0))
+        assert_close(found.detach(), number(16.0))
 
     @pytest.mark.parametrize("column", [False, True])
     @pytest.mark.parametrize("shape", [(5, 3), (3, 2, 3), (2, 1, 2, 3), (4, 1)])
@@ -207,7 +190,7 @@ class TestGradientPenalty:
         real, fake, mix = normal(*shape), 2 * normal(*shape, seed=1), uniform(shape[0])
         expected = penalty_by_hand(critic, real, fake, mix)
         # Differences of 1e-6 leave an error of about 1e-9.
-        assert_close(gradient_penalty(critic, real, fake, mix).detach(), scalar(expected), rtol=1e-6, atol=1e-6)
+        assert_close(gradient_penalty(critic, real, fake, mix).detach(), number(expected), rtol=1e-6, atol=1e-6)
 
     @pytest.mark.parametrize("name", ["inner", "outer"])
     def test_it_teaches_the_critic(self, name):
@@ -242,7 +225,7 @@ class TestGradientPenalty:
         with torch.no_grad():
             critic.outer.zero_()
         found = gradient_penalty(critic, normal(4, 3), normal(4, 3, seed=1), uniform(4))
-        assert_close(found.detach(), scalar(1.0))
+        assert_close(found.detach(), number(1.0))
         found.backward()
         assert_equal([bool(p.grad.isfinite().all()) for p in critic.parameters()], [True, True])
 
@@ -254,7 +237,7 @@ class TestGradientPenalty:
 class TestWganGpLosses:
     def test_the_example_worked_by_hand(self):
         found = wgan_gp_losses(lambda x: x[:, 0] ** 2, f64([4, 0]), f64([0, 0]), f64(0.25))
-        assert_close([loss.detach() for loss in found], [scalar(-6), scalar(0)])
+        assert_close([loss.detach() for loss in found], [number(-6), number(0)])
 
     @pytest.mark.parametrize("column", [False, True])
     @pytest.mark.parametrize("weight", [10.0, 0.5, 0.0])
@@ -265,7 +248,7 @@ class TestWganGpLosses:
         expected = sum(b) / 5 - sum(a) / 5 + weight * penalty_by_hand(critic, real, fake, mix)
         found = wgan_gp_losses(critic, real, fake, mix, weight)
         # penalty_by_hand has an error of about 1e-9
-        assert_close([loss.detach() for loss in found], [scalar(expected), scalar(-sum(b) / 5)], rtol=1e-6, atol=1e-6)
+        assert_close([loss.detach() for loss in found], [number(expected), number(-sum(b) / 5)], rtol=1e-6, atol=1e-6)
 
     def test_ten_unless_given(self):
         args = (Critic(3), normal(5, 3), normal(5, 3, seed=1), uniform(5))
@@ -517,12 +500,23 @@ class TestModeScore:
         # Three between the first two, one at the third.
         assert_close(tuple(mode_score(samples, centres, 3.0)), (2, 1.0, 0.75 * math.log(2.25) + 0.25 * math.log(0.75)))
 
+    def test_near_centres_far_from_the_origin(self):
+        """Forty centres a hundredth apart near 1000, in single precision."""
+        centres = 1000 + torch.arange(40.0)[:, None] / 100
+        assert_close(tuple(mode_score(centres[:30] + 0.002, centres, 0.004)), (30, 1.0, math.log(4 / 3)))
+
+    def test_nothing_good_of_four(self):
+        centres = f64([0, 0], [1, 0], [0, 1], [1, 1])
+        assert_close(tuple(mode_score(f64([9, 9]), centres, 1.0)), (0, 0.0, math.log(4)))
+
     def test_nothing_good(self):
         assert_close(tuple(mode_score(f64([9, 9], [8, 9]), CORNERS, 1.0)), (0, 0.0, math.log(3)))
 
     def test_even_and_collapsed(self):
         assert_close(tuple(mode_score(CORNERS.repeat(4, 1), CORNERS, 0.1)), (3, 1.0, 0.0))
         assert_close(tuple(mode_score(CORNERS[[1] * 5], CORNERS, 0.1)), (1, 1.0, math.log(3)))
+        two = f64([0, 0], [5, 5])
+        assert_close(tuple(mode_score(two[[0] * 3], two, 0.1)), (1, 1.0, math.log(2)))
 
     def test_single_precision(self):
         samples, centres = normal(40, 2).float(), normal(4, 2, seed=1).float()
@@ -574,7 +568,7 @@ def covariance(d: int, seed: int, rank: int | None = None) -> torch.Tensor:
 class TestFrechetDistance:
     def test_the_example_worked_by_hand(self):
         found = frechet_distance(f64(0, 0), torch.diag(f64(4, 1)), f64(3, 4), torch.diag(f64(1, 9)))
-        assert_close(found, scalar(30.0))
+        assert_close(found, number(30.0))
 
     @pytest.mark.parametrize("d", [1, 2, 5])
     def test_matches_scipy(self, d):
@@ -582,7 +576,7 @@ class TestFrechetDistance:
         a, b, m, n = covariance(d, 1), covariance(d, 2), normal(d), normal(d, seed=3)
         root = linalg.sqrtm((a @ b).numpy())
         expected = float((m - n).square().sum() + a.trace() + b.trace()) - 2 * float(root.real.trace())
-        assert_close(frechet_distance(m, a, n, b), scalar(expected), rtol=1e-6, atol=1e-6)
+        assert_close(frechet_distance(m, a, n, b), number(expected), rtol=1e-6, atol=1e-6)
 
     def test_turned_in_the_same_way(self):
         """Diagonal covariances in another basis: Σ (√a - √b)² stays."""
@@ -597,7 +591,7 @@ class TestFrechetDistance:
         a, b = f64([2, 1], [1, 3]), f64([5, -2], [-2, 1])
         product = a @ b
         root = math.sqrt(float(product.trace()) + 2 * math.sqrt(float(torch.linalg.det(product))))
-        assert_close(frechet_distance(f64(1, 1), a, f64(1, 1), b), scalar(11 - 2 * root))
+        assert_close(frechet_distance(f64(1, 1), a, f64(1, 1), b), number(11 - 2 * root))
 
     def test_singular_covariances(self):
         """Of rank 1, along u and w: Tr is ‖u‖² + ‖w‖² - 2 |u · w|."""
@@ -605,14 +599,14 @@ class TestFrechetDistance:
         expected = 9 + 26 - 2 * abs(float(u @ w))
         found = frechet_distance(f64(0, 0, 0, 0), torch.outer(u, u), f64(0, 0, 0, 0), torch.outer(w, w))
         # A rounding error of 1e-15 in an eigenvalue 0 is one of 3e-8 in its root.
-        assert_close(found, scalar(expected), atol=1e-5)
+        assert_close(found, number(expected), atol=1e-5)
 
     @pytest.mark.parametrize("rank", [2, 5])
     @pytest.mark.parametrize("seed", range(10))
     def test_none_from_itself_and_never_below_0(self, seed, rank):
         a, m = covariance(5, seed, rank), normal(5, seed=seed)
         found = frechet_distance(m, a, m, a)
-        assert_close(found, scalar(0.0), atol=1e-5)  # as above
+        assert_close(found, number(0.0), atol=1e-5)  # as above
         if not float(found) >= 0:
             fail(f"The distance is {float(found)}; at least 0 is right.", evidence=bool(found < 0))
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from fixtures.one_thread import on_one_thread  # noqa: F401
+from fixtures.tensors import F64, f64, normal, seeded
 from katas.module_11_multimodal.k11_ddpm import (
     add_noise,
     alpha_bars,
@@ -24,20 +25,7 @@ from katas.module_11_multimodal.k11_ddpm import (
 
 pytestmark = [from_scratch("diffusers"), pure()]
 
-F64 = torch.float64
 INSTALL = "needs the extra `multimodal`: pip install -c constraints.txt -e '.[multimodal]'"
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=F64)
-
-
-def f64(*rows) -> torch.Tensor:
-    return torch.tensor(rows, dtype=F64)
 
 
 BARS = f64(1, 0.5, 0.25)
@@ -458,5 +446,5 @@ class TestOnTheGpu:
 
     def test_samplers(self, gpu):
         start = normal(3, 2)
-        gpu.check(lambda x, bars: ancestral_sample(lambda x, t: x.tanh(), x, bars, seeded(1)), start, LONG)
-        gpu.check(lambda x, bars: ddim_sample(lambda x, t: x.tanh(), x, bars, [5, 2]), start, LONG)
+        gpu.check(lambda x, bars: ancestral_sample(lambda x, t: x.tanh() / t.reshape(-1, *[1] * (x.ndim - 1)), x, bars, seeded(1)), start, LONG)
+        gpu.check(lambda x, bars: ddim_sample(lambda x, t: x.tanh() / t.reshape(-1, *[1] * (x.ndim - 1)), x, bars, [5, 2]), start, LONG)

@@ -8,6 +8,7 @@ from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from fixtures.one_thread import on_one_thread  # noqa: F401
+from fixtures.tensors import F64, f64, normal, seeded
 from katas.module_11_multimodal.k12_guidance_and_latents import (
     LatentSpace,
     PromptEncoder,
@@ -22,20 +23,6 @@ from katas.module_11_multimodal.k12_guidance_and_latents import (
 )
 
 pytestmark = [from_scratch("diffusers", "transformers", "sklearn", "torch.pca_lowrank"), pure()]
-
-F64 = torch.float64
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=F64)
-
-
-def f64(*rows) -> torch.Tensor:
-    return torch.tensor(rows, dtype=F64)
 
 
 BARS = f64(1, 0.9, 0.7, 0.65, 0.3, 0.05)
@@ -61,6 +48,8 @@ class TestPromptTokens:
         assert_equal(prompt_tokens(["a bold seven"], WORDS, 3), torch.tensor([[2, 3, 5]]))
         with raises(ValueError, 4, 3):
             prompt_tokens(["a", "a a a bold"], WORDS, 3)
+        with raises(ValueError, 5, 2):  # alone it makes a tensor that is merely too wide
+            prompt_tokens(["a light seven a light"], WORDS, 2)
 
 
 class TestDropPrompts:
@@ -111,7 +100,7 @@ class TestPromptEncoder:
 
     def test_word_by_word(self):
         encoder = stirred_encoder(6, 3)
-        tokens = torch.tensor([[5, 1, 0, 0], [2, 2, 4, 3], [0, 0, 0, 0], [0, 3, 0, 5]])
+        tokens = torch.tensor([[5, 1, 0, 0], [2, 2, 4, 3], [0, 0, 0, 0], [0, 3, 0, 5], [4, 0, 0, 0]])
         table = encoder.words.weight.detach()
         rows = [table[[k for k in row if k]].mean(0) if any(row) else encoder.empty.detach() for row in tokens.tolist()]
         assert_close(encoder(tokens).detach(), torch.stack(rows))

@@ -11,6 +11,7 @@ from torch import nn
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from fixtures.named_weights import named_weights
 from fixtures.one_thread import on_one_thread  # noqa: F401
+from fixtures.tensors import F64, normal, seeded
 from katas.module_11_multimodal.k14_autoregressive_images import (
     MaskedConv2d,
     PixelCNN,
@@ -26,16 +27,6 @@ pytestmark = [
     from_scratch("torch.nn.LSTM", "torch.nn.LSTMCell", "torch.tril", "torch.triu", "torch.distributions"),
     pure(),
 ]
-
-F64 = torch.float64
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=F64)
 
 
 def pixels(*shape: int, levels: int, seed: int = 0) -> torch.Tensor:
@@ -219,6 +210,12 @@ class TestRowLSTM:
     def test_pixel_by_pixel(self, levels, width, shape):
         model, images = stirred(RowLSTM(levels, width)), pixels(*shape, levels=levels)
         assert_close(model(images).detach(), lstm_by_hand(model, images, levels))
+
+    def test_pictures_of_several_sizes(self):
+        model = stirred(RowLSTM(3, 6))
+        for shape in ((2, 3, 4), (1, 4, 2), (3, 2, 5)):
+            images = pixels(*shape, levels=3)
+            assert_close(model(images).detach(), lstm_by_hand(model, images, 3))
 
     def test_its_parameters(self):
         shapes = {name: tuple(p.shape) for name, p in RowLSTM(5, 4).named_parameters()}

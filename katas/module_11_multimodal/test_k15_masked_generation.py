@@ -8,6 +8,7 @@ import torch
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from fixtures.one_thread import on_one_thread  # noqa: F401
+from fixtures.tensors import F64, f64, normal, seeded
 from katas.module_11_multimodal.k15_masked_generation import (
     MaskedTransformer,
     confident_step,
@@ -23,20 +24,6 @@ pytestmark = [
     from_scratch("torch.distributions", "torch.nn.functional.gumbel_softmax", "transformers"),
     pure(),
 ]
-
-F64 = torch.float64
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def f64(*rows) -> torch.Tensor:
-    return torch.tensor(rows, dtype=F64)
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=F64)
 
 
 def drawn(*shape: int, levels: int, seed: int = 0) -> torch.Tensor:
@@ -109,7 +96,14 @@ class TestRandomMask:
         n, p = len(found), 1 / len(sets)
         off = max(abs(found.count(s) / n - p) for s in sets) / math.sqrt(p * (1 - p) / n)
         if off > 5:
-            fail(f"Pairs of places differ in how often they are hidden, by {off:.0f} deviations.", evidence=round(off))
+            most = max(sets, key=found.count)
+            fail(f"Pairs of places differ in how often they are hidden, by {off:.0f} deviations.", evidence=[round(off), *most])
+
+    def test_a_single_row(self):
+        draws = seeded(8)
+        masks = torch.cat([random_mask(1, 5, draws) for _ in range(2000)])
+        # Every place is hidden equally often.  5 deviations of a share of 2000 are 0.05.
+        assert_close(masks.double().mean(0), torch.full((5,), masks.double().mean().item(), dtype=F64), atol=0.05, rtol=0)
 
     def test_rows_differ(self):
         counts = random_mask(200, 50, seeded(5)).sum(1)
@@ -373,6 +367,13 @@ class TestConfidentStep:
         weights = f64(0.5, *[0.125] * 5) ** (1 / temperature)
         # 5 deviations of a share of a half: 5 / (2 √20000)
         assert_close(wins, weights / weights.sum(), atol=0.018, rtol=0)
+
+    @pytest.mark.parametrize("temperature", [0.0, 2.0])
+    def test_the_generator_decides(self, temperature):
+        """Guesses at 0, and the noise as well at 2, where all places are equally sure."""
+        logits, hidden = torch.zeros(40, 5, 4, dtype=F64), torch.full((40, 5), 4)
+        found = [confident_step(logits, hidden, 2, seeded(seed), temperature) for seed in (1, 1, 2)]
+        assert_equal((torch.equal(found[0], found[1]), torch.equal(found[0], found[2])), (True, False))
 
     def test_no_noise_unless_asked_for(self):
         logits, hidden = sure(1 - 1e-9, 1 - 1e-12).expand(50, 2, 3), torch.full((50, 2), 3)

@@ -12,6 +12,7 @@ import torch
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from fixtures.one_thread import on_one_thread  # noqa: F401
+from fixtures.tensors import F64, normal
 from katas.module_11_multimodal.k18_speech_synthesis import (
     Phone,
     gru_step,
@@ -35,17 +36,8 @@ pytestmark = [
     pure(),
 ]  # fmt: skip
 
-F64 = torch.float64
 SMALL = {w: i for i, w in enumerate(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"])}  # fmt: skip
 TENS = {w: 10 * i for i, w in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)}
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=F64)
 
 
 def read_number(words: str) -> int:
@@ -237,6 +229,10 @@ class TestLengthRegulator:
         expected = np.array([row for row, n in zip(features, frames, strict=True) for _ in range(n)])
         assert_close(length_regulator(features, np.log([2, 0.2, 3.4]), speed), expected)
 
+    def test_features_are_repeated_as_they_are(self):
+        features = np.array([[0.1, 1 / 3], [math.pi, -2e-3]])
+        assert_close(length_regulator(features, np.log([2, 1])), features[[0, 0, 1]])
+
     @pytest.mark.parametrize(("duration", "frames"), [(2.4999, 2), (2.5001, 3), (0.01, 1), (1.501, 2), (40.2, 40)])
     def test_rounding(self, duration, frames):
         assert_close(length_regulator(np.array([[3.5]]), np.log([duration])), np.full((frames, 1), 3.5))
@@ -274,6 +270,11 @@ class TestSource:
     def test_its_power_doesnt_depend_on_the_pitch(self, rng):
         powers = [np.mean(source(np.full(100, pitch), 80, 8000, rng) ** 2) for pitch in (90.3, 200.7, 411.1)]
         assert_close(powers, [1.0, 1.0, 1.0], rtol=0.02, atol=0.0)  # whole pulses
+
+    def test_a_pitch_below_one_hertz(self, rng):
+        expected = np.zeros(16)
+        expected[[7, 15]] = math.sqrt(8)
+        assert_close(source(np.full(4, 0.5), 4, 4, rng), expected)
 
     def test_noise_where_there_is_no_pitch(self, rng):
         pitch = np.array([0.0] * 60 + [100.0] * 60 + [0.0] * 60)
@@ -316,6 +317,16 @@ class TestResonate:
             expected = lfilter([denominator.sum()], denominator, expected)
         assert_close(resonate(x, formants, bandwidths, 8000), expected)
 
+    def test_no_formants_and_integers(self):
+        assert_close(resonate(np.array([1, 2, 3]), (), (), 8), np.array([1.0, 2, 3]))
+
+    def test_a_formant_below_one_hertz(self):
+        """At 0.5 Hz of 4 Hz the pole is real part and imaginary part alike."""
+        radius = math.exp(-math.pi * 0.1 / 4)
+        a, b = 2 * radius * math.cos(math.pi / 4), -(radius**2)
+        gain = 1 - a - b
+        assert_close(resonate(np.array([1.0, 0, 0]), (0.5,), (0.1,), 4), np.array([gain, a * gain, (a * a + b) * gain]))
+
     @pytest.mark.parametrize(("f1", "f2"), [(700.0, 1800.0), (300.0, 2500.0)])
     def test_its_peaks(self, f1, f2):
         click = np.zeros(8000)
@@ -353,6 +364,9 @@ S = Phone((3000.0,), (400.0,), False, 4, 0.3)
 
 
 class TestSpeak:
+    def test_phones_are_loud_unless_told(self):
+        assert_equal(Phone((500.0,), (80.0,), True, 5).loudness, 1.0)
+
     @pytest.mark.parametrize(("speed", "frames"), [(1.0, (5, 3)), (2.0, (3, 2)), (0.5, (10, 7)), (9.0, (1, 1))])
     def test_two_vowels(self, speed, frames, rng):
         hop, rate = 40, 8000
@@ -442,6 +456,11 @@ class TestSpectralLosses:
     def test_torchs_stft(self, sizes):
         x, target = speech(), speech(seed=4) * 1.7
         assert_close(spectral_losses(x, target, sizes), losses_by_torch(x, target, sizes))
+
+    def test_in_single_precision(self):
+        x, target = speech().float(), (speech(seed=4) * 1.7).float()
+        expected = losses_by_torch(x.double(), target.double(), (32, 128))
+        assert_close(spectral_losses(x, target, (32, 128)), [loss.float() for loss in expected], rtol=1e-4)
 
     def test_two_sizes_unless_told(self):
         x, target = speech(900), 0.3 * speech(900, seed=4)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from fixtures.one_thread import on_one_thread  # noqa: F401
+from fixtures.tensors import F64, seeded
 from katas.module_11_multimodal.k19_music_modelling import (
     EventModel,
     Note,
@@ -31,12 +32,7 @@ from katas.module_11_multimodal.k19_music_modelling import (
 pytestmark = [from_scratch("mido", "pretty_midi", "miditoolkit", "music21"), pure()]
 
 INSTALL = "needs the extra `multimodal`: pip install -c constraints.txt -e '.[multimodal]'"
-F64 = torch.float64
 MAJOR = {0, 2, 4, 5, 7, 9, 11}
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def hand() -> list[Note]:

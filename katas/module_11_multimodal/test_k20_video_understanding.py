@@ -9,6 +9,7 @@ from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from fixtures.one_thread import on_one_thread  # noqa: F401
+from fixtures.tensors import F64, f64, normal, seeded
 from katas.module_11_multimodal.k20_video_understanding import (
     DividedBlock,
     VideoTransformer,
@@ -30,20 +31,6 @@ pytestmark = [
     pure(),
 ]  # fmt: skip
 
-F64 = torch.float64
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=F64)
-
-
-def f64(*rows) -> torch.Tensor:
-    return torch.tensor(rows, dtype=F64)
-
 
 def stirred(module: nn.Module, seed: int = 0) -> nn.Module:
     """In float64, with all parameters random, those too that start at 0 or 1."""
@@ -56,6 +43,7 @@ def stirred(module: nn.Module, seed: int = 0) -> nn.Module:
 
 class TestSegmentFrames:
     def test_the_example_worked_by_hand(self):
+        assert_equal(segment_frames(10, 4)[-1], 8)  # where beginnings and even steps part
         assert_equal(segment_frames(10, 4), [1, 3, 6, 8])
 
     @pytest.mark.parametrize(("total", "count"), [(7, 7), (9, 2), (100, 8), (5, 1), (31, 6), (3, 7), (1, 4)])
@@ -81,6 +69,10 @@ class TestSegmentFrames:
         # A frame that lies a little in a segment is drawn sometimes: here each has at least a seventh.
         expected = [set(range(i * total // count, -(-(i + 1) * total // count))) for i in range(count)]
         assert_equal(seen, expected)
+
+    def test_at_random_with_a_segment_for_each_of_many_frames(self):
+        """In single precision i + u is sometimes rounded up to i + 1."""
+        assert_equal(segment_frames(30_000, 30_000, seeded(3)), list(range(30_000)))
 
     def test_at_random_a_frame_counts_by_how_much_of_it_lies_within(self):
         draws = seeded(1)
@@ -153,6 +145,10 @@ class TestConv3d:
         x, weight = normal(2, 3, 5, 6, 7), normal(4, 3, *size, seed=1)
         bias = normal(4, seed=2) if biased else None
         assert_close(conv3d(x, weight, bias, stride, padding), F.conv3d(x, weight, bias, stride, padding))
+
+    def test_every_place_and_no_padding_unless_told(self):
+        x, weight = normal(2, 3, 5, 6, 7), normal(4, 3, 2, 3, 2, seed=1)
+        assert_close(conv3d(x, weight), F.conv3d(x, weight))
 
     def test_a_kernel_as_large_as_the_video(self):
         x, weight = normal(2, 3, 4, 5, 2), normal(6, 3, 4, 5, 2, seed=1)

@@ -10,6 +10,7 @@ from torch import nn
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from fixtures.named_weights import named_weights
 from fixtures.one_thread import on_one_thread  # noqa: F401
+from fixtures.tensors import F64, f64, normal, seeded
 from katas.module_11_multimodal.k21_video_generation import (
     NextFrame,
     TemporalMix,
@@ -32,20 +33,7 @@ pytestmark = [
     pure(),
 ]  # fmt: skip
 
-F64 = torch.float64
 BARS = torch.tensor([1, 0.9, 0.6, 0.3, 0.1], dtype=F64)
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=F64)
-
-
-def f64(*rows) -> torch.Tensor:
-    return torch.tensor(rows, dtype=F64)
 
 
 def steady(x: float, y: float, batch: int, height: int, width: int) -> torch.Tensor:
@@ -187,6 +175,18 @@ class TestLucasKanade:
     def test_pixel_by_pixel_at_the_border_as_well(self, shape, window):
         first, second = normal(*shape), normal(*shape, seed=1)
         assert_close(lucas_kanade(first, second, window), flow_by_loops(first, second, window, 1e-4), atol=1e-6, rtol=1e-6)
+
+    @pytest.mark.parametrize("function", [lucas_kanade, lambda *given: refine_flow(*given, 1)])
+    def test_the_threshold_unless_told(self, function):
+        """Pictures of ever less contrast: their smaller eigenvalues pass by 1e-4."""
+        contrast = torch.logspace(-3, 0, 60, dtype=F64)[:, None, None, None]
+        first, second = contrast * normal(60, 1, 3, 3), contrast * normal(60, 1, 3, 3, seed=1)
+        assert_close(function(first, second, 3), flow_by_loops(first, second, 3, 1e-4), atol=1e-6, rtol=1e-6)
+
+    def test_the_threshold_is_for_the_sum_over_channels(self):
+        first, second = normal(2, 3, 6, 7), normal(2, 3, 6, 7, seed=1)
+        found = lucas_kanade(first, second, 3, 4.0)
+        assert_close(found, flow_by_loops(first, second, 3, 4.0), atol=1e-6, rtol=1e-6)
 
     @pytest.mark.parametrize("threshold", [0.5, 3.0])
     def test_the_threshold_is_for_the_smaller_eigenvalue(self, threshold):

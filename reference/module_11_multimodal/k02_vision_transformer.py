@@ -74,7 +74,7 @@ class VisionTransformer(nn.Module):
         self.head = nn.Linear(d_model, classes)
 
     def tokens(self, images: Tensor) -> Tensor:
-        new = images.shape[-2] // self.patch, images.shape[-1] // self.patch
+        new = images.shape[2] // self.patch, images.shape[3] // self.patch
         patches = self.embed(images)
         token = self.class_token.expand(len(images), 1, -1)
         x = torch.cat([token, patches], 1) + interpolate_positions(self.positions, self.grid, new)

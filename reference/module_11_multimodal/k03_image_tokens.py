@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def dither(image: Array, palette: Array) -> Array:
     height, width, _ = image.shape
     # A column more at each side and a row more below take what is handed over the border.
     wanted = np.pad(image, ((0, 1), (1, 1), (0, 0)))
-    tokens = np.zeros((height, width), dtype=np.int64)
+    tokens = np.empty((height, width), dtype=np.int64)
     for y, x in np.ndindex(height, width):
         colour = wanted[y, x + 1]
         tokens[y, x] = to_tokens(colour, palette)
@@ -60,13 +60,13 @@ def encode(image: Array, patch: int, levels: int, known: list[Patch]) -> list[in
 
 
 def decode(codes: Iterable[int], height: int, width: int, patch: int, levels: int, known: list[Patch]) -> Array:
-    told: list[Patch] = []
+    told: list[Sequence[int]] = []
     spelled: list[int] | None = None  # the levels of a patch that is being spelled out
     for code in codes:
         if spelled is not None and 0 <= code < levels:
             spelled.append(code)
             if len(spelled) == patch * patch:
-                told.append(tuple(spelled))
+                told.append(spelled)
                 spelled = None
         elif spelled is None and code == levels:
             spelled = []
@@ -77,15 +77,15 @@ def decode(codes: Iterable[int], height: int, width: int, patch: int, levels: in
     rows, columns = height // patch, width // patch
     if len(told) != rows * columns or spelled is not None:
         raise ValueError(f"{len(told)} whole patches were told, {rows * columns} are needed")
-    grid = np.array(told, dtype=np.int64).reshape(rows, columns, patch, patch)
-    return grid.swapaxes(1, 2).reshape(height, width)
+    grid = np.array(told).reshape(rows, columns, patch, patch)
+    return grid.transpose(0, 2, 1, 3).reshape(height, width)
 
 
 def hilbert(n: int) -> Array:
     if n == 0:
         return np.zeros((1, 2), dtype=np.int64)
     smaller, m = hilbert(n - 1), 2 ** (n - 1)
-    exchanged, down, right = smaller[:, ::-1], np.array([m, 0]), np.array([0, m])
+    exchanged, down, right = smaller[:, ::-1], [m, 0], [0, m]
     return np.concatenate([exchanged, smaller + down, smaller + down + right, m - 1 - exchanged + right])
 
 
@@ -110,7 +110,7 @@ def order_costs(train: Array, test: Array, levels: int, context: int, alpha: flo
     rows, columns = hilbert(side.bit_length() - 1).T
     found = {}
     for name, places in (("raster", np.arange(side**2)), ("hilbert", rows * side + columns)):
-        ours, theirs = (images.reshape(len(images), -1)[:, places] for images in (train, test))
+        ours, theirs = (images.reshape(len(images), side**2)[:, places] for images in (train, test))
         found[name] = cost(train_counts(ours, levels, context), theirs, levels, context, alpha)
     return found
 

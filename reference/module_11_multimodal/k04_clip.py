@@ -11,7 +11,7 @@ from katas.module_05_transformers.k08_encoder import Encoder
 
 
 def similarity_logits(images: Tensor, texts: Tensor, log_scale: Tensor) -> Tensor:
-    return log_scale.exp() * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
+    return log_scale.exp() * F.normalize(images) @ F.normalize(texts).T
 
 
 def contrastive_loss(logits: Tensor) -> Tensor:
@@ -36,12 +36,12 @@ class TextEncoder(nn.Module):
         n = ids.shape[1]
         is_end = ids == self.end
         if not is_end.any(1).all():
-            row = is_end.any(1).long().argmin().item()
+            row = is_end.any(1).long().argmin()
             raise ValueError(f"text {row} has no end token {self.end}")
         # Causal: what stands behind the end token can't reach it, so padding needs no mask.
         causal = torch.ones(n, n, dtype=torch.bool, device=ids.device).tril()
         x = self.encoder(self.embedding(ids) + self.positions[:n], causal)
-        return x[torch.arange(len(ids), device=ids.device), is_end.long().argmax(1)]
+        return x[torch.arange(len(ids)), is_end.long().argmax(1)]
 
 
 class Clip(nn.Module):
@@ -62,10 +62,10 @@ class Clip(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
 
     def encode_images(self, images: Tensor) -> Tensor:
-        return F.normalize(self.image_project(self.image_tower(images)), dim=-1)
+        return F.normalize(self.image_project(self.image_tower(images)))
 
     def encode_texts(self, ids: Tensor) -> Tensor:
-        return F.normalize(self.text_project(self.text_tower(ids)), dim=-1)
+        return F.normalize(self.text_project(self.text_tower(ids)))
 
     def forward(self, images: Tensor, ids: Tensor) -> Tensor:
         return similarity_logits(self.encode_images(images), self.encode_texts(ids), self.log_scale)
@@ -77,7 +77,7 @@ class Clip(nn.Module):
 
 def zero_shot_classifier(texts: Tensor) -> Tensor:
     # Directions are averaged: without the first normalising, a long vector would outvote the others.
-    return F.normalize(F.normalize(texts, dim=-1).mean(1), dim=-1)
+    return F.normalize(F.normalize(texts, dim=2).mean(1))
 
 
 def classify(images: Tensor, classifier: Tensor, log_scale: Tensor) -> Tensor:

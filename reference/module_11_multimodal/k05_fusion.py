@@ -13,7 +13,7 @@ from katas.module_05_transformers.k08_encoder import Encoder
 def early_fusion(features: Sequence[Tensor], present: Tensor) -> Tensor:
     # where, not a product: 0 · NaN is NaN.  The flags tell a missing part from one that is zero.
     known = [torch.where(present[:, i, None], x, 0) for i, x in enumerate(features)]
-    return torch.cat([*known, present.to(features[0].dtype)], 1)
+    return torch.cat([*known, present], 1)
 
 
 def late_fusion(logits: Tensor, present: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class ResamplerBlock(nn.Module):
         super().__init__()
         self.media_norm, self.latent_norm, self.ff_norm = nn.LayerNorm(d), nn.LayerNorm(d), nn.LayerNorm(d)
         self.attention = MultiHeadAttention(d, heads)
-        self.feed_forward = FeedForward(d, d_ff, "gelu")
+        self.feed_forward = FeedForward(d, d_ff)
 
     def forward(self, latents: Tensor, media: Tensor, mask: Tensor | None = None) -> Tensor:
         queries = self.latent_norm(latents)
@@ -102,11 +102,11 @@ class UnifiedEncoder(nn.Module):
         self.encoder = Encoder(layers, d, heads, d_ff, pre_norm=True, activation="gelu")
 
     def forward(self, sequences: Sequence[Tensor], masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        mask = torch.cat(list(masks), 1)
+        mask = torch.cat(masks, 1)
         _refuse_empty(mask)
         parts = zip(self.projects, sequences, self.modalities, strict=True)
         states = self.encoder(torch.cat([project(x) + kind for project, x, kind in parts], 1), mask[:, None, None, :])
-        visible = mask[:, :, None].to(states.dtype)
+        visible = mask[:, :, None]
         return states, (states * visible).sum(1) / visible.sum(1)
 
 

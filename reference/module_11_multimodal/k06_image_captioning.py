@@ -36,7 +36,7 @@ class ImageEncoder(nn.Module):
         self.encoder = Encoder(layers, d, heads, d_ff, pre_norm=True, activation="gelu")
 
     def forward(self, images: Tensor) -> Tensor:
-        tokens = self.patches(images).flatten(2).transpose(1, 2)
+        tokens = self.patches(images).flatten(2).mT
         return self.encoder(tokens + self.positions)
 
 
@@ -91,7 +91,7 @@ def beam_captions(
         raise ValueError(f"beams must be at least 1, got {beams}")
     memory = model.encode(image[None])
     live = torch.tensor([[start]], device=image.device)
-    totals = torch.zeros(1, dtype=memory.dtype, device=image.device)
+    totals = torch.zeros(1, device=image.device)
     found: list[tuple[list[int], float]] = []
     for step in range(1, limit + 1):
         logits = model.decode(live, memory.expand(len(live), -1, -1))[:, -1]

@@ -10,7 +10,7 @@ def compositional_split(scenes: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
         lost = held.all(axis)
         if lost.any():
             raise ValueError(f"all pairs of {name} {lost.long().argmax().item()} are held out")
-    test = held[scenes[..., 0], scenes[..., 1]].any(-1)
+    test = held[scenes[..., 0], scenes[..., 1]].any(1)
     return ~test, test
 
 
@@ -123,4 +123,4 @@ class VQAModel(nn.Module):
         # Each word looks by itself; their scores add up.  So a new pair of words is no new case.
         scores = self.finder(x[:, None], questions)
         total = (scores * (questions != 0)[..., None]).sum(1)
-        return self.head(total.softmax(-1) @ self.positions)
+        return self.head(total.softmax(1) @ self.positions)

@@ -31,7 +31,7 @@ class VectorQuantizer(nn.Module):
         self.codebook = nn.Parameter(torch.empty(codes, width).uniform_(-1 / codes, 1 / codes))
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        tokens = nearest_codes(z.detach(), self.codebook.detach())
+        tokens = nearest_codes(z, self.codebook)
         quantized = self.codebook[tokens]
         codebook_loss, commitment = vq_losses(z, quantized)
         return straight_through(z, quantized), tokens, codebook_loss + self.beta * commitment
@@ -46,11 +46,11 @@ class EMACodebook(nn.Module):
         super().__init__()
         self.decay, self.epsilon = decay, epsilon
         self.register_buffer("codebook", codes.detach().clone())
-        self.register_buffer("counts", torch.ones_like(codes[:, 0]))
+        self.register_buffer("counts", torch.ones(len(codes)).to(codes))
         self.register_buffer("sums", codes.detach().clone())
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        tokens = nearest_codes(z.detach(), self.codebook)
+        tokens = nearest_codes(z, self.codebook)
         quantized = self.codebook[tokens]
         _, commitment = vq_losses(z, quantized)
         if self.training:
@@ -59,8 +59,8 @@ class EMACodebook(nn.Module):
 
     @torch.no_grad()
     def update(self, z: Tensor, tokens: Tensor) -> None:
-        z, tokens = z.detach().flatten(0, -2), tokens.flatten()
-        n = torch.zeros_like(self.counts).index_add(0, tokens, torch.ones_like(z[:, 0]))
+        z, tokens = z.flatten(0, -2), tokens.flatten()
+        n = tokens.bincount(minlength=len(self.counts)).to(z)
         m = torch.zeros_like(self.sums).index_add(0, tokens, z)
         self.counts.lerp_(n, 1 - self.decay)
         self.sums.lerp_(m, 1 - self.decay)
@@ -71,9 +71,9 @@ class EMACodebook(nn.Module):
 
 @torch.no_grad()
 def restart_dead(book: EMACodebook, z: Tensor, least: float, generator: Generator) -> int:
-    z = z.detach().flatten(0, -2)
+    z = z.flatten(0, -2)
     dead = (book.counts < least).nonzero()[:, 0][: len(z)]
-    chosen = z[torch.randperm(len(z), generator=generator)[: len(dead)].to(z.device)]
+    chosen = z[torch.randperm(len(z), generator=generator)[: len(dead)]]
     book.codebook[dead] = chosen
     book.sums[dead] = chosen
     book.counts[dead] = 1
@@ -87,7 +87,7 @@ def hinge_losses(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
 def adaptive_weight(rec: Tensor, adversary: Tensor, last: Tensor) -> Tensor:
     # autograd.grad and not backward: nothing may be left on the parameters, and both graphs are needed again.
     of_rec, of_adversary = (torch.autograd.grad(loss, last, retain_graph=True)[0] for loss in (rec, adversary))
-    return (of_rec.norm() / (of_adversary.norm() + 1e-4)).clamp(max=1e4).detach()
+    return (of_rec.norm() / (of_adversary.norm() + 1e-4)).clamp(max=1e4)
 
 
 def vqgan_loss(rec: Tensor, vq: Tensor, fake: Tensor, last: Tensor, step: int, start: int) -> Tensor:

@@ -82,7 +82,7 @@ def gan_step(
 def mode_score(samples: Tensor, centres: Tensor, radius: float) -> tuple[int, float, float]:
     distance, nearest = torch.cdist(samples, centres, compute_mode="donot_use_mm_for_euclid_dist").min(1)
     good = distance <= radius
-    counts = nearest[good].bincount(minlength=len(centres)).double()
+    counts = nearest[good].bincount(minlength=len(centres))
     if not good.any():
         return 0, 0.0, math.log(len(centres))
     shares = counts / counts.sum()

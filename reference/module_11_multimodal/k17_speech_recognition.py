@@ -21,7 +21,7 @@ def log_mel(x: Tensor, rate: int, bands: int = 40) -> Tensor:
     size, hop = rate // 40, rate // 100
     power = stft(x, hann(size, x.dtype, x.device), hop).abs().square()
     levels = torch.log(mel_filters(rate, size, bands, dtype=x.dtype, device=x.device) @ power + 1e-6)
-    levels = levels.transpose(-1, -2)
+    levels = levels.mT
     # Over frames and bands together: the shape of the spectrum must stay, only loudness goes.
     mean = levels.mean((-2, -1), keepdim=True)
     spread = (levels - mean).square().mean((-2, -1), keepdim=True).sqrt()
@@ -45,8 +45,8 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, lengths: Tensor, target_lengths
     states = targets.new_full((b, 2 * targets.shape[1] + 1), blank)
     states[:, 1::2] = targets.masked_fill(~inside, blank)
     emit = log_probs.gather(2, states[:, None].expand(-1, frames, -1))
-    # A blank is left out between two different symbols, but not between equal ones.
-    skips = F.pad((states[:, 2:] != blank) & (states[:, 2:] != states[:, :-2]), (2, 0))[:, : states.shape[1]]
+    # A blank is left out between two different symbols, but not between equal ones; blanks are equal as well.
+    skips = F.pad(states[:, 2:] != states[:, :-2], (2, 0))[:, : states.shape[1]]
     start = torch.arange(states.shape[1], device=states.device) < 2
     alpha = emit[:, 0].masked_fill(~start, NEVER)
     for t in range(1, frames):
@@ -69,7 +69,7 @@ def prefix_beam_search(log_probs: Tensor, width: int, blank: int = 0) -> list[tu
     if width < 1:
         raise ValueError(f"width must be at least 1, got {width}")
     # Of each prefix: the log-probabilities of its alignments that end in a blank, and that end in its last symbol.
-    beam = {(): (0.0, -math.inf)}
+    beam = {(): [0.0, -math.inf]}
     for frame in log_probs.tolist():
         after: dict[tuple[int, ...], list[float]] = defaultdict(lambda: [-math.inf, -math.inf])
 
@@ -87,7 +87,7 @@ def prefix_beam_search(log_probs: Tensor, width: int, blank: int = 0) -> list[tu
                 else:
                     add((*prefix, symbol), 1, both + score)
         ranked = sorted(after.items(), key=lambda item: -np.logaddexp(*item[1]))
-        beam = {prefix: tuple(masses) for prefix, masses in ranked[:width]}
+        beam = dict(ranked[:width])
     scored = [(prefix, float(np.logaddexp(*masses))) for prefix, masses in beam.items()]
     return [(prefix, score) for prefix, score in scored if score > -math.inf]
 
@@ -101,9 +101,9 @@ class Recogniser(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         # Each convolution looks over the end of a clip, so what lies there must be 0 before both.
-        hidden = F.relu(self.down(_cut(x, lengths).transpose(1, 2))).transpose(1, 2)
+        hidden = F.relu(self.down(_cut(x, lengths).mT)).mT
         lengths = (lengths + 1) // 2
-        hidden = F.relu(self.mix(_cut(hidden, lengths).transpose(1, 2))).transpose(1, 2)
+        hidden = F.relu(self.mix(_cut(hidden, lengths).mT)).mT
         return self.out(hidden).log_softmax(-1), lengths
 
 

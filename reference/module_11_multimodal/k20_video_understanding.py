@@ -50,7 +50,7 @@ def inflate(kernel: Tensor, frames: int, mode: str = "average") -> Tensor:
     if mode == "average":
         share = kernel.new_full((frames,), 1 / frames)
     else:
-        share = (torch.arange(frames, device=kernel.device) == frames // 2).to(kernel.dtype)
+        share = torch.arange(frames, device=kernel.device) == frames // 2
     return kernel[:, :, None] * share[:, None, None]
 
 
@@ -125,4 +125,4 @@ def vote(model: Callable[[Tensor], Tensor], video: Tensor, length: int, stride: 
     starts = [i * last // (clips - 1) for i in range(clips)] if clips > 1 else [last // 2]
     batch = torch.stack([video[:, clip_frames(total, length, stride, start)] for start in starts])
     # Chances, not logits: a clip that is very sure must not outvote all others.
-    return model(batch).softmax(-1).mean(0)
+    return model(batch).softmax(1).mean(0)

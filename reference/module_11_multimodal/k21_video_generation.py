@@ -11,14 +11,14 @@ from .k11_ddpm import ddim_sample, diffusion_loss
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
     height, width = image.shape[2:]
-    x = (torch.arange(width, device=flow.device) + flow[:, 0]).clamp(0, width - 1)
-    y = (torch.arange(height, device=flow.device)[:, None] + flow[:, 1]).clamp(0, height - 1)
+    # Places beyond the far borders are cut by `pixels`, where both neighbours are the last one.
+    x = (torch.arange(width, device=flow.device) + flow[:, 0]).clamp(min=0)
+    y = (torch.arange(height, device=flow.device)[:, None] + flow[:, 1]).clamp(min=0)
     left, top = x.floor(), y.floor()
     # What is fractional carries the gradient to the flow; floor has none.
     across, down = (x - left)[:, None], (y - top)[:, None]
 
     def pixels(row: Tensor, column: Tensor) -> Tensor:
-        # On the last row or column the neighbour behind it has weight 0, but it must exist.
         index = row.clamp(max=height - 1) * width + column.clamp(max=width - 1)
         index = index.long().flatten(1)[:, None].expand(-1, image.shape[1], -1)
         return image.flatten(2).gather(2, index).view_as(image)
