@@ -9,6 +9,7 @@ from torch import nn
 
 from dojo.testing import assert_close, assert_equal, fail, from_scratch, pure, raises
 from fixtures.one_thread import on_one_thread  # noqa: F401
+from fixtures.tensors import F64, f64, normal
 from katas.module_12_research.k01_state_space_models import (
     S4D,
     causal_convolution,
@@ -23,20 +24,6 @@ from katas.module_12_research.k01_state_space_models import (
 )
 
 pytestmark = [from_scratch("scipy", "torchaudio", "torch.nn.functional.conv1d", "torch.conv1d"), pure()]
-
-F64 = torch.float64
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=F64)
-
-
-def f64(*rows) -> torch.Tensor:
-    return torch.tensor(rows, dtype=F64)
 
 
 def complex_normal(*shape: int, seed: int = 0) -> torch.Tensor:
