@@ -84,6 +84,26 @@ def test_hadolint_has_nothing_to_say():
     assert (run.returncode, run.stdout) == (0, "")
 
 
+def promised() -> list[tuple[str, str, str]]:
+    """(file, package, extra) wherever the user is told to install an extra because a package isn't there."""
+    files = [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("katas/*/*.py"), *ROOT.glob("fixtures/*.py")]
+    told = re.compile(r"([\w-]+) isn't installed: pip install [^\n]*?'\.\[(\w+)\]'")
+    return [
+        (file.relative_to(ROOT).as_posix(), *found)
+        for file in files
+        for found in told.findall(file.read_text(encoding="utf-8"))
+    ]
+
+
+def test_the_extra_that_is_named_brings_what_was_missing():
+    assert len(promised()) >= 4
+    extras = {
+        extra: {re.match(r"[\w-]+", wanted)[0].removesuffix("-bin").removesuffix("-cpu") for wanted in packages}
+        for extra, packages in PROJECT["optional-dependencies"].items()
+    }
+    assert [one for one in promised() if one[1].lower() not in extras.get(one[2], ())] == []
+
+
 @pytest.mark.parametrize(
     "file",
     [".devcontainer/devcontainer.json", ".vscode/settings.json", ".vscode/tasks.json", ".vscode/extensions.json"],
